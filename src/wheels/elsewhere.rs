@@ -9,13 +9,17 @@ use std::path::PathBuf;
 use pkgapp_pypa::DistFilename;
 use toml::Table;
 
+use super::FetchOptions;
 use super::choice::{FileRequest, label};
+use super::find::{locked_offers, wanted};
 use super::index::FileOffer;
 use super::store::FileStore;
-use super::{Cache, Error, FetchOptions, Lock, Pin, PinSource, locked_offers, wanted};
+use pkgapp_core::cache::Cache;
+use pkgapp_core::error::Error;
 use pkgapp_core::fs;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::report::{ProgressUnit, Report};
+use pkgapp_lock::{Lock, Pin, PinSource};
 use pkgapp_pypa::{Environment, Version, VersionSpecifiers, WheelFilename};
 
 /// A glibc that every wheel takes: only the Python matters here.

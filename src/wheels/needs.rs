@@ -14,10 +14,12 @@ use std::str::FromStr;
 use pkgapp_pypa::LenientRequirement;
 use pkgapp_pypa::{Requirement, VersionOrUrl};
 
+use super::Wheel;
 use super::choice::FileRequest;
+use super::fetch::{build, check_record};
+use super::find::{Fetcher, PinResolution};
 use super::index::FileOffer;
 use super::sdist::WheelBuilder;
-use super::{Fetcher, PinResolution, Wheel, build, check_record};
 use pkgapp_core::error::{Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_lock::{Lock, LockSelection, Pin, PinSource};

@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use pkgapp_pypa::DistFilename;
 
 use super::choice::{FailedSearch, FileRequest, is_compiled, label};
+use super::fetch::distinct;
+use super::find::{direct_offer, locked_offers, wanted};
 use super::index::{FileOffer, IndexClient};
-use super::{direct_offer, distinct, locked_offers, wanted};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::parallel;

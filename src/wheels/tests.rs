@@ -1,12 +1,14 @@
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 
+use super::choice::yanked_warning;
 use super::testing::{Answer, Request, Server, WheelMaker, sha256_hex};
 use super::*;
 use pkgapp_core::commit::Epoch;
 use pkgapp_core::error::Location;
 use pkgapp_core::name::{Arch, PythonMinor};
-use pkgapp_lock::NameSet;
+use pkgapp_lock::index::PlaceId;
+use pkgapp_lock::{FilePlace, Lock, LockedFile, NameSet, PinSource};
 
 const HTML: &str = "text/html";
 const JSON: &str = "application/vnd.pypi.simple.v1+json";

@@ -1,0 +1,704 @@
+//! The file that answers a pin.
+
+use std::collections::HashSet;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::OnceLock;
+
+use pkgapp_pypa::{DistFilename, SourceDistExtension, SourceDistFilename};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+
+use super::choice::{FailedSearch, FileRequest, Misfit, UnfitFile, label, yanked_warning};
+use super::index::{FileOffer, without_secrets};
+use super::store::{ExpectedHashes, FileStore, StoreFailure, StoreKind, StoredFile};
+use super::wheelhouse::Wheelhouses;
+use super::{Wheel, git, hg};
+use pkgapp_core::cache;
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::Report;
+use pkgapp_http::percent_decoded;
+use pkgapp_lock::index::PlaceId;
+use pkgapp_lock::{FilePlace, Lock, LockedFile, Pin, PinSource};
+use pkgapp_pypa::egg::{EggFilename, is_egg};
+use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
+
+/// Counts in the key of a choice: to be raised when choices are made otherwise.
+const CHOICE_FORMAT: &str = "pkgapp choice 2";
+
+/// What a pin came to before anything is built.
+pub(super) enum PinResolution {
+    Wheel(Box<Wheel>),
+    Source(BuildSource),
+}
+
+/// What a wheel is built from.
+pub(super) enum BuildSource {
+    Sdist {
+        stored: StoredFile,
+        extension: SourceDistExtension,
+        from: String,
+    },
+    Directory(PathBuf),
+    /// An egg: a file of the cache with its sum, or a directory.
+    Egg {
+        path: PathBuf,
+        sha256: Option<Sha256Sum>,
+        from: String,
+    },
+    /// A project of a repository, and what the record names.
+    Checkout {
+        directory: PathBuf,
+        from: String,
+    },
+}
+
+/// A choice as it is kept in the cache.
+#[derive(Debug, Serialize, Deserialize)]
+struct CachedChoice {
+    file: String,
+    sha256: Sha256Sum,
+    size: u64,
+    from: String,
+    yanked: Option<String>,
+}
+
+/// Finds the file that answers a pin, and brings it into the cache.
+pub(super) struct Fetcher<'a> {
+    pub(super) lock: &'a Lock,
+    pub(super) environment: &'a Environment,
+    pub(super) store: &'a FileStore<'a>,
+    pub(super) houses: &'a Wheelhouses,
+    pub(super) report: &'a Report,
+    /// The hashes that the cache has files of: a pin has many more, of files for other machines.
+    pub(super) kept: OnceLock<HashSet<String>>,
+}
+
+impl Fetcher<'_> {
+    pub(super) fn find(&self, pin: &Pin) -> Result<PinResolution> {
+        let named = |error: Error| {
+            if error.location().is_none() {
+                error.at(pin.at.clone())
+            } else {
+                error
+            }
+        };
+        let found = match &pin.source {
+            PinSource::Directory(path) => {
+                Ok(PinResolution::Source(BuildSource::Directory(path.clone())))
+            }
+            PinSource::Git(source) => self.find_repository(pin, source.shown(), || {
+                git::checkout(source, self.store.cache, self.store.offline)
+            }),
+            PinSource::Mercurial(source) => self.find_repository(pin, source.shown(), || {
+                hg::checkout(source, self.store.cache, self.store.offline)
+            }),
+            PinSource::File(path) => self.find_file(pin, path),
+            PinSource::Url(url) => self.find_url(pin, url),
+            PinSource::Files(files) => self.find_locked(pin, files),
+            PinSource::Index => self.find_indexed(pin),
+        };
+        found.map_err(named)
+    }
+
+    /// A wheel that an export has built from the commit goes before the commit: there may be no way
+    /// to that.
+    fn find_repository(
+        &self,
+        pin: &Pin,
+        from: String,
+        checkout: impl FnOnce() -> Result<PathBuf>,
+    ) -> Result<PinResolution> {
+        if let Some((path, sha256)) = self.houses.built_from(&pin.name, &from) {
+            let name = path.file_name().unwrap_or_default().to_string_lossy();
+            let url = url::Url::from_file_path(path)
+                .map_err(|()| Error::bug("a wheelhouse has an absolute path"))?;
+            let hash = HashDigest {
+                algorithm: HashAlgorithm::Sha256,
+                digest: sha256.to_string().into(),
+            };
+            let wanted = FileRequest {
+                require_hashes: false,
+                ..self.wanted(pin)
+            };
+            // It may be one for another Python.
+            if let (Some(offer), _) =
+                first(wanted.sort(vec![direct_offer(pin, &name, url, vec![hash])?]))
+            {
+                return Ok(self.take(&wanted, &offer, None)?);
+            }
+        }
+        Ok(PinResolution::Source(BuildSource::Checkout {
+            directory: checkout()?,
+            from,
+        }))
+    }
+
+    fn find_file(&self, pin: &Pin, path: &Path) -> Result<PinResolution> {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let url = url::Url::from_file_path(path)
+            .map_err(|()| Error::bug("a pinned file has an absolute path"))?;
+        let offer = direct_offer(pin, &name, url, Vec::new())?;
+        self.find_among(&self.wanted(pin), vec![offer], None)
+    }
+
+    fn find_url(&self, pin: &Pin, url: &url::Url) -> Result<PinResolution> {
+        let mut pin = pin.clone();
+        let fragments = url.fragment().unwrap_or_default().split('&');
+        pin.hashes.extend(
+            fragments.filter_map(|part| HashDigest::from_str(&part.replacen('=', ":", 1)).ok()),
+        );
+        let mut url = url.clone();
+        url.set_fragment(None);
+        let name = url
+            .path_segments()
+            .and_then(|mut segments| segments.next_back())
+            .unwrap_or_default()
+            .to_owned();
+        let name = percent_decoded(&name);
+        let offer = direct_offer(&pin, &name, url, Vec::new())?;
+        let wanted = FileRequest {
+            pin: &pin,
+            ..self.wanted(&pin)
+        };
+        let key = self.key(&wanted);
+        if let Some(found) = self.recall(&wanted, &key)? {
+            return Ok(found);
+        }
+        self.find_among(&wanted, vec![offer], Some(&key))
+    }
+
+    fn find_locked(&self, pin: &Pin, files: &[LockedFile]) -> Result<PinResolution> {
+        let wanted = FileRequest {
+            require_hashes: false,
+            ..self.wanted(pin)
+        };
+        let (offers, search) = locked_offers(pin, files, self.lock.require_hashes)?;
+        if search.unfit.is_empty() || !offers.is_empty() {
+            return self.find_among(&wanted, offers, None);
+        }
+        Err(search.error(&wanted))
+    }
+
+    fn find_indexed(&self, pin: &Pin) -> Result<PinResolution> {
+        let wanted = self.wanted(pin);
+        let key = self.key(&wanted);
+        let mut search = FailedSearch::default();
+        let mut places = self.lock.indexes.places(&pin.name).into_iter().peekable();
+        // A directory changes under its name, and is looked at in no time: without hashes it is
+        // asked each time.
+        while let Some(place) =
+            places.next_if(|place| !wanted.is_hashed() && self.is_directory(place))
+        {
+            if let Some(found) = self.search_place(&wanted, &place, None, &mut search)? {
+                return Ok(found);
+            }
+        }
+        if let Some(found) = self.recall(&wanted, &key)? {
+            return Ok(found);
+        }
+        let hashes = sha256_of(&pin.hashes);
+        if hashes.len() == 1 || (self.store.offline && !hashes.is_empty()) {
+            let cached = hashes
+                .iter()
+                .flat_map(|hash| self.cached(pin, *hash))
+                .collect();
+            if let (Some(offer), _) = first(wanted.sort(cached)) {
+                return self.take(&wanted, &offer, None).map_err(Error::from);
+            }
+        }
+        while let Some(place) = places.next() {
+            if let Some(found) = self.search_place(&wanted, &place, Some(&key), &mut search)? {
+                return Ok(found);
+            }
+            if let Some(next) = places.peek()
+                && place.is_index()
+                && search.knows
+                && !wanted.is_hashed()
+            {
+                let client = self.store.client()?;
+                search.decided = Some((client.place_name(&place), client.place_name(next)));
+                break;
+            }
+        }
+        Err(search.error(&wanted))
+    }
+
+    /// Whether a place is directories of this machine only.
+    fn is_directory(&self, place: &PlaceId) -> bool {
+        match place {
+            PlaceId::Wheelhouses => true,
+            PlaceId::FindLinks => self
+                .lock
+                .indexes
+                .find_links
+                .iter()
+                .all(|url| url.scheme() == "file"),
+            PlaceId::Named(_) | PlaceId::Extra(_) | PlaceId::Default => false,
+        }
+    }
+
+    fn search_place(
+        &self,
+        wanted: &FileRequest<'_>,
+        place: &PlaceId,
+        key: Option<&str>,
+        search: &mut FailedSearch,
+    ) -> Result<Option<PinResolution>> {
+        for offer in self.fitting_offers(wanted, place, search)? {
+            match self.take(wanted, &offer, key) {
+                Ok(found) => return Ok(Some(found)),
+                // The index did not say the hash; another file may have it.
+                Err(StoreFailure::Hash(_)) if offer.hashes.is_empty() => {
+                    search.unfit.push(UnfitFile {
+                        file: offer.file,
+                        why: Misfit::Hash(None),
+                    });
+                }
+                Err(failure) => return Err(failure.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    /// The files of a place that answer a pin, the best first. Eggs are asked for where no wheel is
+    /// the best.
+    fn fitting_offers(
+        &self,
+        wanted: &FileRequest<'_>,
+        place: &PlaceId,
+        search: &mut FailedSearch,
+    ) -> Result<Vec<FileOffer>> {
+        let client = self.store.client()?;
+        let offers = client.offers(place, &wanted.pin.name)?;
+        search.places.push(client.place_name(place));
+        search.knows = !offers.is_empty();
+        search.versions.extend(versions(&offers));
+        let (fit, unfit) = wanted.sort(offers);
+        search.unfit.extend(unfit);
+        if let Some(DistFilename::WheelFilename(_)) = fit.first().map(|best| &best.dist) {
+            return Ok(fit);
+        }
+
+        let eggs = client.linked_eggs(place, &wanted.pin.name)?;
+        search.knows |= !eggs.is_empty();
+        search.versions.extend(versions(&eggs));
+        let (fit, unfit) = wanted.sort(fit.into_iter().chain(eggs).collect());
+        search.unfit.extend(unfit);
+        Ok(fit)
+    }
+
+    fn find_among(
+        &self,
+        wanted: &FileRequest<'_>,
+        offers: Vec<FileOffer>,
+        key: Option<&str>,
+    ) -> Result<PinResolution> {
+        let (offer, unfit) = first(wanted.sort(offers));
+        match offer {
+            Some(offer) => Ok(self.take(wanted, &offer, key)?),
+            None => Err(FailedSearch {
+                unfit,
+                ..FailedSearch::default()
+            }
+            .error(wanted)),
+        }
+    }
+
+    /// Brings a file into the cache, and remembers under `key` that it was the answer.
+    fn take(
+        &self,
+        wanted: &FileRequest<'_>,
+        offer: &FileOffer,
+        key: Option<&str>,
+    ) -> Result<PinResolution, StoreFailure> {
+        if let Some(path) = offer.directory() {
+            return Ok(PinResolution::Source(BuildSource::Egg {
+                path,
+                sha256: None,
+                from: offer.file.clone(),
+            }));
+        }
+        let (stored, from) = self.bring(wanted.pin, offer)?;
+        let choice = CachedChoice {
+            file: offer.file.clone(),
+            sha256: stored.sha256,
+            size: stored.size,
+            from,
+            yanked: offer.yanked.clone(),
+        };
+        if let Some(key) = key {
+            self.remember(key, &choice)?;
+            // A build that finds the file by its hash must name the same origin.
+            self.remember(&choice.sha256.to_string(), &choice)?;
+        }
+        Ok(self.found(wanted.pin, &choice, stored, &offer.dist)?)
+    }
+
+    /// Brings a file into the cache unless it is there already. Returns also where it is from.
+    fn bring(&self, pin: &Pin, offer: &FileOffer) -> Result<(StoredFile, String), StoreFailure> {
+        let kind = shelf(&offer.dist, &offer.file);
+        let expected = ExpectedHashes {
+            pin,
+            locked: match pin.source {
+                PinSource::Files(_) => &offer.hashes,
+                _ => &[],
+            },
+            index: &offer.hashes,
+        };
+        let known = sha256_of(&offer.hashes)
+            .first()
+            .and_then(|sha256| self.store.find(&kind, *sha256, &offer.file, offer.size));
+
+        let Some(path) = offer.path() else {
+            let stored = match known {
+                Some(stored) => stored,
+                None => self.download(offer, &kind, expected)?,
+            };
+            return Ok((stored, without_secrets(&offer.url)));
+        };
+        let (stored, from) = match known {
+            Some(stored) if stored.path == path => {
+                let choice = self.choice(&stored.sha256.to_string());
+                let from = choice.map_or_else(|| offer.file.clone(), |choice| choice.from);
+                (stored, from)
+            }
+            Some(stored) => (stored, offer.file.clone()),
+            None => {
+                let stored = self.store.adopt(&path, &offer.file, &kind, expected)?;
+                (stored, offer.file.clone())
+            }
+        };
+        let from = self
+            .houses
+            .origin(stored.sha256)
+            .map_or(from, ToOwned::to_owned);
+        Ok((stored, from))
+    }
+
+    /// Downloads a file, unless a wheelhouse has it.
+    fn download(
+        &self,
+        offer: &FileOffer,
+        kind: &StoreKind,
+        expected: ExpectedHashes<'_>,
+    ) -> Result<StoredFile, StoreFailure> {
+        match self.houses.file(&offer.file) {
+            Some(path) => self.store.adopt(&path, &offer.file, kind, expected),
+            None => self
+                .store
+                .download(&offer.url, &offer.file, offer.size, kind, expected),
+        }
+    }
+
+    fn found(
+        &self,
+        pin: &Pin,
+        choice: &CachedChoice,
+        stored: StoredFile,
+        dist: &DistFilename,
+    ) -> Result<PinResolution> {
+        if let Some(reason) = &choice.yanked {
+            self.report
+                .warning(&yanked_warning(pin, &choice.file, reason));
+        }
+        self.report
+            .detail(&format!("{}: {}", label(pin), choice.from));
+        match dist {
+            _ if is_egg(&choice.file) => {
+                let (path, sha256, from) = (stored.path, Some(stored.sha256), choice.from.clone());
+                Ok(PinResolution::Source(BuildSource::Egg {
+                    path,
+                    sha256,
+                    from,
+                }))
+            }
+            DistFilename::SourceDistFilename(sdist) => {
+                let source = BuildSource::Sdist {
+                    stored,
+                    extension: sdist.extension,
+                    from: choice.from.clone(),
+                };
+                Ok(PinResolution::Source(source))
+            }
+            DistFilename::WheelFilename(filename) => {
+                let metadata = match stored.metadata {
+                    Some(metadata) => *metadata,
+                    None => self.store.metadata(&stored, filename)?,
+                };
+                Ok(PinResolution::Wheel(Box::new(Wheel {
+                    filename: filename.clone(),
+                    path: stored.path,
+                    sha256: stored.sha256,
+                    from: choice.from.clone(),
+                    built_from: None,
+                    metadata,
+                    pin: Some(pin.clone()),
+                })))
+            }
+        }
+    }
+
+    fn wanted<'b>(&'b self, pin: &'b Pin) -> FileRequest<'b> {
+        wanted(pin, self.lock, self.environment)
+    }
+
+    /// The files of the cache that have a hash and could answer a pin.
+    fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<FileOffer> {
+        let shelves = [self.store.cache.wheels(), self.store.cache.sdists()];
+        let kept = self.kept.get_or_init(|| {
+            let entries = shelves
+                .iter()
+                .flat_map(std::fs::read_dir)
+                .flatten()
+                .flatten();
+            entries
+                .map(|entry| entry.file_name().to_string_lossy().into_owned())
+                .collect()
+        });
+        let mut offers = Vec::new();
+        if !kept.contains(&sha256.to_string()) {
+            return offers;
+        }
+        for shelf in shelves {
+            let Ok(entries) = std::fs::read_dir(shelf.join(sha256.to_string())) else {
+                continue;
+            };
+            for entry in entries.flatten() {
+                let name = entry.file_name().to_string_lossy().into_owned();
+                let Ok(url) = url::Url::from_file_path(entry.path()) else {
+                    continue;
+                };
+                if DistFilename::try_from_filename(&name, &pin.name).is_some() || is_egg(&name) {
+                    let hash = HashDigest {
+                        algorithm: HashAlgorithm::Sha256,
+                        digest: sha256.to_string().into(),
+                    };
+                    offers.extend(direct_offer(pin, &name, url, vec![hash]).ok());
+                }
+            }
+        }
+        offers
+    }
+
+    /// Everything that decides which file answers a pin, but what the places offer.
+    fn key(&self, wanted: &FileRequest<'_>) -> String {
+        let (pin, indexes) = (wanted.pin, wanted.indexes);
+        let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
+        hashes.sort_unstable();
+        let places = indexes.places(&pin.name);
+        let links = if places.contains(&PlaceId::FindLinks) {
+            &indexes.find_links[..]
+        } else {
+            &[]
+        };
+        let urls = places.iter().filter_map(|place| indexes.url(place));
+        let places: Vec<String> = links
+            .iter()
+            .map(without_secrets)
+            .chain(urls.map(|url| without_secrets(&url)))
+            .collect();
+        let Environment {
+            python,
+            arch,
+            glibc,
+            markers,
+            ..
+        } = wanted.environment;
+        let source = match &pin.source {
+            PinSource::Url(url) => without_secrets(url),
+            _ => "index".to_owned(),
+        };
+        let question = [
+            CHOICE_FORMAT.to_owned(),
+            label(pin),
+            source,
+            format!(
+                "{python} {} {arch} {glibc:?}",
+                markers.python_full_version().version
+            ),
+            format!("{places:?} {:?} {}", indexes.wheelhouses, indexes.no_index),
+            format!(
+                "{} {}",
+                indexes.only_binary.contains(&pin.name),
+                indexes.no_binary.contains(&pin.name)
+            ),
+            format!("{hashes:?} {}", wanted.require_hashes),
+        ];
+        let mut sum = Sha256::new();
+        for part in question {
+            sum.update(part.as_bytes());
+            sum.update([0]);
+        }
+        Sha256Sum(sum.finalize().into()).to_string()
+    }
+
+    fn recall(&self, wanted: &FileRequest<'_>, key: &str) -> Result<Option<PinResolution>> {
+        let Some(choice) = self.choice(key) else {
+            return Ok(None);
+        };
+        let Some(dist) = dist_of(wanted.pin, &choice.file) else {
+            return Ok(None);
+        };
+        match self.store.find(
+            &shelf(&dist, &choice.file),
+            choice.sha256,
+            &choice.file,
+            Some(choice.size),
+        ) {
+            Some(stored) => self.found(wanted.pin, &choice, stored, &dist).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn choice(&self, key: &str) -> Option<CachedChoice> {
+        cache::read_sealed(&self.store.cache.pins().join(format!("{key}.json")))
+    }
+
+    fn remember(&self, key: &str, choice: &CachedChoice) -> Result<()> {
+        self.store
+            .cache
+            .write(&self.store.cache.pins().join(format!("{key}.json")), choice)
+    }
+}
+
+/// The files that a lock names for a pin, and those of them that lack a hash it must have.
+pub(super) fn locked_offers(
+    pin: &Pin,
+    files: &[LockedFile],
+    require_hashes: bool,
+) -> Result<(Vec<FileOffer>, FailedSearch)> {
+    let mut offers = Vec::new();
+    let mut search = FailedSearch::default();
+    for file in files {
+        if require_hashes && file.hashes.is_empty() {
+            search.unfit.push(UnfitFile {
+                file: file.name.clone(),
+                why: Misfit::Hash(None),
+            });
+            continue;
+        }
+        let url = match &file.place {
+            FilePlace::Url(url) => url.clone(),
+            FilePlace::Path(path) => url::Url::from_file_path(path)
+                .map_err(|()| Error::bug("a locked file has an absolute path"))?,
+        };
+        let mut offer = direct_offer(pin, &file.name, url, file.hashes.clone())?;
+        offer.size = file.size;
+        offers.push(offer);
+    }
+    Ok((offers, search))
+}
+
+pub(super) fn wanted<'a>(
+    pin: &'a Pin,
+    lock: &'a Lock,
+    environment: &'a Environment,
+) -> FileRequest<'a> {
+    FileRequest {
+        pin,
+        environment,
+        indexes: &lock.indexes,
+        require_hashes: lock.require_hashes,
+    }
+}
+
+fn versions(offers: &[FileOffer]) -> impl Iterator<Item = Version> {
+    offers.iter().map(|offer| offer.dist.version().clone())
+}
+
+fn first<T, U>((items, rest): (Vec<T>, U)) -> (Option<T>, U) {
+    (items.into_iter().next(), rest)
+}
+
+fn shelf(dist: &DistFilename, name: &str) -> StoreKind {
+    match dist {
+        _ if is_egg(name) => StoreKind::Sdist,
+        DistFilename::WheelFilename(wheel) => StoreKind::Wheel(Box::new(wheel.clone())),
+        DistFilename::SourceDistFilename(_) => StoreKind::Sdist,
+    }
+}
+
+fn sha256_of(hashes: &[HashDigest]) -> Vec<Sha256Sum> {
+    let sums = hashes
+        .iter()
+        .filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
+    sums.filter_map(|hash| Sha256Sum::from_hex(&hash.digest))
+        .collect()
+}
+
+/// What a file name says; an archive with a name of its own (`v1.2.tar.gz` of a forge) is an sdist
+/// of the pin.
+fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
+    if let Some(dist) = DistFilename::try_from_filename(name, &pin.name) {
+        return (*dist.name() == pin.name).then_some(dist);
+    }
+    if name.ends_with(".whl") {
+        return None;
+    }
+    if is_egg(name) {
+        // Its tags are those of the wheel that it becomes.
+        let wheel = EggFilename::parse(name).ok()?.wheel().ok()?;
+        return (wheel.name == pin.name).then_some(DistFilename::WheelFilename(wheel));
+    }
+    let extension = SourceDistExtension::from_path(name).ok()?;
+    let version = pin.version.clone().unwrap_or_else(|| Version::new([0]));
+    Some(DistFilename::SourceDistFilename(SourceDistFilename {
+        name: pin.name.clone(),
+        version,
+        extension,
+    }))
+}
+
+pub(super) fn direct_offer(
+    pin: &Pin,
+    name: &str,
+    url: url::Url,
+    hashes: Vec<HashDigest>,
+) -> Result<FileOffer> {
+    let Some(dist) = dist_of(pin, name) else {
+        if is_egg(name) {
+            let error = match EggFilename::parse(name) {
+                Ok(other) => Error::new(format!(
+                    "`{name}` is an egg of `{}`, not of `{}`",
+                    other.name, pin.name
+                )),
+                Err(why) => Error::new(format!("`{name}` is no name for an egg")).cause_text(why),
+            };
+            return Err(error.at(pin.at.clone()));
+        }
+        let error = match WheelFilename::from_str(name) {
+            Ok(other) => Error::new(format!(
+                "`{name}` is a wheel of `{}`, not of `{}`",
+                other.name, pin.name
+            )),
+            Err(error) => Error::new(format!(
+                "`{name}` is neither a wheel nor an sdist of `{}`",
+                pin.name
+            ))
+            .cause(error),
+        };
+        return Err(error.at(pin.at.clone()));
+    };
+    let wanted = pin.version.as_ref();
+    if wanted.is_some_and(|wanted| {
+        wanted != dist.version() && *wanted != dist.version().clone().without_local()
+    }) {
+        let is = dist.version();
+        return Err(Error::new(format!(
+            "`{name}` is version {is}, and `{}` is pinned",
+            label(pin)
+        ))
+        .at(pin.at.clone()));
+    }
+    Ok(FileOffer {
+        file: name.to_owned(),
+        dist,
+        url,
+        hashes,
+        size: None,
+        requires_python: None,
+        yanked: None,
+    })
+}
