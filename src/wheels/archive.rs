@@ -15,7 +15,7 @@ use std::str::FromStr;
 use pkgapp_pypa::Metadata23;
 use sha2::{Digest as _, Sha256, Sha384, Sha512};
 use zip::CompressionMethod;
-use zip::read::ZipArchive;
+use zip::read::{ZipArchive, ZipFile};
 
 use super::WheelMetadata;
 use super::inflate::{Inflater, MemberReader};
@@ -484,6 +484,7 @@ fn check_members<R: Read + Seek>(
     if zip.len() != listed.len() {
         return Err(refusal.whole("two members have the same name in different encodings"));
     }
+
     let mut members = Vec::new();
     let mut directories = Vec::new();
     let mut unpacked = 0_u64;
@@ -495,59 +496,63 @@ fn check_members<R: Read + Seek>(
                 "has a name that is not UTF-8",
             )
         })?;
-        let no = |why: &str| refusal.member(raw, why);
-        if entry.flags & 1 != 0 {
-            return Err(no("is encrypted"));
-        }
-        if !matches!(entry.method, 0 | 8) {
-            return Err(no(&format!(
-                "is compressed by method {}; wheels are stored (0) or deflated (8)",
-                entry.method
-            )));
-        }
+        let no = |why: String| refusal.member(raw, why);
+        check_directory_entry(entry).map_err(no)?;
         let member = zip
             .by_index_raw(index)
-            .map_err(|error| no("can't be read").cause(error))?;
-        if member.name_raw() != entry.name {
-            return Err(no("has another name in an extra field"));
-        }
-        if !matches!(
-            member.compression(),
-            CompressionMethod::Stored | CompressionMethod::Deflated
-        ) {
-            return Err(no("is compressed by a method that wheels do not use"));
-        }
+            .map_err(|error| refusal.member(raw, "can't be read").cause(error))?;
+        check_agreement(entry, &member).map_err(no)?;
         entry.header = member.header_start();
-        let directory = raw.ends_with('/');
-        check_kind(entry.mode, directory).map_err(|why| no(&why))?;
-        let path = check_path(raw).map_err(|why| no(&why))?;
+        let is_directory = raw.ends_with('/');
+        check_kind(entry.mode, is_directory).map_err(no)?;
+        let path = check_path(raw).map_err(no)?;
+
         let data = member.data_start().unwrap_or(member.header_start());
-        ranges.push((
-            member.header_start(),
-            data.saturating_add(member.compressed_size()),
-            raw,
-        ));
+        let end = data.saturating_add(member.compressed_size());
+        ranges.push((member.header_start(), end, raw));
         unpacked = unpacked.saturating_add(member.size());
-        if directory {
-            if member.size() != 0 {
-                return Err(no("is a directory with content"));
-            }
-            directories.push(path);
-        } else {
-            let executable = entry.mode & 0o111 != 0;
+        if !is_directory {
             members.push(ArchiveMember {
                 path,
-                executable,
+                executable: entry.mode & 0o111 != 0,
                 size: member.size(),
                 sha256: None,
                 hash: None,
                 index,
             });
+        } else if member.size() == 0 {
+            directories.push(path);
+        } else {
+            return Err(refusal.member(raw, "is a directory with content"));
         }
     }
     check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;
     check_overlap(&mut ranges, start).map_err(|(name, why)| refusal.member(name, why))?;
     Ok((members, directories))
+}
+
+/// No member that only some programs can unpack.
+fn check_directory_entry(entry: &CentralEntry) -> Result<(), String> {
+    if entry.flags & 1 != 0 {
+        return Err("is encrypted".to_owned());
+    }
+    match entry.method {
+        0 | 8 => Ok(()),
+        other => Err(format!(
+            "is compressed by method {other}; wheels are stored (0) or deflated (8)"
+        )),
+    }
+}
+
+/// What the zip crate reads of a member is what the directory says.
+fn check_agreement<R: Read>(entry: &CentralEntry, member: &ZipFile<'_, R>) -> Result<(), String> {
+    if member.name_raw() != entry.name {
+        return Err("has another name in an extra field".to_owned());
+    }
+    match member.compression() {
+        CompressionMethod::Stored | CompressionMethod::Deflated => Ok(()),
+        _ => Err("is compressed by a method that wheels do not use".to_owned()),
+    }
 }
 
 /// The kinds of `st_mode` (inode(7)); 0 is what archives made without Unix modes have.

@@ -1,6 +1,5 @@
 //! Files of Mercurial repositories, by the user's own hg: its credentials and agents work.
 
-use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::Write as _;
@@ -57,66 +56,56 @@ fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cach
         .tempdir_in(&aside)
         .context(|| "cannot make a directory")?;
     let (clone, files) = (aside.path().join("clone"), aside.path().join("files"));
-    let run = |arguments: &[&OsStr], configuration: Stdio| -> Result<()> {
-        let mut command = Command::new(&hg);
-        process::outside_repositories(&mut command);
-        // Aliases, defaults and colours of the user's configuration are off (hg help environment).
-        command
-            .env("HGPLAIN", "1")
-            .args(["--noninteractive", "--quiet"]);
-        // A server that sends nothing for a minute is given up, as one of git is.
-        command
-            .args(["--config", "http.timeout=60"])
-            .args(arguments)
-            .stdin(configuration);
-        let output = command.output().context(|| "cannot run `hg`")?;
-        if output.status.success() {
-            Ok(())
-        } else {
-            let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
-            Err(Error::new(format!("hg failed with {}", output.status))
-                .cause_text(said.trim().to_owned()))
-        }
-    };
-    run(
-        &["init".as_ref(), "--".as_ref(), clone.as_os_str()],
-        Stdio::null(),
-    )?;
+
+    run(hg_command(&hg).arg("init").arg("--").arg(&clone))?;
     // The repository's own configuration is what pkgapp gives on standard input: beside that of the
     // user, and without a name on any disk.
     std::os::unix::fs::symlink("/dev/stdin", clone.join(".hg/hgrc"))
         .context(|| "cannot configure a repository")?;
-    let configuration = address
-        .credentials
-        .as_ref()
-        .map(configuration)
-        .transpose()?;
-    let pull = ["pull".as_ref(), "--".as_ref(), address.url.as_ref()];
-    run(
-        &[&["--cwd".as_ref(), clone.as_os_str()][..], &pull].concat(),
-        configuration.map_or_else(Stdio::null, Stdio::from),
-    )?;
-    let archive = [
-        "archive".as_ref(),
-        "--type".as_ref(),
-        "files".as_ref(),
-        "--rev".as_ref(),
-        commit.as_ref(),
-    ];
-    run(
-        &[
-            &["--cwd".as_ref(), clone.as_os_str()][..],
-            &archive,
-            &["--".as_ref(), files.as_os_str()],
-        ]
-        .concat(),
-        Stdio::null(),
-    )?;
+    let in_clone = || {
+        let mut command = hg_command(&hg);
+        command.arg("--cwd").arg(&clone);
+        command
+    };
+    let mut pull = in_clone();
+    pull.args(["pull", "--", &address.url]);
+    if let Some(credentials) = &address.credentials {
+        pull.stdin(configuration(credentials)?);
+    }
+    run(&mut pull)?;
+    run(in_clone()
+        .args(["archive", "--type", "files", "--rev", commit, "--"])
+        .arg(&files))?;
+
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent)?;
     }
     fs::publish_dir(&files, place)?;
     Ok(())
+}
+
+/// hg that asks nobody, and reads nothing.
+fn hg_command(program: &Path) -> Command {
+    let mut command = Command::new(program);
+    process::outside_repositories(&mut command);
+    // Aliases, defaults and colours of the user's configuration are off (hg help environment).
+    command
+        .env("HGPLAIN", "1")
+        .args(["--noninteractive", "--quiet"]);
+    // A server that sends nothing for a minute is given up, as one of git is.
+    command
+        .args(["--config", "http.timeout=60"])
+        .stdin(Stdio::null());
+    command
+}
+
+fn run(command: &mut Command) -> Result<()> {
+    let output = command.output().context(|| "cannot run `hg`")?;
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = without_credentials(&String::from_utf8_lossy(&output.stderr));
+    Err(Error::new(format!("hg failed with {}", output.status)).cause_text(said.trim().to_owned()))
 }
 
 /// Returns a file of the memory with hg's section `auth` (hg help config). It can be opened any
