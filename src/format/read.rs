@@ -383,70 +383,95 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader>
 
 // Debian
 
+/// The parts of a deb that describe it, and where its data lies.
+struct DebMembers {
+    /// The files of control.tar, by name.
+    control: BTreeMap<String, String>,
+    /// Where data.tar begins.
+    payload: u64,
+    payload_size: u64,
+}
+
+impl DebMembers {
+    /// Reads up to data.tar; `None` if a part is missing.
+    fn read(file: fs_err::File) -> io::Result<Option<Self>> {
+        let mut control = None;
+        let mut archive = ar::Archive::new(BufReader::new(file));
+        // The magic, then a header of 60 bytes before each member, which ends at an even place.
+        let mut offset = 8;
+        while let Some(member) = archive.next_entry() {
+            let member = member?;
+            let length = member.header().size();
+            let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
+            offset += 60;
+            if name.starts_with("control.tar") {
+                control = Some(read_control(member)?);
+            } else if name.starts_with("data.tar") {
+                return Ok(control.map(|control| Self {
+                    control,
+                    payload: offset,
+                    payload_size: length,
+                }));
+            }
+            offset += length.next_multiple_of(2);
+        }
+        Ok(None)
+    }
+
+    /// Returns the first line of a field of `control`.
+    fn field(&self, name: &str) -> Option<String> {
+        control_field(self.control.get("control")?, name)
+    }
+
+    fn scriptlets(&self) -> Vec<(String, String)> {
+        ["preinst", "postinst", "prerm", "postrm", "triggers"]
+            .into_iter()
+            .filter_map(|name| Some((name.to_owned(), self.control.get(name)?.clone())))
+            .collect()
+    }
+
+    fn conffiles(&self) -> HashSet<String> {
+        let listed = self.control.get("conffiles").map_or("", String::as_str);
+        listed.split_terminator('\n').map(str::to_owned).collect()
+    }
+}
+
 fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader> {
     let damaged = || format!("`{}` is damaged", shown(path));
-    let mut control = None;
-    let mut data = None;
-    let mut archive = ar::Archive::new(BufReader::new(file));
-    // The magic, then a header of 60 bytes before each member, which ends at an even place.
-    let mut offset = 8;
-    while let Some(member) = archive.next_entry() {
-        let member = member.context(damaged)?;
-        let length = member.header().size();
-        let name = String::from_utf8_lossy(member.header().identifier()).into_owned();
-        offset += 60;
-        if name.starts_with("control.tar") {
-            control = Some(read_control(member).context(damaged)?);
-        } else if name.starts_with("data.tar") {
-            data = Some((offset, length));
-            break;
-        }
-        offset += length.next_multiple_of(2);
-    }
     let incomplete =
         || Error::new(damaged()).cause_text("it has no control.tar and data.tar (deb(5))");
-    let (control, (payload, payload_size)) = control.zip(data).ok_or_else(incomplete)?;
-    let field = |name: &str| control_field(control.get("control").map_or("", String::as_str), name);
-    let conffiles = control
-        .get("conffiles")
-        .map(String::as_str)
-        .unwrap_or_default();
-    let mut artifact = PackageReader {
+    let members = DebMembers::read(file)
+        .context(damaged)?
+        .ok_or_else(incomplete)?;
+    let name = members.field("Package").ok_or_else(incomplete)?;
+    let version = members.field("Version").ok_or_else(incomplete)?;
+    let depends = members.field("Depends").map_or_else(Vec::new, |text| {
+        text.split(',').map(|part| part.trim().to_owned()).collect()
+    });
+    let is_signed = has_debsig(path)?;
+
+    let mut file = pkgapp_core::fs::open(path)?;
+    file.seek(SeekFrom::Start(members.payload))
+        .context(damaged)?;
+    let (compression, _) = compress::decoder(BufReader::new(file)).context(damaged)?;
+
+    Ok(PackageReader {
         path: path.to_owned(),
         kind: ArtifactKind::Deb,
-        name: field("Package").ok_or_else(incomplete)?,
-        version: field("Version").ok_or_else(incomplete)?,
-        arch: field("Architecture"),
-        summary: field("Description"),
-        depends: field("Depends")
-            .map(|text| text.split(',').map(|part| part.trim().to_owned()).collect())
-            .unwrap_or_default(),
-        scriptlets: Vec::new(),
-        compression: String::new(),
+        name,
+        version,
+        arch: members.field("Architecture"),
+        summary: members.field("Description"),
+        depends,
+        scriptlets: members.scriptlets(),
+        compression: compression.to_owned(),
         size,
-        is_signed: has_debsig(path)?,
-        config: conffiles
-            .split_terminator('\n')
-            .map(str::to_owned)
-            .collect(),
-        payload,
-        payload_size,
+        is_signed,
+        config: members.conffiles(),
+        payload: members.payload,
+        payload_size: members.payload_size,
         owners: BTreeMap::new(),
-    };
-    for name in ["preinst", "postinst", "prerm", "postrm", "triggers"] {
-        artifact.scriptlets.extend(
-            control
-                .get(name)
-                .map(|text| (name.to_owned(), text.clone())),
-        );
-    }
-    let mut file = pkgapp_core::fs::open(path)?;
-    file.seek(SeekFrom::Start(payload)).context(damaged)?;
-    artifact.compression = compress::decoder(BufReader::new(file))
-        .context(damaged)?
-        .0
-        .to_owned();
-    Ok(artifact)
+    })
 }
 
 /// Reads the files of control.tar: name and text.
@@ -603,16 +628,63 @@ fn rpm_scriptlets(metadata: &PackageMetadata) -> Vec<(String, String)> {
 
 /// Reads a "new ASCII" cpio archive.
 fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
-    let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut plain = BufReader::with_capacity(1 << 16, plain);
     loop {
-        let mut header = [0; 110];
+        let header = CpioHeader::read(&mut plain)?;
+        if header.name == "TRAILER!!!" {
+            return Ok(());
+        }
+        let mut content = (&mut plain).take(header.size);
+        let kind = match header.mode & 0o170_000 {
+            0o040_000 => ListedKind::Directory,
+            0o100_000 => ListedKind::File {
+                size: header.size,
+                sha256: Sha256Sum([0; 32]),
+            },
+            0o120_000 => {
+                ListedKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned())
+            }
+            _ => ListedKind::Other,
+        };
+        if let Some(path) = absolute(&header.name) {
+            let entry = ArtifactEntry {
+                path,
+                kind,
+                mode: header.mode & 0o7777,
+                owner: ("root".to_owned(), "root".to_owned()),
+                mtime: header.mtime.into(),
+                config: false,
+            };
+            if visit(entry, &mut content)?.is_break() {
+                return Ok(());
+            }
+        }
+        let rest = content.limit();
+        skip(&mut plain, rest + padding(header.size))?;
+    }
+}
+
+/// What stands before the content of a member of a cpio archive.
+struct CpioHeader {
+    name: String,
+    mode: u32,
+    mtime: u32,
+    size: u64,
+}
+
+impl CpioHeader {
+    /// The length of its numbers, which the name follows.
+    const LENGTH: usize = 110;
+
+    fn read(plain: &mut impl BufRead) -> io::Result<Self> {
+        let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
+        let mut header = [0; Self::LENGTH];
         plain.read_exact(&mut header)?;
         // Fields are cut out by their bytes.
         let text = std::str::from_utf8(&header)
             .ok()
-            .filter(|text| text.is_ascii());
-        let text = text.ok_or_else(|| damaged("a cpio header is not ASCII"))?;
+            .filter(|text| text.is_ascii())
+            .ok_or_else(|| damaged("a cpio header is not ASCII"))?;
         if !matches!(&text[..6], "070701" | "070702") {
             // `07070X` records, of packages with files over 4 GiB, have no names of their own.
             return Err(damaged("the payload is not in cpio's newc format"));
@@ -622,51 +694,22 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
             u32::from_str_radix(digits, 16)
                 .map_err(|_| damaged("a cpio header has no number where one must be"))
         };
-        let (mode, mtime, size, name_size) = (
-            field(1)?,
-            field(5)?,
-            u64::from(field(6)?),
-            u64::from(field(11)?),
-        );
+        let (mode, mtime, size) = (field(1)?, field(5)?, u64::from(field(6)?));
+
+        let name_size = u64::from(field(11)?);
         if name_size > LONGEST_NAME {
             return Err(damaged("a name in the payload is longer than any path"));
         }
         let mut name = Vec::new();
-        (&mut plain).take(name_size).read_to_end(&mut name)?;
+        plain.by_ref().take(name_size).read_to_end(&mut name)?;
         name.pop();
-        skip(&mut plain, padding(110 + name_size))?;
-        let name = String::from_utf8_lossy(&name).into_owned();
-        if name == "TRAILER!!!" {
-            return Ok(());
-        }
-        let mut content = (&mut plain).take(size);
-        let kind = match mode & 0o170_000 {
-            0o040_000 => ListedKind::Directory,
-            0o100_000 => ListedKind::File {
-                size,
-                sha256: Sha256Sum([0; 32]),
-            },
-            0o120_000 => {
-                ListedKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned())
-            }
-            _ => ListedKind::Other,
-        };
-        let root = ("root".to_owned(), "root".to_owned());
-        if let Some(path) = absolute(&name) {
-            let entry = ArtifactEntry {
-                path,
-                kind,
-                mode: mode & 0o7777,
-                owner: root,
-                mtime: mtime.into(),
-                config: false,
-            };
-            if visit(entry, &mut content)?.is_break() {
-                return Ok(());
-            }
-        }
-        let rest = content.limit();
-        skip(&mut plain, rest + padding(size))?;
+        skip(plain, padding(Self::LENGTH as u64 + name_size))?;
+        Ok(Self {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            mode,
+            mtime,
+            size,
+        })
     }
 }
 

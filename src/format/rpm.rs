@@ -767,116 +767,152 @@ fn features(
 
 // Files
 
+/// A file as the header describes it.
+struct HeaderFile<'a> {
+    path: &'a InstallPath,
+    entry: &'a TreeEntry,
+    /// Whether a scriptlet makes it: the payload does not have it.
+    is_ghost: bool,
+}
+
+impl HeaderFile<'_> {
+    fn digest(&self) -> String {
+        match &self.entry.kind {
+            EntryKind::File(content) if !self.is_ghost => content.digest.sha256.to_string(),
+            EntryKind::File(_) | EntryKind::Directory | EntryKind::Symlink(_) => String::new(),
+        }
+    }
+
+    fn link_target(&self) -> String {
+        match &self.entry.kind {
+            EntryKind::Symlink(target) => target.clone(),
+            EntryKind::Directory | EntryKind::File(_) => String::new(),
+        }
+    }
+
+    fn flags(&self) -> u32 {
+        match self.entry.role {
+            UpgradeRole::Config => CONFIG_NOREPLACE,
+            UpgradeRole::Payload if self.is_ghost => GHOST,
+            UpgradeRole::Payload => 0,
+        }
+    }
+
+    /// The properties that `rpm --verify` compares: all, but for those of a ghost.
+    fn verify_flags(&self) -> u32 {
+        if self.is_ghost {
+            VERIFY_GHOST
+        } else {
+            u32::MAX
+        }
+    }
+
+    /// The path of the directory, with a slash at the end.
+    fn directory(&self) -> &str {
+        let path = self.path.as_str();
+        &path[..path.len() - self.path.file_name().len()]
+    }
+}
+
+/// The files of the tree and the ghosts, by their paths.
+fn header_files<'a>(package: &'a Package, ghost: &'a TreeEntry) -> Vec<HeaderFile<'a>> {
+    let ghosts = package.ghosts.iter().map(|path| (path, ghost));
+    let mut files: Vec<HeaderFile<'_>> = package
+        .tree
+        .iter()
+        .chain(ghosts)
+        .map(|(path, entry)| HeaderFile {
+            path,
+            entry,
+            is_ghost: package.ghosts.binary_search(path).is_ok(),
+        })
+        .collect();
+    files.sort_by_key(|file| file.path);
+    files
+}
+
 /// The arrays that describe the files, in the order of the tree: rpm finds a file of the payload by
 /// its name here.
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
-    let ghost = ghost();
-    let ghosts = package.ghosts.iter().map(|path| (path, &ghost));
-    let mut files: Vec<(&InstallPath, &TreeEntry)> = package.tree.iter().chain(ghosts).collect();
-    files.sort_by_key(|(path, _)| *path);
-    let is_ghost = |path: &InstallPath| package.ghosts.binary_search(path).is_ok();
-    let count = files.len();
     // No entry's is later.
     mtime(&package.meta)?;
-    let file_time =
-        |entry: &TreeEntry| u32::try_from(archive::mtime(&package.meta, entry)).unwrap_or(u32::MAX);
-    let numbers = |value: &dyn Fn(&TreeEntry) -> u32| {
-        IndexData::Int32(files.iter().map(|(_, entry)| value(entry)).collect())
+    let file_time = |file: &HeaderFile<'_>| {
+        u32::try_from(archive::mtime(&package.meta, file.entry)).unwrap_or(u32::MAX)
     };
-    let by_path = |value: &dyn Fn(&InstallPath, &TreeEntry) -> u32| {
-        IndexData::Int32(
-            files
-                .iter()
-                .map(|(path, entry)| value(path, entry))
-                .collect(),
-        )
-    };
-    let texts = |value: &dyn Fn(&TreeEntry) -> String| {
-        IndexData::StringArray(files.iter().map(|(_, entry)| value(entry)).collect())
-    };
+    let ghost = ghost();
+    let files = header_files(package, &ghost);
+    let count = files.len();
     let ordinals = u32::try_from(count).context(|| "too many files for an rpm")?;
     let (directories, indexes) = directories(&files);
-    Ok(vec![
-        entry(IndexTag::RPMTAG_FILESIZES, numbers(&cpio::file_size)),
-        entry(
+    let modes = files.iter().map(|file| cpio::file_mode(file.entry));
+
+    let arrays = [
+        (
+            IndexTag::RPMTAG_FILESIZES,
+            numbers(&files, |file| cpio::file_size(file.entry)),
+        ),
+        (
             IndexTag::RPMTAG_FILEMODES,
-            IndexData::Int16(
-                files
-                    .iter()
-                    .map(|(_, entry)| cpio::file_mode(entry))
-                    .collect(),
-            ),
+            IndexData::Int16(modes.collect()),
         ),
-        entry(IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
-        entry(IndexTag::RPMTAG_FILEMTIMES, numbers(&file_time)),
-        entry(
+        (IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
+        (IndexTag::RPMTAG_FILEMTIMES, numbers(&files, file_time)),
+        (
             IndexTag::RPMTAG_FILEDIGESTS,
-            IndexData::StringArray(
-                files
-                    .iter()
-                    .map(|(path, entry)| {
-                        if is_ghost(path) {
-                            String::new()
-                        } else {
-                            file_digest(entry)
-                        }
-                    })
-                    .collect(),
-            ),
+            texts(&files, HeaderFile::digest),
         ),
-        entry(IndexTag::RPMTAG_FILELINKTOS, texts(&link_target)),
-        entry(
+        (
+            IndexTag::RPMTAG_FILELINKTOS,
+            texts(&files, HeaderFile::link_target),
+        ),
+        (
             IndexTag::RPMTAG_FILEFLAGS,
-            by_path(&|path, entry| match entry.role {
-                UpgradeRole::Config => CONFIG_NOREPLACE,
-                UpgradeRole::Payload if is_ghost(path) => GHOST,
-                UpgradeRole::Payload => 0,
-            }),
+            numbers(&files, HeaderFile::flags),
         ),
-        entry(
+        (
             IndexTag::RPMTAG_FILEUSERNAME,
-            texts(&|entry| entry.owner.user.to_string()),
+            texts(&files, |file| file.entry.owner.user.to_string()),
         ),
-        entry(
+        (
             IndexTag::RPMTAG_FILEGROUPNAME,
-            texts(&|entry| entry.owner.group.to_string()),
+            texts(&files, |file| file.entry.owner.group.to_string()),
         ),
         // Every file is an inode of its own, so that no two are taken for one with two names.
-        entry(
+        (
             IndexTag::RPMTAG_FILEDEVICES,
             IndexData::Int32(vec![1; count]),
         ),
-        entry(
+        (
             IndexTag::RPMTAG_FILEINODES,
             IndexData::Int32((1..=ordinals).collect()),
         ),
-        entry(IndexTag::RPMTAG_FILELANGS, texts(&|_| String::new())),
-        // Everything is verified.
-        entry(
+        (IndexTag::RPMTAG_FILELANGS, texts(&files, |_| String::new())),
+        (
             IndexTag::RPMTAG_FILEVERIFYFLAGS,
-            by_path(&|path, _| {
-                if is_ghost(path) {
-                    VERIFY_GHOST
-                } else {
-                    u32::MAX
-                }
-            }),
+            numbers(&files, HeaderFile::verify_flags),
         ),
-        entry(IndexTag::RPMTAG_DIRINDEXES, IndexData::Int32(indexes)),
-        entry(
+        (IndexTag::RPMTAG_DIRINDEXES, IndexData::Int32(indexes)),
+        (
             IndexTag::RPMTAG_BASENAMES,
-            IndexData::StringArray(
-                files
-                    .iter()
-                    .map(|(path, _)| path.file_name().to_owned())
-                    .collect(),
-            ),
+            texts(&files, |file| file.path.file_name().to_owned()),
         ),
-        entry(
+        (
             IndexTag::RPMTAG_DIRNAMES,
             IndexData::StringArray(directories),
         ),
-    ])
+    ];
+    Ok(arrays
+        .into_iter()
+        .map(|(tag, data)| entry(tag, data))
+        .collect())
+}
+
+fn numbers<'a>(files: &[HeaderFile<'a>], value: impl Fn(&HeaderFile<'a>) -> u32) -> IndexData {
+    IndexData::Int32(files.iter().map(value).collect())
+}
+
+fn texts<'a>(files: &[HeaderFile<'a>], value: impl Fn(&HeaderFile<'a>) -> String) -> IndexData {
+    IndexData::StringArray(files.iter().map(value).collect())
 }
 
 /// What stands for a file that a scriptlet makes.
@@ -889,12 +925,8 @@ fn ghost() -> TreeEntry {
 }
 
 /// Directory names, each once, with a slash at the end; and each file's index among them.
-fn directories(files: &[(&InstallPath, &TreeEntry)]) -> (Vec<String>, Vec<u32>) {
-    let of = |path: &'_ InstallPath| path.as_str().len() - path.file_name().len();
-    let directories: Vec<&str> = files
-        .iter()
-        .map(|(path, _)| &path.as_str()[..of(path)])
-        .collect();
+fn directories(files: &[HeaderFile<'_>]) -> (Vec<String>, Vec<u32>) {
+    let directories: Vec<&str> = files.iter().map(HeaderFile::directory).collect();
     // Most lie beside the one before.
     let groups = || directories.chunk_by(|a, b| a == b);
     let mut names: BTreeMap<&str, u32> = groups().map(|group| (group[0], 0)).collect();
@@ -905,20 +937,6 @@ fn directories(files: &[(&InstallPath, &TreeEntry)]) -> (Vec<String>, Vec<u32>) 
         .flat_map(|group| std::iter::repeat_n(names[group[0]], group.len()))
         .collect();
     (names.into_keys().map(str::to_owned).collect(), indexes)
-}
-
-fn file_digest(entry: &TreeEntry) -> String {
-    match &entry.kind {
-        EntryKind::File(content) => content.digest.sha256.to_string(),
-        EntryKind::Directory | EntryKind::Symlink(_) => String::new(),
-    }
-}
-
-fn link_target(entry: &TreeEntry) -> String {
-    match &entry.kind {
-        EntryKind::Symlink(target) => target.clone(),
-        EntryKind::Directory | EntryKind::File(_) => String::new(),
-    }
 }
 
 // Payload
