@@ -287,9 +287,7 @@ impl TarballMode {
             ])
         });
         let into = into.map_or(Some(None), |value| value.parsed(check_into).map(Some));
-        let shared = shared
-            .map(|value| SharedPath::read_all(&value))
-            .unwrap_or_default();
+        let shared = shared.map_or_else(Vec::new, |value| SharedPath::read_all(&value));
         if !is_tarball? {
             return Some(None);
         }
@@ -305,7 +303,7 @@ impl TarballMode {
         if let Some(user) = migrate.and_then(|migrate| migrate.user.as_ref()) {
             refuse(&format!("`migrate` is to run as `{user}`"));
         }
-        for key in migrate.map(Migrate::keys_of_root).unwrap_or_default() {
+        for key in migrate.map_or_else(Vec::new, Migrate::keys_of_root) {
             refuse(&format!(
                 "`{key}` of `migrate` is for root's systemd to heed"
             ));
@@ -726,14 +724,8 @@ impl Migrate {
         let memory_max = table
             .get("memory-max")
             .and_then(|value| value.parsed(memory));
-        let write = table
-            .get("write")
-            .map(|value| value.each(host_path))
-            .unwrap_or_default();
-        let relax = table
-            .get("relax")
-            .map(|value| value.each(setting_name))
-            .unwrap_or_default();
+        let write = table.each("write", host_path);
+        let relax = table.each("relax", setting_name);
         table.finish();
         Some(Self {
             exec: exec?,
@@ -778,10 +770,10 @@ impl DeployHooks {
             value.map_or_else(Vec::new, |value| CommandLine::read_all(&value))
         };
         let hooks = Self {
-            before: commands(table.get("before")),
-            after: commands(table.get("after")),
-            drain: commands(table.get("drain")),
-            undrain: commands(table.get("undrain")),
+            before: table.collection("before", CommandLine::read_all),
+            after: table.collection("after", CommandLine::read_all),
+            drain: table.collection("drain", CommandLine::read_all),
+            undrain: table.collection("undrain", CommandLine::read_all),
             local_before: commands(table.get_renamed("local-before", "local_before")),
             local_after: commands(table.get_renamed("local-after", "local_after")),
         };

@@ -81,48 +81,65 @@ pub(super) fn read(
     python: &TableReader<'_>,
     root: &Path,
 ) -> (Vec<NamedIndex>, BTreeMap<PackageName, String>) {
-    let mut indexes: Vec<NamedIndex> = Vec::new();
-    for value in python
-        .get("index")
-        .map(|value| value.list())
-        .unwrap_or_default()
-    {
-        let Some(index) = value
-            .table("python.index")
-            .and_then(|table| index(table, root))
-        else {
-            continue;
-        };
-        if let Some(other) = indexes
-            .iter()
-            .find(|other| other.variable() == index.variable())
-        {
-            let error = Error::new(format!("two indexes are called `{}`", other.name));
-            value.complain(
-                error
-                    .note(format!("the other one is at {}", other.at))
-                    .hint("give one another name"),
-            );
-        } else if let Some(other) = indexes.iter().find(|other| other.default && index.default) {
-            let error = Error::new(format!(
-                "both `{}` and `{}` are the default index",
-                other.name, index.name
-            ));
-            value.complain(
-                error.hint("leave `default` out for one: it is asked before the default"),
-            );
-        }
-        indexes.push(index);
-    }
+    let indexes = read_indexes(python, root);
     let Some(sources) = python
         .get("sources")
         .and_then(|value| value.table("python.sources"))
     else {
         return (indexes, BTreeMap::new());
     };
+    let chosen = read_sources(&sources, &indexes);
+    for index in indexes.iter().filter(|index| index.explicit) {
+        if !chosen.values().any(|source| *source == index.name) {
+            complain_of_unused(&sources, index);
+        }
+    }
+    (indexes, chosen)
+}
+
+fn read_indexes(python: &TableReader<'_>, root: &Path) -> Vec<NamedIndex> {
+    let mut indexes: Vec<NamedIndex> = Vec::new();
+    for value in python.collection("index", ValueReader::list) {
+        let index = value
+            .table("python.index")
+            .and_then(|table| index(table, root));
+        if let Some(index) = index {
+            complain_of_conflict(&value, &index, &indexes);
+            indexes.push(index);
+        }
+    }
+    indexes
+}
+
+/// Complains of an index that has the name or the role of an earlier one.
+fn complain_of_conflict(value: &ValueReader<'_>, index: &NamedIndex, earlier: &[NamedIndex]) {
+    if let Some(other) = earlier
+        .iter()
+        .find(|other| other.variable() == index.variable())
+    {
+        let error = Error::new(format!("two indexes are called `{}`", other.name));
+        value.complain(
+            error
+                .note(format!("the other one is at {}", other.at))
+                .hint("give one another name"),
+        );
+    } else if let Some(other) = earlier.iter().find(|other| other.default && index.default) {
+        let error = Error::new(format!(
+            "both `{}` and `{}` are the default index",
+            other.name, index.name
+        ));
+        value.complain(error.hint("leave `default` out for one: it is asked before the default"));
+    }
+}
+
+/// Reads the index that each distribution comes from.
+fn read_sources(
+    sources: &TableReader<'_>,
+    indexes: &[NamedIndex],
+) -> BTreeMap<PackageName, String> {
     let mut chosen: BTreeMap<PackageName, String> = BTreeMap::new();
     for (name, value) in sources.entries() {
-        let Some(source) = value.parsed(|text| source(text, &indexes)) else {
+        let Some(source) = value.parsed(|text| source(text, indexes)) else {
             continue;
         };
         match distribution_name(&name.value) {
@@ -135,20 +152,20 @@ pub(super) fn read(
             Err(error) => value.complain(error),
         }
     }
-    for index in indexes.iter().filter(|index| index.explicit) {
-        if !chosen.values().any(|source| *source == index.name) {
-            let error = Error::new(format!(
-                "nothing comes from the index `{}`, which is explicit",
-                index.name
-            ));
-            let hint = format!(
-                "write `NAME = \"{}\"` below `[python.sources]`, or leave `explicit` out",
-                index.name
-            );
-            sources.complain_elsewhere(error.at(index.at.clone()).hint(hint));
-        }
-    }
-    (indexes, chosen)
+    chosen
+}
+
+/// Complains of an explicit index that no distribution comes from.
+fn complain_of_unused(sources: &TableReader<'_>, index: &NamedIndex) {
+    let error = Error::new(format!(
+        "nothing comes from the index `{}`, which is explicit",
+        index.name
+    ));
+    let hint = format!(
+        "write `NAME = \"{}\"` below `[python.sources]`, or leave `explicit` out",
+        index.name
+    );
+    sources.complain_elsewhere(error.at(index.at.clone()).hint(hint));
 }
 
 fn index(table: TableReader<'_>, root: &Path) -> Option<NamedIndex> {

@@ -614,9 +614,7 @@ impl ConfigReader<'_> {
         let description = table
             .get("description")
             .and_then(|value| value.text())
-            .unwrap_or_default()
-            .trim()
-            .to_owned();
+            .map_or_else(String::new, |text| text.trim().to_owned());
         let license = table
             .get("license")
             .and_then(|value| value.line())
@@ -628,27 +626,15 @@ impl ConfigReader<'_> {
             Some(value) => value.parsed(web_address),
             None => table.accept(&defaults.homepage),
         };
-        let include = table
-            .get("include")
-            .map(|value| PathPattern::read_all(&value, PathPattern::of_files))
-            .unwrap_or_default();
-        let exclude = table
-            .get("exclude")
-            .map(|value| PathPattern::read_all(&value, PathPattern::of_files))
-            .unwrap_or_default();
+        let include = table.collection("include", |value| {
+            PathPattern::read_all(value, PathPattern::of_files)
+        });
+        let exclude = table.collection("exclude", |value| {
+            PathPattern::read_all(value, PathPattern::of_files)
+        });
         let root = &self.files.root;
-        let import_from = table
-            .get("import-from")
-            .map(|value| value.each(|text| import_directory(root, text)));
-        let import_from = import_from
-            .unwrap_or_default()
-            .into_iter()
-            .map(|directory| directory.value)
-            .collect();
-        let writable = table
-            .get("writable")
-            .map(|value| WritablePath::read_all(&value, root))
-            .unwrap_or_default();
+        let import_from = table.each("import-from", |text| import_directory(root, text));
+        let writable = table.collection("writable", |value| WritablePath::read_all(value, root));
         table.finish();
         let name = name?;
         Some(AppMetadata {
@@ -663,7 +649,7 @@ impl ConfigReader<'_> {
             source,
             include,
             exclude,
-            import_from,
+            import_from: without_places(import_from),
             writable,
             name,
         })
@@ -727,79 +713,63 @@ impl ConfigReader<'_> {
             None => python_version_file(root, &table),
         };
         let interpreter = self.interpreter(&table);
-        let mut requirements = match table.get("requirements") {
-            Some(value) => value.each(|text| existing_file(root, "requirements file", text)),
-            None => LOCKS
-                .iter()
-                .map(|name| root.join(name))
-                .find(|file| file.is_file())
-                .map(|file| Located {
-                    at: Location::file(&file),
-                    value: file,
-                })
-                .into_iter()
-                .collect(),
-        };
-        let constraints = table
-            .get("constraints")
-            .map(|value| value.each(|text| existing_file(root, "constraints file", text)));
-        let add = table
-            .get("add")
-            .map(|value| value.each(added))
-            .unwrap_or_default();
-        let beside = root.join(ADDED_LOCK);
-        if !add.is_empty()
-            && requirements.iter().any(|file| is_whole_lock(&file.value))
-            && beside.is_file()
-        {
-            requirements.push(Located {
-                at: Location::file(&beside),
-                value: beside,
-            });
+        let mut requirements = self.requirement_files(&table);
+        let constraints = table.each("constraints", |text| {
+            existing_file(root, "constraints file", text)
+        });
+        let add = table.each("add", added);
+        if !add.is_empty() {
+            requirements.extend(self.lock_of_added(&requirements));
         }
-        let groups = table
-            .get("groups")
-            .map(|value| value.each(group_name))
-            .unwrap_or_default();
-        let extras = table
-            .get("extras")
-            .map(|value| value.each(extra_name))
-            .unwrap_or_default();
-        let allow_unmet = table
-            .get("allow-unmet")
-            .map(|value| value.each(distribution_name))
-            .unwrap_or_default();
-        let record_gaps = table
-            .get("allow-record-gaps")
-            .map(|value| value.each(distribution_name))
-            .unwrap_or_default();
-        let optional = table
-            .get("optional-imports")
-            .map(|value| value.each(dotted_name))
-            .unwrap_or_default();
+        let groups = table.each("groups", group_name);
+        let extras = table.each("extras", extra_name);
+        let allow_unmet = table.each("allow-unmet", distribution_name);
+        let allow_record_gaps = table.each("allow-record-gaps", distribution_name);
+        let optional_imports = table.each("optional-imports", dotted_name);
         let require_hashes = table
             .get("require-hashes")
             .filter(|value| value.boolean() == Some(true))
             .map(|value| value.at());
         let (indexes, sources) = indexes::read(&table, root);
         table.finish();
-        let allow_unmet = allow_unmet.into_iter().map(|name| name.value).collect();
         Some(PythonSettings {
             version: version?,
             interpreter: interpreter?,
             requirements,
             add,
-            constraints: constraints.unwrap_or_default(),
+            constraints,
             groups,
             extras,
-            allow_unmet,
-            optional_imports: optional.into_iter().map(|name| name.value).collect(),
-            allow_record_gaps: record_gaps.into_iter().map(|name| name.value).collect(),
+            allow_unmet: without_places(allow_unmet),
+            optional_imports: without_places(optional_imports),
+            allow_record_gaps: without_places(allow_record_gaps),
             require_hashes,
             indexes,
             sources,
             wheelhouses: Vec::new(),
         })
+    }
+
+    /// The files that pin the requirements: those that the configuration names, else the first lock
+    /// that is there.
+    fn requirement_files(&self, table: &TableReader<'_>) -> Vec<Located<PathBuf>> {
+        let root = &self.files.root;
+        if let Some(value) = table.get("requirements") {
+            return value.each(|text| existing_file(root, "requirements file", text));
+        }
+        let lock = LOCKS
+            .iter()
+            .map(|name| root.join(name))
+            .find(|file| file.is_file());
+        lock.map(located_file).into_iter().collect()
+    }
+
+    /// The lock of the requirements that the configuration adds, where it lies beside a lock that
+    /// lists all of the project's.
+    fn lock_of_added(&self, requirements: &[Located<PathBuf>]) -> Option<Located<PathBuf>> {
+        let beside = self.files.root.join(ADDED_LOCK);
+        let is_beside_a_lock = requirements.iter().any(|file| is_whole_lock(&file.value));
+        (is_beside_a_lock && beside.is_file()).then(|| located_file(beside))
     }
 
     fn interpreter(&self, table: &TableReader<'_>) -> Option<InterpreterChoice> {
@@ -814,14 +784,18 @@ impl ConfigReader<'_> {
             None => None,
         };
         let values = CPYTHON_KEYS.map(|key| table.get(key));
-        let Some(ships) = ships else {
-            let given: Vec<&ValueReader<'_>> = values.iter().flatten().collect();
-            for value in &given {
-                let error = Error::new(format!("`{}` is for a bundled interpreter", value.label()));
-                value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the key out"));
-            }
-            return given.is_empty().then_some(InterpreterChoice::System);
-        };
+        match ships {
+            Some(ships) => Some(ships(Box::new(self.cpython(table, values)?))),
+            None => system_interpreter(&values),
+        }
+    }
+
+    /// Reads an interpreter that ships from the values of [`CPYTHON_KEYS`].
+    fn cpython(
+        &self,
+        table: &TableReader<'_>,
+        values: [Option<ValueReader<'_>>; CPYTHON_KEYS.len()],
+    ) -> Option<Cpython> {
         let [path, sha256, keep, prune, libraries] = values;
         let Some(path) = path else {
             let error = Error::new("an interpreter that ships needs a `path`");
@@ -832,47 +806,59 @@ impl ConfigReader<'_> {
         };
         let path = path.placed(|text| existing(&self.files.root, "interpreter", text));
         // Absent, or right, or a mistake that was kept.
-        let sha256 = sha256.map(|value| value.placed(|text| archive_sum(text, path.as_ref())));
-        let keep = keep.map(|value| value.list()).unwrap_or_default();
+        let sha256 = sha256.map_or(Some(None), |value| {
+            let sum = value.placed(|text| archive_sum(text, path.as_ref()));
+            sum.map(Some)
+        });
+        let keep = keep.map_or_else(Vec::new, |value| value.list());
         let keep: Vec<Option<InterpreterPart>> = keep
             .iter()
             .map(|value| value.choice(&InterpreterPart::ALL))
             .collect();
-        let prune = prune
-            .map(|value| value.each(module_name))
-            .unwrap_or_default();
-        let bundle_libraries = libraries
-            .map(|value| value.each(soname_pattern))
-            .unwrap_or_default();
-        Some(ships(Box::new(Cpython {
+        let prune = prune.map_or_else(Vec::new, |value| value.each(module_name));
+        let bundle_libraries = libraries.map_or_else(Vec::new, |value| value.each(soname_pattern));
+        Some(Cpython {
             path: path?,
-            sha256: sha256.map_or(Some(None), |sum| sum.map(Some))?,
+            sha256: sha256?,
             keep: keep.into_iter().collect::<Option<_>>()?,
             prune,
             bundle_libraries,
-        })))
+        })
     }
+}
+
+/// The host's interpreter, which has none of the keys for one that ships.
+fn system_interpreter(values: &[Option<ValueReader<'_>>]) -> Option<InterpreterChoice> {
+    let given: Vec<&ValueReader<'_>> = values.iter().flatten().collect();
+    for value in &given {
+        let error = Error::new(format!("`{}` is for a bundled interpreter", value.label()));
+        value.complain(error.hint("add `interpreter = \"bundled\"`, or leave the key out"));
+    }
+    given.is_empty().then_some(InterpreterChoice::System)
+}
+
+/// A file as its own place.
+fn located_file(file: PathBuf) -> Located<PathBuf> {
+    Located {
+        at: Location::file(&file),
+        value: file,
+    }
+}
+
+fn without_places<T, C: FromIterator<T>>(values: Vec<Located<T>>) -> C {
+    values.into_iter().map(|located| located.value).collect()
 }
 
 /// The maintainer of an application that names none: dpkg wants one in every package.
 const NOBODY: &str = "unknown <unknown@localhost>";
 
 fn build(table: TableReader<'_>, root: &Path) -> BuildSettings {
-    let run = table
-        .get("run")
-        .map(|value| CommandLine::read_all(&value))
-        .unwrap_or_default();
-    let env = table
-        .get("env")
-        .map(|value| environment(&value))
-        .unwrap_or_default();
+    let run = table.collection("run", CommandLine::read_all);
+    let env = table.collection("env", environment);
     let constraints = table
         .get("constraints")
         .and_then(|value| value.placed(|text| existing_file(root, "constraints", text)));
-    let libraries = table
-        .get("libraries")
-        .map(|value| linking(&value))
-        .unwrap_or_default();
+    let libraries = table.collection("libraries", linking);
     let debug = table
         .get("debug")
         .and_then(|value| value.boolean())

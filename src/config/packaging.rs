@@ -233,33 +233,10 @@ pub(super) fn read(
     name: Option<&AppName>,
     root: &Path,
 ) -> Option<Packaging> {
-    let prefix = match table.get("prefix") {
-        Some(value) => value.placed(prefix),
-        None => name.and_then(|name| {
-            let value = InstallPath::parse(&format!("/opt/{name}")).ok()?;
-            Some(Located {
-                value,
-                at: table.at(),
-            })
-        }),
-    };
-    let revision = table.get("revision").map_or_else(
-        || Some(PackageRevision::Fixed("1".to_owned())),
-        |value| {
-            value.parsed(|text| {
-                if text == "auto" {
-                    Ok(PackageRevision::Auto)
-                } else {
-                    revision(text).map(PackageRevision::Fixed)
-                }
-            })
-        },
-    );
-    let targets = table
-        .get("targets")
-        .map(|value| value.each(target::by_name))
-        .unwrap_or_default();
-    let arch = table.get("arch").map(|value| value.placed(str::parse));
+    let prefix = install_prefix(&table, name);
+    let revision = package_revision(&table);
+    let targets = table.each("targets", target::by_name);
+    let arch = table.get("arch").and_then(|value| value.placed(str::parse));
     let byte_code = table
         .get("byte-code")
         .map_or(Some(ByteCode::Build), |value| {
@@ -270,49 +247,28 @@ pub(super) fn read(
         });
     let prune = prune(&table);
     let depends = table.table("depends");
-    let depends_deb = depends
-        .get("deb")
-        .map(|value| value.each(deb_relationship))
-        .unwrap_or_default();
-    let depends_rpm = depends
-        .get("rpm")
-        .map(|value| value.each(rpm_dependency))
-        .unwrap_or_default();
+    let depends_deb = depends.each("deb", deb_relationship);
+    let depends_rpm = depends.each("rpm", rpm_dependency);
     depends.of_kind("package.depends").finish();
-    let relations = PackageRelations {
-        provides: relation(&table, "provides", name, deb_provided),
-        conflicts: relation(&table, "conflicts", name, deb_one),
-        replaces: relation(&table, "replaces", name, deb_replaced),
-        recommends: relation(&table, "recommends", name, deb_relationship),
-        suggests: relation(&table, "suggests", name, deb_relationship),
-    };
+    let relations = relations(&table, name);
     let scriptlets = scriptlets(
         table.table("scriptlets").of_kind("package.scriptlets"),
         root,
     );
     let allow_collisions = table.get("allow-collisions");
-    let compression = table
-        .get("compression")
-        .map_or(Some(CompressionPreset::Default), |value| squeeze(&value));
+    let compression = compression(&table, &targets);
     let tar = table.get("tar").map_or(Some(TarCompression::Zst), |value| {
         value.choice(&[("zst", TarCompression::Zst), ("gz", TarCompression::Gz)])
     });
     let section = table
         .get("section")
         .map_or_else(|| Some("misc".to_owned()), |value| value.parsed(section));
-    if let (Some(value), Some(CompressionPreset::Exact(Compression::Zstd(_)))) =
-        (table.get("compression"), compression)
-    {
-        refused_zstd(&targets)
-            .into_iter()
-            .for_each(|error| value.complain(error));
-    }
     table.finish();
     Some(Packaging {
         prefix: prefix?,
         revision: revision?,
         targets,
-        arch: arch.flatten(),
+        arch,
         byte_code: byte_code?,
         prune,
         depends_deb,
@@ -328,12 +284,57 @@ pub(super) fn read(
     })
 }
 
+/// Reads the directory that the release is installed in: `/opt/NAME` unless another one is given.
+fn install_prefix(table: &TableReader<'_>, name: Option<&AppName>) -> Option<Located<InstallPath>> {
+    if let Some(value) = table.get("prefix") {
+        return value.placed(prefix);
+    }
+    Some(Located {
+        value: InstallPath::parse(&format!("/opt/{}", name?)).ok()?,
+        at: table.at(),
+    })
+}
+
+fn package_revision(table: &TableReader<'_>) -> Option<PackageRevision> {
+    let Some(value) = table.get("revision") else {
+        return Some(PackageRevision::Fixed("1".to_owned()));
+    };
+    value.parsed(|text| match text {
+        "auto" => Ok(PackageRevision::Auto),
+        text => revision(text).map(PackageRevision::Fixed),
+    })
+}
+
+fn relations(table: &TableReader<'_>, name: Option<&AppName>) -> PackageRelations {
+    PackageRelations {
+        provides: relation(table, "provides", name, deb_provided),
+        conflicts: relation(table, "conflicts", name, deb_one),
+        replaces: relation(table, "replaces", name, deb_replaced),
+        recommends: relation(table, "recommends", name, deb_relationship),
+        suggests: relation(table, "suggests", name, deb_relationship),
+    }
+}
+
+/// Reads how packages are compressed; complains of targets that can't unpack it.
+fn compression(
+    table: &TableReader<'_>,
+    targets: &[Located<&'static Target>],
+) -> Option<CompressionPreset> {
+    let Some(value) = table.get("compression") else {
+        return Some(CompressionPreset::Default);
+    };
+    let compression = squeeze(&value);
+    if let Some(CompressionPreset::Exact(Compression::Zstd(_))) = compression {
+        if let Some(error) = refused_zstd(targets) {
+            value.complain(error);
+        }
+    }
+    compression
+}
+
 /// Reads what is left out of distributions.
 fn prune(table: &TableReader<'_>) -> Prune {
-    let profiles = table
-        .get("prune")
-        .map(|value| value.each(str::parse::<PruneProfile>))
-        .unwrap_or_default();
+    let profiles = table.each("prune", str::parse::<PruneProfile>);
     let locales = table
         .get("locales")
         .map(|value| (value.each(locale), value));
@@ -540,14 +541,8 @@ fn relation(
     let Some(formats) = value.table(key) else {
         return PackageRelation::default();
     };
-    let of_deb = formats
-        .get("deb")
-        .map(|value| value.each(|text| others(deb(text)?)))
-        .unwrap_or_default();
-    let of_rpm = formats
-        .get("rpm")
-        .map(|value| value.each(|text| others(rpm_dependency(text)?)))
-        .unwrap_or_default();
+    let of_deb = formats.each("deb", |text| others(deb(text)?));
+    let of_rpm = formats.each("rpm", |text| others(rpm_dependency(text)?));
     formats.finish();
     PackageRelation {
         deb: values(of_deb),

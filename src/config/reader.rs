@@ -373,6 +373,24 @@ impl<'s> TableReader<'s> {
         value
     }
 
+    /// Returns what `parse` makes of a list of strings; an absent list is an empty one.
+    pub(super) fn each<T>(
+        &self,
+        key: &'static str,
+        parse: impl FnMut(&'s str) -> Result<T>,
+    ) -> Vec<Located<T>> {
+        self.collection(key, |value| value.each(parse))
+    }
+
+    /// Returns what `read` makes of a value that holds several; an absent one holds none.
+    pub(super) fn collection<T: Default>(
+        &self,
+        key: &'static str,
+        read: impl FnOnce(&ValueReader<'s>) -> T,
+    ) -> T {
+        self.get(key).map_or_else(T::default, |value| read(&value))
+    }
+
     /// Returns a table below this one; an empty one if it is absent or no table (which is
     /// complained of).
     pub(super) fn table(&self, key: &'static str) -> Self {

@@ -370,19 +370,11 @@ impl ProcessSettings {
                 .get(key)
                 .and_then(|value| value.parsed(UserName::parse))
         };
-        let read_units = |key| {
-            table
-                .get(key)
-                .map(|value| value.each(unit_name))
-                .unwrap_or_default()
-        };
+        let read_units = |key| table.each(key, unit_name);
         let values =
             |units: Vec<Located<String>>| units.into_iter().map(|unit| unit.value).collect();
         let (user, group) = (read_user("user"), read_user("group"));
-        let env = table
-            .get("env")
-            .map(|value| process_environment(&value))
-            .unwrap_or_default();
+        let env = table.collection("env", process_environment);
         let (environment_files, working_directory) =
             (environment_files(table), read_path("working-directory"));
         let (after, wants) = (values(read_units("after")), values(read_units("wants")));
@@ -392,18 +384,9 @@ impl ProcessSettings {
         let timeout_stop = table
             .get("timeout-stop")
             .and_then(|value| value.parsed(TimeSpan::parse));
-        let write = table
-            .get("write")
-            .map(|value| value.each(host_path))
-            .unwrap_or_default();
-        let relax = table
-            .get("relax")
-            .map(|value| value.each(setting_name))
-            .unwrap_or_default();
-        let systemd = table
-            .get("systemd")
-            .map(|value| settings(&value))
-            .unwrap_or_default();
+        let write = table.each("write", host_path);
+        let relax = table.each("relax", setting_name);
+        let systemd = table.collection("systemd", settings);
         Some(Self {
             exec: exec?,
             user,
@@ -688,10 +671,7 @@ impl Cron {
             .get("user")
             .and_then(|value| value.parsed(UserName::parse));
         let mailto = table.get("mailto").and_then(|value| value.parsed(mailto));
-        let env = table
-            .get("env")
-            .map(|value| process_environment(&value))
-            .unwrap_or_default();
+        let env = table.collection("env", process_environment);
         let environment_files = environment_files(&table);
         table.finish();
         Some(Self {
