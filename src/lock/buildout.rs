@@ -266,73 +266,85 @@ impl BuildoutReader<'_, '_> {
         part: &str,
         develop: &[(Option<PackageName>, PinSource)],
     ) -> EntryResult<()> {
-        let Some(options) = self.sections.get(part) else {
+        let Some((eggs, at)) = self.eggs_of(part)? else {
             return Ok(());
         };
-        let set = options
-            .get("eggs")
-            .or_else(|| options.get("recipe"))
-            .cloned();
-        let Some(set) = set else { return Ok(()) };
-        let eggs = match self.value(part, "eggs")? {
-            Some(eggs) => eggs,
-            // zc.recipe.egg takes the part's own name.
-            None if self
-                .value(part, "recipe")?
-                .is_some_and(|recipe| recipe.starts_with("zc.recipe.egg")) =>
-            {
-                part.to_owned()
-            }
-            None => return Ok(()),
-        };
-        for line in eggs
-            .lines()
-            .map(str::trim)
-            .filter(|line| !line.is_empty() && !line.starts_with('#'))
-        {
-            let requirement: pkgapp_pypa::Requirement<Url> =
-                line.parse()
-                    .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
-                        Error::new(format!("`{line}` is not a requirement"))
-                            .at(set.value_at.clone())
-                            .cause_text(error.message.to_string())
-                    })?;
-            if !self.draft.holds(requirement.marker, None) {
-                continue;
-            }
-            let extras = requirement.extras.into_vec();
-            let here = develop
-                .iter()
-                .find(|(name, _)| name.as_ref() == Some(&requirement.name));
-            let application = |source: &PinSource| matches!(source, PinSource::Directory(path) if path == self.draft.project());
-            if here.is_some_and(|(_, source)| application(source)) {
-                self.draft.editable = Some(EditableInstall {
-                    shown: line.to_owned(),
-                    extras,
-                    at: set.value_at.clone(),
-                });
-                continue;
-            }
-            let wanted = match (here, requirement.version_or_url) {
-                (Some((_, source)), _) => RequestedVersion::Source(source.clone(), None),
-                (None, Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions))) => {
-                    RequestedVersion::Versions(versions)
-                }
-                (None, _) => RequestedVersion::Versions(VersionSpecifiers::empty()),
-            };
-            let order = self.draft.next_statement();
-            self.draft.require(HeldRequirement {
-                name: requirement.name,
-                extras,
-                wanted,
-                hashes: Vec::new(),
-                may_lack_hashes: here.is_some(),
-                at: set.value_at.clone(),
-                version_at: set.value_at.clone(),
-                shown: line.to_owned(),
-                order,
-            });
+        let lines = eggs.lines().map(str::trim);
+        for line in lines.filter(|line| !line.is_empty() && !line.starts_with('#')) {
+            self.egg(line, &at, develop)?;
         }
+        Ok(())
+    }
+
+    /// The eggs that a part lists, and where it does.
+    fn eggs_of(&self, part: &str) -> EntryResult<Option<(String, Location)>> {
+        let set = self
+            .sections
+            .get(part)
+            .and_then(|options| options.get("eggs").or_else(|| options.get("recipe")));
+        let Some(set) = set else { return Ok(None) };
+        let at = set.value_at.clone();
+        if let Some(eggs) = self.value(part, "eggs")? {
+            return Ok(Some((eggs, at)));
+        }
+        // zc.recipe.egg takes the part's own name.
+        let takes_its_name = self
+            .value(part, "recipe")?
+            .is_some_and(|recipe| recipe.starts_with("zc.recipe.egg"));
+        Ok(takes_its_name.then(|| (part.to_owned(), at)))
+    }
+
+    fn egg(
+        &mut self,
+        line: &str,
+        at: &Location,
+        develop: &[(Option<PackageName>, PinSource)],
+    ) -> EntryResult<()> {
+        let requirement: pkgapp_pypa::Requirement<Url> =
+            line.parse()
+                .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
+                    Error::new(format!("`{line}` is not a requirement"))
+                        .at(at.clone())
+                        .cause_text(error.message.to_string())
+                })?;
+        if !self.draft.holds(requirement.marker, None) {
+            return Ok(());
+        }
+        let extras = requirement.extras.into_vec();
+        let here = develop
+            .iter()
+            .find(|(name, _)| name.as_ref() == Some(&requirement.name))
+            .map(|(_, source)| source);
+        if let Some(PinSource::Directory(path)) = here
+            && path == self.draft.project()
+        {
+            self.draft.editable = Some(EditableInstall {
+                shown: line.to_owned(),
+                extras,
+                at: at.clone(),
+            });
+            return Ok(());
+        }
+
+        let wanted = match (here, requirement.version_or_url) {
+            (Some(source), _) => RequestedVersion::Source(source.clone(), None),
+            (None, Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions))) => {
+                RequestedVersion::Versions(versions)
+            }
+            (None, _) => RequestedVersion::Versions(VersionSpecifiers::empty()),
+        };
+        let order = self.draft.next_statement();
+        self.draft.require(HeldRequirement {
+            name: requirement.name,
+            extras,
+            wanted,
+            hashes: Vec::new(),
+            may_lack_hashes: here.is_some(),
+            at: at.clone(),
+            version_at: at.clone(),
+            shown: line.to_owned(),
+            order,
+        });
         Ok(())
     }
 
@@ -350,37 +362,45 @@ impl BuildoutReader<'_, '_> {
         let Some(options) = self.sections.get(section) else {
             return Ok(None);
         };
-        let Some(set) = options.get(key) else {
-            // `<= base` takes over what is not said here.
-            let Some(bases) = options.get("<").filter(|_| depth < DEEPEST) else {
-                return Ok(None);
-            };
-            for base in bases.value.split_whitespace().rev() {
-                if let Some(value) = self.value_at_depth(base, key, depth + 1)? {
-                    return Ok(Some(value));
-                }
-            }
+        match options.get(key) {
+            Some(set) if depth >= DEEPEST => Err(Error::new(format!(
+                "`${{{section}:{key}}}` refers to itself"
+            ))
+            .at(set.at.clone())),
+            Some(set) => self.expanded(section, set, depth).map(Some),
+            None => self.inherited(options, key, depth),
+        }
+    }
+
+    /// An option that `<= base` takes over from other sections.
+    fn inherited(
+        &self,
+        options: &BTreeMap<String, OptionValue>,
+        key: &str,
+        depth: usize,
+    ) -> EntryResult<Option<String>> {
+        let Some(bases) = options.get("<").filter(|_| depth < DEEPEST) else {
             return Ok(None);
         };
-        if depth >= DEEPEST {
-            return Err(
-                Error::new(format!("`${{{section}:{key}}}` refers to itself")).at(set.at.clone()),
-            );
+        for base in bases.value.split_whitespace().rev() {
+            if let Some(value) = self.value_at_depth(base, key, depth + 1)? {
+                return Ok(Some(value));
+            }
         }
+        Ok(None)
+    }
+
+    /// Replaces the references in the value of an option of a section.
+    fn expanded(&self, section: &str, set: &OptionValue, depth: usize) -> EntryResult<String> {
         let (mut whole, mut rest) = (String::new(), set.value.as_str());
-        while let Some((before, name, after)) = rest.split_once("${").and_then(|(before, rest)| {
-            rest.split_once('}')
-                .map(|(name, after)| (before, name, after))
-        }) {
+        while let Some((before, name, after)) = reference(rest) {
             let (from, option) = name.split_once(':').unwrap_or((section, name));
             let from = if from.is_empty() { section } else { from };
-            let directory = || {
-                self.file
-                    .directory()
-                    .map(|directory| directory.display().to_string())
-            };
             let value = match (from, option) {
-                ("buildout", "directory") => directory(),
+                ("buildout", "directory") => self
+                    .file
+                    .directory()
+                    .map(|directory| directory.display().to_string()),
                 (_, "_buildout_section_name_") => Some(section.to_owned()),
                 _ => self.value_at_depth(from, option, depth + 1)?,
             };
@@ -393,8 +413,15 @@ impl BuildoutReader<'_, '_> {
             whole.push_str(&value);
             rest = after;
         }
-        Ok(Some(whole + rest))
+        Ok(whole + rest)
     }
+}
+
+/// Splits a value at its first `${name}`: before, name, after.
+fn reference(value: &str) -> Option<(&str, &str, &str)> {
+    let (before, rest) = value.split_once("${")?;
+    let (name, after) = rest.split_once('}')?;
+    Some((before, name, after))
 }
 
 /// `=`, `+=` or `-=`.
@@ -414,23 +441,15 @@ fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
     for line in file.text.split_inclusive('\n') {
         let (at, text) = (start, line.trim_end());
         start += line.len();
-        let is_comment = text.starts_with(['#', ';']);
-        if text.trim().is_empty() || is_comment {
+        let indent = text.len() - text.trim_start().len();
+        if text.trim().is_empty() || text.starts_with(['#', ';']) {
             continue;
         }
-        let indent = text.len() - text.trim_start().len();
         if indent > 0 {
             if let Some((_, _, _, last)) = options.last_mut().filter(|_| section.is_some()) {
-                if !last.value.is_empty() {
-                    last.value.push('\n');
-                } else if !text.trim_start().starts_with('#') {
-                    last.value_at = file.at(at + indent);
-                }
-                last.value.push_str(text.trim());
+                last.add_line(text.trim(), file.at(at + indent));
             }
-            continue;
-        }
-        if let Some(header) = text.strip_prefix('[') {
+        } else if let Some(header) = text.strip_prefix('[') {
             let Some((name, _)) = header.split_once(']') else {
                 return Err(Error::new("a section's name is never closed").at(file.at(at)));
             };
@@ -438,28 +457,49 @@ fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
             // nobody runs here: its options are kept apart, under a name that no other
             // option refers to.
             section = Some(name.trim().to_owned());
-            continue;
-        }
-        let Some(section) = &section else {
+        } else if let Some(section) = &section {
+            let (key, change, set) = parse_option(file, at, text)?;
+            options.push((section.clone(), key, change, set));
+        } else {
             return Err(Error::new("an option stands before all sections").at(file.at(at)));
-        };
-        let Some((key, value)) = text.split_once('=') else {
-            return Err(Error::new(format!("`{}` is not an option", text.trim()))
-                .at(file.at(at))
-                .hint("an option has a `=`; a further line of a value begins with white space"));
-        };
-        let value_start = at + key.len() + 1 + (value.len() - value.trim_start().len());
-        let (key, change) = match key.trim_end() {
-            key if key.ends_with('+') => (key.trim_end_matches('+'), OptionChange::Add),
-            key if key.ends_with('-') => (key.trim_end_matches('-'), OptionChange::Remove),
-            key => (key, OptionChange::Set),
-        };
-        let set = OptionValue {
-            value: value.trim().to_owned(),
-            at: file.at(at),
-            value_at: file.at(value_start),
-        };
-        options.push((section.clone(), key.trim().to_owned(), change, set));
+        }
     }
     Ok(options)
+}
+
+impl OptionValue {
+    /// Adds a further line of a value.
+    fn add_line(&mut self, line: &str, at: Location) {
+        if !self.value.is_empty() {
+            self.value.push('\n');
+        } else if !line.starts_with('#') {
+            self.value_at = at;
+        }
+        self.value.push_str(line);
+    }
+}
+
+/// Reads the line of an option, which begins at `at`.
+fn parse_option(
+    file: &TextFile,
+    at: usize,
+    text: &str,
+) -> EntryResult<(String, OptionChange, OptionValue)> {
+    let Some((key, value)) = text.split_once('=') else {
+        return Err(Error::new(format!("`{}` is not an option", text.trim()))
+            .at(file.at(at))
+            .hint("an option has a `=`; a further line of a value begins with white space"));
+    };
+    let value_start = at + key.len() + 1 + (value.len() - value.trim_start().len());
+    let (key, change) = match key.trim_end() {
+        key if key.ends_with('+') => (key.trim_end_matches('+'), OptionChange::Add),
+        key if key.ends_with('-') => (key.trim_end_matches('-'), OptionChange::Remove),
+        key => (key, OptionChange::Set),
+    };
+    let set = OptionValue {
+        value: value.trim().to_owned(),
+        at: file.at(at),
+        value_at: file.at(value_start),
+    };
+    Ok((key.trim().to_owned(), change, set))
 }

@@ -16,7 +16,7 @@ use crate::project::{AdjacentProject, texts};
 use crate::{LockFormat, LockedFile, PinSource, Url, direct};
 use pkgapp_config::DEFAULT_NAME;
 use pkgapp_core::error::{Error, Location};
-use pkgapp_pypa::{ExtraName, HashDigest, PackageName};
+use pkgapp_pypa::{ExtraName, HashDigest, PackageName, Version};
 
 /// `pdm.lock`, or the same under another name.
 pub(super) const FORMAT: LockFormat = LockFormat {
@@ -338,6 +338,29 @@ impl EntryReader<'_, '_, PdmLock> {
                 .chain([DEV])
                 .collect::<Vec<_>>(),
         );
+        let mut start = Vec::new();
+        for text in self.wanted(&project) {
+            start.extend(self.edge(text, &project.at)?);
+        }
+        let mut nodes = Vec::new();
+        for package in &self.lock.packages {
+            let mut edges = Vec::new();
+            for text in &package.dependencies {
+                edges.extend(self.edge(text.get_ref(), &self.at(text))?);
+            }
+            let version = package.version();
+            nodes.push(LockedNode { version, edges });
+        }
+        let draft = &*self.draft;
+        Ok(
+            graph::reach(&nodes, &start, &|marker, _, _| draft.holds(marker, None))
+                .into_keys()
+                .collect(),
+        )
+    }
+
+    /// What the project itself wants, with the extras and groups that ship.
+    fn wanted<'p>(&self, project: &'p AdjacentProject) -> Vec<&'p str> {
         let mut wanted = project.texts(&["project", "dependencies"]);
         let extras = self.draft.extras();
         for (extra, list) in project.entries(&["project", "optional-dependencies"]) {
@@ -354,34 +377,12 @@ impl EntryReader<'_, '_, PdmLock> {
                 wanted.extend(texts(Some(list)));
             }
         }
-        for (group, _) in project
-            .entries(&["dependency-groups"])
-            .filter(|(name, _)| self.draft.has_group(name))
-        {
-            wanted.extend(project.group(group));
-        }
-        let mut start = Vec::new();
-        for text in wanted {
-            start.extend(self.edge(text, &project.at)?);
-        }
-        let mut nodes = Vec::new();
-        for package in &self.lock.packages {
-            let mut edges = Vec::new();
-            for text in &package.dependencies {
-                edges.extend(self.edge(text.get_ref(), &self.at(text))?);
+        for (group, _) in project.entries(&["dependency-groups"]) {
+            if self.draft.has_group(group) {
+                wanted.extend(project.group(group));
             }
-            let version = package
-                .version
-                .as_ref()
-                .and_then(|version| version.get_ref().parse().ok());
-            nodes.push(LockedNode { version, edges });
         }
-        let draft = &*self.draft;
-        Ok(
-            graph::reach(&nodes, &start, &|marker, _, _| draft.holds(marker, None))
-                .into_keys()
-                .collect(),
-        )
+        wanted
     }
 
     /// Reads a requirement (PEP 508); `None` for an editable one (`-e file:…`), which old locks
@@ -390,65 +391,40 @@ impl EntryReader<'_, '_, PdmLock> {
         if text.starts_with("-e ") {
             return Ok(None);
         }
-        let requirement: pkgapp_pypa::Requirement<Url> = match text.parse() {
-            Ok(requirement) => requirement,
-            // A reference by a relative path has a name all the same.
-            Err(error) => {
-                let error: pkgapp_pypa::Pep508Error<Url> = error;
-                let head = text.split('@').next().unwrap_or_default().trim();
-                head.parse().map_err(|_: pkgapp_pypa::Pep508Error<Url>| {
-                    Error::new(format!("`{text}` is not a requirement"))
-                        .at(at.clone())
-                        .cause_text(error.message.to_string())
-                })?
-            }
-        };
-        let versions = match &requirement.version_or_url {
-            Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => Some(versions.clone()),
-            _ => None,
-        };
-        let wanted: BTreeSet<String> = requirement.extras.iter().map(ToString::to_string).collect();
-        let named = || {
-            let packages = self.names.iter().zip(&self.lock.packages).enumerate();
-            packages
-                .filter(|(_, (name, _))| **name == requirement.name)
-                .map(|(index, (_, package))| (index, package))
-        };
-        let fits = |package: &PdmPackage| {
-            let version = package
-                .version
-                .as_ref()
-                .and_then(|version| version.get_ref().parse().ok());
-            versions
-                .as_ref()
-                .zip(version)
-                .is_none_or(|(versions, version)| versions.contains(&version))
-        };
-        let has = |package: &PdmPackage| -> BTreeSet<String> {
-            let names = package
-                .extras
-                .iter()
-                .filter_map(|extra| extra.parse::<ExtraName>().ok());
-            names.map(|extra| extra.to_string()).collect()
-        };
-        let pick = |wanted: &BTreeSet<String>| -> Vec<usize> {
-            named()
-                .filter(|(_, package)| has(package) == *wanted && fits(package))
-                .map(|(index, _)| index)
-                .collect()
-        };
-        let exact = pick(&wanted);
-        let to = if exact.is_empty() {
-            pick(&BTreeSet::new())
-        } else {
-            exact
-        };
+        let requirement = parse_requirement(text, at)?;
         Ok(Some(DependencyEdge {
-            to,
+            to: self.candidates(&requirement),
             extras: Vec::new(),
             marker: requirement.marker,
             only_for: Vec::new(),
         }))
+    }
+
+    /// The packages that answer a requirement: those with its extras, else those without any.
+    fn candidates(&self, requirement: &pkgapp_pypa::Requirement<Url>) -> Vec<usize> {
+        let versions = match &requirement.version_or_url {
+            Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => Some(versions),
+            _ => None,
+        };
+        let fits = |package: &PdmPackage| {
+            versions
+                .zip(package.version())
+                .is_none_or(|(versions, version)| versions.contains(&version))
+        };
+        let with_extras = |wanted: &BTreeSet<String>| -> Vec<usize> {
+            let packages = self.names.iter().zip(&self.lock.packages).enumerate();
+            packages
+                .filter(|(_, (name, _))| **name == requirement.name)
+                .filter(|(_, (_, package))| package.extra_names() == *wanted && fits(package))
+                .map(|(index, _)| index)
+                .collect()
+        };
+        let exact = with_extras(&requirement.extras.iter().map(ToString::to_string).collect());
+        if exact.is_empty() {
+            with_extras(&BTreeSet::new())
+        } else {
+            exact
+        }
     }
 
     /// `None` for the application itself.
@@ -564,4 +540,33 @@ impl EntryReader<'_, '_, PdmLock> {
         files.sort_by(|a, b| a.name.cmp(&b.name));
         Ok((!files.is_empty()).then_some(files))
     }
+}
+
+impl PdmPackage {
+    fn version(&self) -> Option<Version> {
+        self.version.as_ref()?.get_ref().parse().ok()
+    }
+
+    fn extra_names(&self) -> BTreeSet<String> {
+        self.extras
+            .iter()
+            .filter_map(|extra| extra.parse::<ExtraName>().ok())
+            .map(|extra| extra.to_string())
+            .collect()
+    }
+}
+
+fn parse_requirement(text: &str, at: &Location) -> EntryResult<pkgapp_pypa::Requirement<Url>> {
+    text.parse()
+        .or_else(|error: pkgapp_pypa::Pep508Error<Url>| {
+            // A reference by a relative path has a name all the same.
+            let name = text.split_once('@').map_or(text, |(name, _)| name);
+            name.trim()
+                .parse()
+                .map_err(|_: pkgapp_pypa::Pep508Error<Url>| {
+                    Error::new(format!("`{text}` is not a requirement"))
+                        .at(at.clone())
+                        .cause_text(error.message.to_string())
+                })
+        })
 }

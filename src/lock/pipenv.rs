@@ -256,20 +256,10 @@ impl PipenvReader<'_, '_> {
         if !self.draft.holds(self.marker(package, &at)?, None) {
             return Ok(None);
         }
-        let extras = package.get("extras").map(Json::items).unwrap_or_default();
-        let extras = extras
-            .iter()
-            .filter_map(Json::as_text)
-            .map(|extra| entry::extra(extra, &at));
-        let extras: Vec<ExtraName> = extras.collect::<EntryResult<_>>()?;
-        let mut hashes: Vec<HashDigest> = Vec::new();
-        for hash in package.get("hashes").map(Json::items).unwrap_or_default() {
-            let hash = hash.as_text().unwrap_or_default();
-            hashes.extend(entry::digest(hash, &self.at(hash))?);
-        }
+        let extras = extras(package, &at)?;
+        let hashes = self.hashes(package)?;
         if let Some(path) = package.text("path")
-            && entry::beside(self.file, path)
-                .is_some_and(|path| path == direct::normal(self.draft.project()))
+            && self.is_the_project(path)
         {
             self.draft.editable = Some(EditableInstall {
                 shown: path.to_owned(),
@@ -278,10 +268,10 @@ impl PipenvReader<'_, '_> {
             });
             return Ok(None);
         }
+
         let version_at = package
             .text("version")
             .map_or_else(|| at.clone(), |version| self.at(version));
-        let version = package.text("version").filter(|version| *version != "*");
         if let Some(source) = self.source(&name, package, &at)? {
             let entry = LockEntry {
                 name,
@@ -292,32 +282,41 @@ impl PipenvReader<'_, '_> {
             };
             return Ok(Some(entry.from(self.draft, source, hashes)));
         }
-        let Some(text) = version else {
+        let Some(versions) = package.text("version").filter(|version| *version != "*") else {
             return Err(Error::new(format!("`{name}` has no version"))
                 .at(at)
                 .hint("run `pipenv lock`"));
         };
-        let versions: VersionSpecifiers =
-            text.parse()
-                .map_err(|error: pkgapp_pypa::VersionSpecifiersParseError| {
-                    Error::new(format!("`{text}` is not a set of versions"))
-                        .at(version_at.clone())
-                        .cause_text(error.to_string())
-                })?;
+        let wanted = RequestedVersion::Versions(specifiers(versions, &version_at)?);
         if let Some(index) = package.text("index") {
             self.comes_from(&name, index)?;
         }
         Ok(Some(HeldRequirement {
-            shown: format!("{name}{text}"),
+            shown: format!("{name}{versions}"),
             name,
             extras,
-            wanted: RequestedVersion::Versions(versions),
+            wanted,
             hashes,
             may_lack_hashes: !has_hashes,
             version_at,
             at,
             order: self.draft.next_statement(),
         }))
+    }
+
+    fn hashes(&self, package: &Json<'_>) -> EntryResult<Vec<HashDigest>> {
+        let mut hashes: Vec<HashDigest> = Vec::new();
+        for hash in package.get("hashes").map_or(&[][..], Json::items) {
+            let hash = hash.as_text().unwrap_or("");
+            hashes.extend(entry::digest(hash, &self.at(hash))?);
+        }
+        Ok(hashes)
+    }
+
+    /// Whether a path is that of the application itself.
+    fn is_the_project(&self, path: &str) -> bool {
+        entry::beside(self.file, path)
+            .is_some_and(|path| path == direct::normal(self.draft.project()))
     }
 
     fn marker(&self, package: &Json<'_>, at: &Location) -> EntryResult<MarkerTree> {
@@ -378,4 +377,23 @@ impl PipenvReader<'_, '_> {
             .map(|path| entry::path(self.file, path, at))
             .transpose()
     }
+}
+
+fn extras(package: &Json<'_>, at: &Location) -> EntryResult<Vec<ExtraName>> {
+    package
+        .get("extras")
+        .map_or(&[][..], Json::items)
+        .iter()
+        .filter_map(Json::as_text)
+        .map(|extra| entry::extra(extra, at))
+        .collect()
+}
+
+fn specifiers(text: &str, at: &Location) -> EntryResult<VersionSpecifiers> {
+    text.parse()
+        .map_err(|error: pkgapp_pypa::VersionSpecifiersParseError| {
+            Error::new(format!("`{text}` is not a set of versions"))
+                .at(at.clone())
+                .cause_text(error.to_string())
+        })
 }

@@ -4,7 +4,7 @@
 //! ships. Older locks are graphs whose beginning is pyproject.toml. Source:
 //! `poetry/packages/locker.py`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
 use toml::{Spanned, Value};
@@ -259,13 +259,29 @@ impl EntryReader<'_, '_, PoetryLock> {
 
     /// What the project itself wants.
     fn start(&self, project: &AdjacentProject) -> EntryResult<Vec<DependencyEdge>> {
+        let in_extras = self.in_asked_extras(project);
+        let mut start = Vec::new();
+        for (text, value) in self.poetry_dependencies(project) {
+            let name = entry::name(text, &project.at)?;
+            let is_asked_for = in_extras.contains(&name);
+            for one in alternatives(value) {
+                if !flag(one, "optional") || is_asked_for {
+                    start.extend(self.wanted_edge(&name, one, project)?);
+                }
+            }
+        }
+        for text in self.standard_dependencies(project) {
+            start.extend(self.pep508(text, &project.at)?);
+        }
+        Ok(start)
+    }
+
+    /// The dependencies in Poetry's own tables, of the project and of the groups that ship.
+    fn poetry_dependencies<'p>(&self, project: &'p AdjacentProject) -> Vec<(&'p str, &'p Value)> {
         let mut wanted: Vec<(&str, &Value)> = Vec::new();
         let mut add = |path: &[&str]| {
-            let entries: Vec<_> = project
-                .entries(path)
-                .map(|(name, value)| (name.as_str(), value))
-                .collect();
-            wanted.extend(entries);
+            let entries = project.entries(path);
+            wanted.extend(entries.map(|(name, value)| (name.as_str(), value)));
         };
         add(&["tool", "poetry", "dependencies"]);
         if self.draft.has_group("dev") {
@@ -276,68 +292,59 @@ impl EntryReader<'_, '_, PoetryLock> {
                 add(&["tool", "poetry", "group", group, "dependencies"]);
             }
         }
-        let asked = self.draft.extras();
-        let in_extras: Vec<&String> = project
+        wanted.retain(|(name, _)| *name != "python");
+        wanted
+    }
+
+    /// The requirements of `[project]`, with those of the extras that ship.
+    fn standard_dependencies<'p>(&self, project: &'p AdjacentProject) -> Vec<&'p str> {
+        let in_extras = project
+            .entries(&["project", "optional-dependencies"])
+            .filter(|(extra, _)| self.ships_extra(extra))
+            .flat_map(|(_, list)| texts(Some(list)));
+        project
+            .texts(&["project", "dependencies"])
+            .into_iter()
+            .chain(in_extras)
+            .collect()
+    }
+
+    /// The optional dependencies that the extras which ship list.
+    fn in_asked_extras(&self, project: &AdjacentProject) -> BTreeSet<PackageName> {
+        project
             .entries(&["tool", "poetry", "extras"])
-            .filter(|(extra, _)| {
-                extra
-                    .parse::<ExtraName>()
-                    .is_ok_and(|extra| asked.contains(&extra))
-            })
-            .flat_map(|(_, names)| names.as_array().into_iter().flatten())
-            .filter_map(|name| {
-                if let Value::String(name) = name {
-                    Some(name)
-                } else {
-                    None
-                }
-            })
-            .collect();
-        let is_asked_for = |name: &PackageName| {
-            in_extras
-                .iter()
-                .any(|text| leading_name(text).is_some_and(|known| known == *name))
+            .filter(|(extra, _)| self.ships_extra(extra))
+            .flat_map(|(_, names)| texts(Some(names)))
+            .filter_map(leading_name)
+            .collect()
+    }
+
+    fn ships_extra(&self, extra: &str) -> bool {
+        extra
+            .parse::<ExtraName>()
+            .is_ok_and(|extra| self.draft.extras().contains(&extra))
+    }
+
+    /// Reads a dependency of the project's own, which the lock must have.
+    fn wanted_edge(
+        &self,
+        name: &PackageName,
+        value: &Value,
+        project: &AdjacentProject,
+    ) -> EntryResult<Option<DependencyEdge>> {
+        let edge = self.edge(name, value, Vec::new(), &project.at)?;
+        let is_missing = |edge: &DependencyEdge| {
+            edge.to.is_empty() && !flag(value, "optional") && self.draft.holds(edge.marker, None)
         };
-        let mut start = Vec::new();
-        for (text, value) in wanted.into_iter().filter(|(name, _)| *name != "python") {
-            let name = entry::name(text, &project.at)?;
-            for one in alternatives(value) {
-                if flag(one, "optional") && !is_asked_for(&name) {
-                    continue;
-                }
-                let edge = self.edge(&name, one, Vec::new(), &project.at)?;
-                let is_needed = edge
-                    .as_ref()
-                    .is_some_and(|edge| edge.to.is_empty() && !flag(one, "optional"));
-                if is_needed
-                    && edge
-                        .as_ref()
-                        .is_some_and(|edge| self.draft.holds(edge.marker, None))
-                {
-                    return Err(Error::new(format!(
-                        "`{name}` is wanted, and `{}` does not have it",
-                        self.file.name()
-                    ))
+        if edge.as_ref().is_some_and(is_missing) {
+            let file = self.file.name();
+            return Err(
+                Error::new(format!("`{name}` is wanted, and `{file}` does not have it"))
                     .at(project.at.clone())
-                    .hint("run `poetry lock`"));
-                }
-                start.extend(edge);
-            }
+                    .hint("run `poetry lock`"),
+            );
         }
-        for text in project.texts(&["project", "dependencies"]) {
-            start.extend(self.pep508(text, &project.at)?);
-        }
-        for (extra, list) in project.entries(&["project", "optional-dependencies"]) {
-            if extra
-                .parse::<ExtraName>()
-                .is_ok_and(|extra| asked.contains(&extra))
-            {
-                for text in texts(Some(list)) {
-                    start.extend(self.pep508(text, &project.at)?);
-                }
-            }
-        }
-        Ok(start)
+        Ok(edge)
     }
 
     fn pep508(&self, text: &str, at: &Location) -> EntryResult<Option<DependencyEdge>> {

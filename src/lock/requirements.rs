@@ -261,6 +261,8 @@ impl RequirementStatement<'_, '_> {
         Some(options)
     }
 
+    /// Reads an option, whose value may be the next word; `None` if that failed, which has been
+    /// said.
     fn one_option(
         &mut self,
         word: &OptionWord,
@@ -269,38 +271,14 @@ impl RequirementStatement<'_, '_> {
         let Range { start, end } = word.range;
         let Some((name, attached)) = split_option(&word.text) else {
             let written = self.line.written(start..end);
-            self.fail(
-                Error::new(format!(
-                    "`{written}` is neither an option nor a value of one"
-                )),
-                start,
-            );
+            let error = format!("`{written}` is neither an option nor a value of one");
+            self.fail(Error::new(error), start);
             return None;
         };
-        let Some(rule) = OPTIONS.iter().find(|rule| rule.names.contains(&name)) else {
-            let error = Error::new(format!("`{name}` is no option of requirements files"));
-            let names = OPTIONS
-                .iter()
-                .flat_map(|rule| rule.names.iter())
-                .filter(|known| known.starts_with("--"));
-            let nearest = names
-                .map(|known| (strsim::damerau_levenshtein(name, known), known))
-                .min();
-            let near = nearest.filter(|(distance, _)| *distance <= 3);
-            self.fail(
-                near.into_iter().fold(error, |error, (_, name)| {
-                    error.hint(format!("there is `{name}`"))
-                }),
-                start,
-            );
+        let Some((rule, name)) = known_option(name) else {
+            self.fail(unknown_option(name), start);
             return None;
         };
-        let name = rule
-            .names
-            .iter()
-            .find(|known| **known == name)
-            .copied()
-            .unwrap_or(rule.names[0]);
         let mut given = GivenOption {
             name,
             meaning: rule.meaning,
@@ -478,46 +456,37 @@ impl RequirementStatement<'_, '_> {
             Ok(_) => {}
             Err(bad) => return self.bad_syntax(self.line.text.len(), &bad),
         }
-        let (path, extras) = direct::split_extras(&given.value);
         let written = self.line.written(given.value_range.clone());
-        if !direct::is_url(&given.value)
-            && direct::normal(&self.draft.root.join(path)) == self.draft.root
-        {
+        let (path, extras) = direct::split_extras(&given.value);
+        let is_url = direct::is_url(&given.value);
+        if !is_url && direct::normal(&self.draft.root.join(path)) == self.draft.root {
             let extras = extras.into_iter().flat_map(|extras| extras.split(','));
-            let extras = extras.filter_map(|one| one.trim().parse().ok()).collect();
             self.draft.editable = Some(EditableInstall {
                 shown: format!("-e {written}"),
-                extras,
+                extras: extras.filter_map(|one| one.trim().parse().ok()).collect(),
                 at: self.line.at(given.range.start),
             });
             return;
         }
+
         let start = given.value_range.start;
         // pip takes `-e lib` for a path.
-        let value = if direct::is_url(&given.value) {
+        let value = if is_url || Path::new(path).is_absolute() {
             given.value.clone()
         } else {
             format!("./{}", given.value)
         };
-        let value = if Path::new(path).is_absolute() {
-            &given.value
-        } else {
-            &value
-        };
-        let direct = match direct::read(value, &written, None, self.draft.root) {
+        let direct = match direct::read(&value, &written, None, self.draft.root) {
             Ok(direct) => direct,
             Err(refused) => return self.refuse(refused, start),
         };
-        let Some(name) = direct.name.clone() else {
-            let error = Error::new(format!("`{written}` does not say what distribution it is"));
-            return self.fail(error.hint("add `#egg=` and its name"), start);
-        };
-        if matches!(direct.source, PinSource::File(_) | PinSource::Url(_)) {
-            let error = Error::new(format!(
-                "`{written}` is an archive, and `-e` is for sources"
-            ));
-            return self.fail(error.hint("leave the `-e` out"), start);
+        match editable_name(&direct, &written) {
+            Ok(name) => self.put_editable(given, name, direct),
+            Err(error) => self.fail(error, start),
         }
+    }
+
+    fn put_editable(&mut self, given: &GivenOption, name: PackageName, direct: DirectReference) {
         let requirement = HeldRequirement {
             name,
             extras: direct.extras,
@@ -527,7 +496,7 @@ impl RequirementStatement<'_, '_> {
             may_lack_hashes: true,
             hashes: direct.hashes,
             at: self.line.at(given.range.start),
-            version_at: self.line.at(start),
+            version_at: self.line.at(given.value_range.start),
             shown: self.line.written(given.range.clone()),
             order: self.draft.next_statement(),
         };
@@ -791,6 +760,43 @@ fn marker_of_editable(text: &str) -> Option<Range<usize>> {
             .or_else(|| option.strip_prefix("-e"))?
             .len();
     split_marker(text, start, true).1
+}
+
+/// The rule of an option, and the name as the rule has it.
+fn known_option(name: &str) -> Option<(&'static OptionRule, &'static str)> {
+    OPTIONS.iter().find_map(|rule| {
+        let known = rule.names.iter().find(|known| **known == name)?;
+        Some((rule, *known))
+    })
+}
+
+fn unknown_option(name: &str) -> Error {
+    let error = Error::new(format!("`{name}` is no option of requirements files"));
+    let nearest = OPTIONS
+        .iter()
+        .flat_map(|rule| rule.names)
+        .filter(|known| known.starts_with("--"))
+        .map(|known| (strsim::damerau_levenshtein(name, known), known))
+        .min();
+    match nearest {
+        Some((distance, near)) if distance <= 3 => error.hint(format!("there is `{near}`")),
+        _ => error,
+    }
+}
+
+/// The name of the distribution that `-e` makes, which only sources have.
+fn editable_name(direct: &DirectReference, written: &str) -> Result<PackageName, Error> {
+    let Some(name) = direct.name.clone() else {
+        let error = Error::new(format!("`{written}` does not say what distribution it is"));
+        return Err(error.hint("add `#egg=` and its name"));
+    };
+    if matches!(direct.source, PinSource::File(_) | PinSource::Url(_)) {
+        let error = Error::new(format!(
+            "`{written}` is an archive, and `-e` is for sources"
+        ));
+        return Err(error.hint("leave the `-e` out"));
+    }
+    Ok(name)
 }
 
 /// Splits `--name=value` and `-nvalue`; `None` if it is no option.
