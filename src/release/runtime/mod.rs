@@ -38,7 +38,7 @@ use self::relocate::BuildOrigin;
 
 use self::source::{InterpreterPrefix, PrefixItem};
 use crate::layer::{self, ByteCompiler, Layer, LayerBuilder, TreeSource};
-use pkgapp_config::Cpython;
+use pkgapp_config::{Cpython, Located};
 use pkgapp_core::cache::{self, Cache, FileFingerprint};
 use pkgapp_core::digest::{Digest, Sha256Sum};
 use pkgapp_core::error::{Context, Error, Result, shown};
@@ -252,7 +252,7 @@ fn find(
         }
     };
     let preparation = Preparation::new(cpython, python, &prefix, cache)?;
-    check_machine(cpython, preparation.machine, wanted)?;
+    check_machine(cpython, preparation.linkage.machine, wanted)?;
     let (made, layer) = preparation.make(cache, report)?;
     cache.write(&kept, &made)?;
     tell(&made, &layer, report);
@@ -377,6 +377,16 @@ fn tell(made: &MadeLayer, layer: &Layer, report: &Report) {
     }
 }
 
+/// The error that a pattern of `bundle-libraries` matches nothing.
+fn useless_pattern(pattern: &Located<String>) -> Error {
+    Error::new(format!(
+        "the interpreter needs no library `{}` that can be bundled",
+        pattern.value
+    ))
+    .at(pattern.at.clone())
+    .hint("write the sonames as `ldd` shows them, such as `libssl.so.3`; glibc's are the host's")
+}
+
 /// An interpreter on its way into a layer.
 struct Preparation<'a> {
     cpython: &'a Cpython,
@@ -385,15 +395,105 @@ struct Preparation<'a> {
     /// `lib` or `lib64`.
     lib: &'static str,
     executable: PathBuf,
-    machine: &'static str,
-    /// Absolute run paths of the executable.
-    run_paths: Vec<PathBuf>,
-    needs_library: bool,
-    /// It needs that library by its place beside it, and so no run path.
-    finds_library: bool,
+    linkage: ExecutableLinkage,
     origin: BuildOrigin,
     processor: Option<String>,
     room: TempDir,
+}
+
+/// How the executable of an interpreter is linked.
+struct ExecutableLinkage {
+    machine: &'static str,
+    /// Absolute run paths.
+    run_paths: Vec<PathBuf>,
+    /// Whether it needs `libpython`.
+    needs_library: bool,
+    /// Whether it needs that library by its place beside it, and so no run path.
+    finds_library: bool,
+}
+
+/// A prefix that is to have an interpreter of a version.
+struct WantedInterpreter<'a> {
+    place: &'a Path,
+    python: PythonMinor,
+    prefix: &'a InterpreterPrefix,
+}
+
+impl<'a> WantedInterpreter<'a> {
+    /// The error that it has none, and a way out.
+    fn missing(&self, why: &str) -> Error {
+        let Self { place, python, .. } = self;
+        let error = Error::new(format!(
+            "there is no CPython {python} in `{}`",
+            shown(place)
+        ))
+        .cause_text(why);
+        match &self.prefix.others()[..] {
+            [] if place.is_dir() => error.hint(format!(
+                "name the directory that `python{python} -c 'import sys; print(sys.base_prefix)'` prints, or an \
+                 archive of python-build-standalone"
+            )),
+            [] => error.hint("name an archive of python-build-standalone, or a CPython's prefix"),
+            others => error.hint(format!(
+                "it has {}: write that as `version`, or name another one",
+                others.join(" and ")
+            )),
+        }
+    }
+
+    fn executable(&self) -> Result<&'a Path> {
+        let name = format!("bin/python{}", self.python);
+        match self.prefix.file(&ReleasePath::parse(&name)?) {
+            Some((executable, _)) => Ok(executable),
+            None => Err(self.missing(&format!("it has no `{name}`"))),
+        }
+    }
+
+    fn linkage(&self, executable: &Path, lib: &str) -> Result<ExecutableLinkage> {
+        let (python, name) = (self.python, format!("bin/python{}", self.python));
+        let bytes = fs::read(executable)?;
+        let machine = ElfBinary::machine(&bytes).ok_or_else(|| {
+            self.missing(&format!("its `{name}` is no program for x86_64 or aarch64"))
+        })?;
+        let damaged =
+            |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
+        let binary = ElfBinary::parse(&bytes)
+            .map_err(damaged)?
+            .ok_or_else(|| self.missing(&format!("its `{name}` is no program")))?;
+        kind::check_executable(&binary, python, self.place)?;
+
+        let library = format!("libpython{python}.so.1.0");
+        let needed = binary.needed().map_err(damaged)?;
+        let needs_library = needed
+            .iter()
+            .any(|name| name.rsplit('/').next() == Some(&library));
+        let shipped = ReleasePath::parse(&format!("{lib}/{library}"))?;
+        if needs_library && self.prefix.file(&shipped).is_none() {
+            return Err(self.missing(&format!(
+                "its `{name}` needs `{library}`, which is not in its `{lib}`"
+            )));
+        }
+        Ok(ExecutableLinkage {
+            machine,
+            run_paths: binary
+                .run_path()
+                .map_err(damaged)?
+                .map_or_else(Vec::new, |run_path| absolute_paths(&run_path)),
+            needs_library,
+            // So it was in python-build-standalone until May of 2025; since then the executable has
+            // all of it in itself.
+            finds_library: needed.contains(&format!("$ORIGIN/../{lib}/{library}")),
+        })
+    }
+}
+
+/// The absolute paths in a run path.
+fn absolute_paths(run_path: &str) -> Vec<PathBuf> {
+    run_path
+        .split(':')
+        .filter(|path| path.starts_with('/'))
+        .map(PathBuf::from)
+        .collect()
 }
 
 /// A file as it will ship.
@@ -413,67 +513,17 @@ impl<'a> Preparation<'a> {
         prefix: &'a InterpreterPrefix,
         cache: &Cache,
     ) -> Result<Self> {
-        let place = &cpython.path.value;
-        let missing = |what: &str| {
-            let error = Error::new(format!(
-                "there is no CPython {python} in `{}`",
-                shown(place)
-            ))
-            .cause_text(what);
-            match &prefix.others()[..] {
-                [] if place.is_dir() => error.hint(format!(
-                    "name the directory that `python{python} -c 'import sys; print(sys.base_prefix)'` prints, or an \
-                     archive of python-build-standalone"
-                )),
-                [] => error.hint("name an archive of python-build-standalone, or a CPython's prefix"),
-                others => {
-                    error.hint(format!("it has {}: write that as `version`, or name another one", others.join(" and ")))
-                }
-            }
+        let wanted = WantedInterpreter {
+            place: &cpython.path.value,
+            python,
+            prefix,
         };
-        kind::check_build(prefix, python, place)?;
-        let executable = prefix.file(&ReleasePath::parse(&format!("bin/python{python}"))?);
-        let Some((executable, _)) = executable else {
-            return Err(missing(&format!("it has no `bin/python{python}`")));
-        };
+        kind::check_build(prefix, python, wanted.place)?;
+        let executable = wanted.executable()?;
         let lib = prefix
             .lib(python)
-            .ok_or_else(|| missing(&format!("it has no `lib/python{python}/os.py`")))?;
-        let bytes = fs::read(executable)?;
-        let machine = ElfBinary::machine(&bytes).ok_or_else(|| {
-            missing(&format!(
-                "its `bin/python{python}` is no program for x86_64 or aarch64"
-            ))
-        })?;
-        let damaged =
-            |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
-        let binary = ElfBinary::parse(&bytes).map_err(damaged)?;
-        let binary =
-            binary.ok_or_else(|| missing(&format!("its `bin/python{python}` is no program")))?;
-        kind::check_executable(&binary, python, place)?;
-        let library = format!("libpython{python}.so.1.0");
-        let needed = binary.needed().map_err(damaged)?;
-        let needs_library = needed
-            .iter()
-            .any(|name| name.rsplit('/').next() == Some(&library));
-        // So it was in python-build-standalone until May of 2025; since then the executable has all
-        // of it in itself.
-        let finds_library = needed.contains(&format!("$ORIGIN/../{lib}/{library}"));
-        if needs_library
-            && prefix
-                .file(&ReleasePath::parse(&format!("{lib}/{library}"))?)
-                .is_none()
-        {
-            return Err(missing(&format!(
-                "its `bin/python{python}` needs `{library}`, which is not in its `{lib}`"
-            )));
-        }
-        let run_path = binary.run_path().map_err(damaged)?.unwrap_or_default();
-        let run_paths = run_path
-            .split(':')
-            .filter(|path| path.starts_with('/'))
-            .map(PathBuf::from)
-            .collect();
+            .ok_or_else(|| wanted.missing(&format!("it has no `lib/python{python}/os.py`")))?;
+        let linkage = wanted.linkage(executable, lib)?;
         let sysconfig = sysconfig(prefix, lib, python)?;
         Ok(Self {
             cpython,
@@ -481,10 +531,7 @@ impl<'a> Preparation<'a> {
             prefix,
             lib,
             executable: executable.to_owned(),
-            machine,
-            run_paths,
-            needs_library,
-            finds_library,
+            linkage,
             origin: BuildOrigin::read(&sysconfig),
             processor: kind::processor(&sysconfig),
             room: cache.temporary()?,
@@ -531,7 +578,7 @@ impl<'a> Preparation<'a> {
             layer: layer.key.clone(),
             version,
             interpreter,
-            machine: self.machine.to_owned(),
+            machine: self.linkage.machine.to_owned(),
             runs_here,
             has_certificates,
             left: left.sorted(),
@@ -555,7 +602,7 @@ impl<'a> Preparation<'a> {
             lib: self.lib,
             keep: &self.cpython.keep,
             prune: &prune,
-            needs_library: self.needs_library,
+            needs_library: self.linkage.needs_library,
         };
         let (mut chosen, mut left) = (BTreeMap::new(), LeftBehind::default());
         for (path, item) in &self.prefix.items {
@@ -621,7 +668,8 @@ impl<'a> Preparation<'a> {
     /// found there.
     fn add_executable(&self, prepared: &mut Vec<PreparedFile>, has_libraries: bool) -> Result<()> {
         let original = fs::read(&self.executable)?;
-        let is_searched = has_libraries || (self.needs_library && !self.finds_library);
+        let is_searched =
+            has_libraries || (self.linkage.needs_library && !self.linkage.finds_library);
         let run_path = if is_searched {
             RunPath::Library
         } else {
@@ -693,26 +741,14 @@ impl<'a> Preparation<'a> {
         if patterns.is_empty() {
             return Ok(Vec::new());
         }
-        if self.machine != std::env::consts::ARCH {
+        if self.linkage.machine != std::env::consts::ARCH {
             return Err(
                 Error::new("libraries of this machine can't be bundled for another one")
                     .at(patterns[0].at.clone()),
             );
         }
         let wanted = globs(patterns.iter().map(|pattern| pattern.value.as_str()))?;
-        let original = ElfBinary::parse(&fs::read(&self.executable)?)
-            .ok()
-            .flatten();
-        let mut open: BTreeSet<String> = prepared
-            .iter()
-            .flat_map(|file| file.needed.iter().cloned())
-            .collect();
-        open.extend(
-            original
-                .and_then(|binary| binary.needed().ok())
-                .into_iter()
-                .flatten(),
-        );
+        let mut open = self.needed_libraries(prepared)?;
         let mut seen: BTreeSet<String> = prepared
             .iter()
             .map(|file| file.path.file_name().to_owned())
@@ -728,31 +764,46 @@ impl<'a> Preparation<'a> {
                 continue;
             }
             used.extend(matching);
-            let file = libraries::find(&soname, &self.run_paths).ok_or_else(|| {
-                Error::new(format!(
-                    "`{soname}` is to be bundled, and is not on this machine"
-                ))
-            })?;
-            let file = file.canonicalize().unwrap_or(file);
-            let (bytes, needed) = self.relocated(&fs::read(&file)?, &file, RunPath::Relative)?;
-            open.extend(needed.iter().cloned());
-            let path = self.path(&format!("{}/{soname}", self.lib))?;
-            prepared.push(PreparedFile {
-                needed,
-                ..self.place(path, &bytes, 0o644)?
-            });
-            bundled.push((soname, file));
+            let (library, found) = self.bundled_library(&soname)?;
+            open.extend(library.needed.iter().cloned());
+            prepared.push(library);
+            bundled.push((soname, found));
         }
-        let unused = patterns
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| !used.contains(index));
-        let errors = unused.map(|(_, pattern)| {
-            Error::new(format!("the interpreter needs no library `{}` that can be bundled", pattern.value))
-                .at(pattern.at.clone())
-                .hint("write the sonames as `ldd` shows them, such as `libssl.so.3`; glibc's are the host's")
-        });
-        Error::all(errors.collect::<Vec<_>>()).map_or(Ok(bundled), Err)
+
+        let unused = (0..)
+            .zip(patterns)
+            .filter(|(index, _)| !used.contains(index))
+            .map(|(_, pattern)| useless_pattern(pattern));
+        Error::all(unused.collect::<Vec<_>>()).map_or(Ok(bundled), Err)
+    }
+
+    /// The libraries that the executable and what ships with it need.
+    fn needed_libraries(&self, prepared: &[PreparedFile]) -> Result<BTreeSet<String>> {
+        let of_files = prepared.iter().flat_map(|file| file.needed.iter().cloned());
+        let executable = ElfBinary::parse(&fs::read(&self.executable)?)
+            .ok()
+            .flatten();
+        let of_executable = executable.and_then(|binary| binary.needed().ok());
+        Ok(of_files
+            .chain(of_executable.into_iter().flatten())
+            .collect())
+    }
+
+    /// Makes a library of this machine ready to ship; returns also where it was found.
+    fn bundled_library(&self, soname: &str) -> Result<(PreparedFile, PathBuf)> {
+        let file = libraries::find(soname, &self.linkage.run_paths).ok_or_else(|| {
+            Error::new(format!(
+                "`{soname}` is to be bundled, and is not on this machine"
+            ))
+        })?;
+        let file = file.canonicalize().unwrap_or(file);
+        let (bytes, needed) = self.relocated(&fs::read(&file)?, &file, RunPath::Relative)?;
+        let path = self.path(&format!("{}/{soname}", self.lib))?;
+        let library = PreparedFile {
+            needed,
+            ..self.place(path, &bytes, 0o644)?
+        };
+        Ok((library, file))
     }
 
     /// The interpreter's licences, and those of bundled libraries as far as a package manager knows
@@ -808,12 +859,12 @@ impl<'a> Preparation<'a> {
     /// Runs the interpreter where it is prepared, as proof that it does not need the place it comes
     /// from. One for another machine is represented by one of this machine.
     fn ask(&self, cache: &Cache) -> Result<(Interpreter, String, bool)> {
-        if self.machine != std::env::consts::ARCH {
+        if self.linkage.machine != std::env::consts::ARCH {
             let version = self.version()?;
             let interpreter = Interpreter::find(cache, self.python).map_err(|error| {
                 error.cause_text(format!(
                     "byte code for {} is made by an interpreter of this machine",
-                    self.machine
+                    self.linkage.machine
                 ))
             })?;
             return Ok((interpreter, version, false));

@@ -183,74 +183,68 @@ impl InterpreterPrefix {
         if matches!(kind, EntryType::XGlobalHeader) {
             return Ok(());
         }
-        let name = name(&entry.path_bytes())?;
-        let Some(name) = name else { return Ok(()) };
+        let Some(name) = name(&entry.path_bytes())? else {
+            return Ok(());
+        };
         let path = ReleasePath::parse(&name)?;
-        let Some(below) = place(&path) else {
+        let Some(place) = place(&path).filter(|_| !kind.is_dir()) else {
             return Ok(());
         };
-        let (below, is_license) = match below {
-            ArchivePlace::Prefix(below) => (below, false),
-            ArchivePlace::License(below) => (below, true),
-        };
-        if kind.is_dir() {
-            return Ok(());
+        let (ArchivePlace::Prefix(below) | ArchivePlace::License(below)) = &place;
+        self.check_vacant(&path, below)?;
+        match (place, self.unpack_item(entry, &path, room)?) {
+            (ArchivePlace::Prefix(below), item) => _ = self.items.insert(below, item),
+            (ArchivePlace::License(below), PrefixItem::File(file, _)) => {
+                _ = self.licenses.insert(below.as_str().replace('/', "-"), file);
+            }
+            (ArchivePlace::License(_), PrefixItem::Link(_)) => {}
         }
-        self.check_vacant(&path, &below)?;
-        let item = match kind {
+        Ok(())
+    }
+
+    fn unpack_item(
+        &self,
+        entry: &mut tar::Entry<'_, impl Read>,
+        path: &ReleasePath,
+        room: &Path,
+    ) -> Result<PrefixItem> {
+        match entry.header().entry_type() {
             EntryType::Symlink => {
                 let target = entry.link_name_bytes().unwrap_or_default().into_owned();
-                let text = String::from_utf8(target)
+                String::from_utf8(target)
                     .ok()
-                    .filter(|text| !text.chars().any(char::is_control));
-                PrefixItem::Link(text.ok_or_else(|| {
-                    Error::new(format!("the target of the link `{path}` is no name"))
-                })?)
+                    .filter(|text| !text.chars().any(char::is_control))
+                    .map(PrefixItem::Link)
+                    .ok_or_else(|| {
+                        Error::new(format!("the target of the link `{path}` is no name"))
+                    })
             }
-            // The same file under another name, which comes before it.
             EntryType::Link => {
                 let target = name_of_link(entry)?;
-                let known =
-                    ReleasePath::parse(&target)
-                        .ok()
-                        .and_then(|target| match place(&target)? {
-                            ArchivePlace::Prefix(below) => self.items.get(&below).cloned(),
-                            ArchivePlace::License(_) => None,
-                        });
-                known.ok_or_else(|| {
+                self.linked_item(&target).ok_or_else(|| {
                     Error::new(format!(
                         "`{path}` is a link to `{target}`, which does not come before it"
                     ))
-                })?
+                })
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
                 // A name of our own: the archive's decides of no path on this machine.
                 let file = room.join(format!("{}", self.items.len() + self.licenses.len()));
-                let mut out = File::create_new(&file)
-                    .context(|| format!("cannot write `{}`", shown(&file)))?;
-                let size =
-                    std::io::copy(entry, &mut out).context(|| format!("cannot unpack `{path}`"))?;
-                if entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0) {
-                    // Kept for those who look at what an archive held.
-                    out.set_permissions(std::fs::Permissions::from_mode(0o755))
-                        .context(|| "cannot set a mode")?;
-                }
-                PrefixItem::File(file, size)
+                let size = unpack_file(entry, path, &file)?;
+                Ok(PrefixItem::File(file, size))
             }
-            other => {
-                return Err(Error::new(format!(
-                    "`{path}` is neither a file nor a link, but {other:?}"
-                )));
-            }
-        };
-        match (item, is_license) {
-            (PrefixItem::File(file, _), true) => {
-                _ = self.licenses.insert(below.as_str().replace('/', "-"), file);
-            }
-            (PrefixItem::Link(_), true) => {}
-            (item, false) => _ = self.items.insert(below, item),
+            other => Err(Error::new(format!(
+                "`{path}` is neither a file nor a link, but {other:?}"
+            ))),
         }
-        Ok(())
+    }
+
+    /// The item that a hard link is another name of: it comes before the link.
+    fn linked_item(&self, target: &str) -> Option<PrefixItem> {
+        match place(&ReleasePath::parse(target).ok()?)? {
+            ArchivePlace::Prefix(below) => self.items.get(&below).cloned(),
+            ArchivePlace::License(_) => None,
+        }
     }
 
     fn check_vacant(&self, path: &ReleasePath, below: &ReleasePath) -> Result<()> {
@@ -311,6 +305,22 @@ impl InterpreterPrefix {
             .map(str::to_owned)
             .collect()
     }
+}
+
+/// Writes the content of an entry; returns its length.
+fn unpack_file(
+    entry: &mut tar::Entry<'_, impl Read>,
+    path: &ReleasePath,
+    file: &Path,
+) -> Result<u64> {
+    let mut out = File::create_new(file).context(|| format!("cannot write `{}`", shown(file)))?;
+    let size = std::io::copy(entry, &mut out).context(|| format!("cannot unpack `{path}`"))?;
+    if entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0) {
+        // Kept for those who look at what an archive held.
+        out.set_permissions(std::fs::Permissions::from_mode(0o755))
+            .context(|| "cannot set a mode")?;
+    }
+    Ok(size)
 }
 
 fn item(file: &Path) -> Result<PrefixItem> {
