@@ -321,55 +321,55 @@ impl ProjectFiles {
                 "setup.py imports `{module}`, which is not there when it runs"
             ));
         }
-        let section = self.tool("setuptools");
-        let says = |key: &str| section.is_some_and(|section| section.get(key).is_some());
-        let in_setup = ["packages", "py_modules", "ext_modules"]
-            .iter()
-            .any(|key| assigned_to(&self.setup, key));
-        if says("packages") || says("py-modules") || says("ext-modules") || in_setup {
+        if self.lists_modules() || root.join("src").is_dir() {
             return None;
         }
-        if root.join("src").is_dir() {
-            return None;
+        match &top_packages(root)[..] {
+            [] => None,
+            [package] => {
+                let data = ["templates", "static"]
+                    .iter()
+                    .find(|name| root.join(package).join(name).is_dir())?;
+                (!self.says_data(root))
+                    .then(|| format!("nothing puts `{package}/{data}` into a wheel"))
+            }
+            packages => {
+                let some: Vec<String> = packages
+                    .iter()
+                    .take(3)
+                    .map(|name| format!("`{name}`"))
+                    .collect();
+                let more = if packages.len() > 3 { " …" } else { "" };
+                Some(format!(
+                    "setuptools refuses several directories at the top ({}{more})",
+                    some.join(", ")
+                ))
+            }
         }
-        let names = listed(root).into_iter();
-        let is_package = |name: &str| {
-            let is_identifier = name.starts_with(|c: char| c == '_' || c.is_ascii_alphabetic())
-                && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-            is_identifier && !name.starts_with('_') && !NO_PACKAGES.contains(&name)
-        };
-        let packages = names
-            .filter(|(name, is_directory)| *is_directory && is_package(name))
-            .map(|(name, _)| name);
-        let packages: Vec<String> = packages
-            .filter(|name| !super::is_environment(&root.join(name)))
-            .collect();
-        if packages.len() > 1 {
-            let some: Vec<String> = packages
-                .iter()
-                .take(3)
-                .map(|name| format!("`{name}`"))
-                .collect();
-            let more = if packages.len() > 3 { " …" } else { "" };
-            return Some(format!(
-                "setuptools refuses several directories at the top ({}{more})",
-                some.join(", ")
-            ));
-        }
-        let says_data = root.join("MANIFEST.in").is_file()
-            || says("package-data")
-            || ["package_data", "setuptools_scm"]
-                .iter()
-                .any(|word| self.setup.contains(word))
-            || self
-                .build_requires()
-                .iter()
-                .any(|name| name.starts_with("setuptools-") || name.starts_with("setuptools_"));
-        let package = packages.first().filter(|_| !says_data)?;
-        let data = ["templates", "static"]
-            .iter()
-            .find(|name| root.join(package).join(name).is_dir())?;
-        Some(format!("nothing puts `{package}/{data}` into a wheel"))
+    }
+
+    /// Whether setuptools is told which modules there are.
+    fn lists_modules(&self) -> bool {
+        let in_pyproject = ["packages", "py-modules", "ext-modules"];
+        let in_setup = ["packages", "py_modules", "ext_modules"];
+        in_pyproject.iter().any(|key| self.says_to_setuptools(key))
+            || in_setup.iter().any(|key| assigned_to(&self.setup, key))
+    }
+
+    /// Whether something puts data of packages into a wheel.
+    fn says_data(&self, root: &Path) -> bool {
+        let is_plugin =
+            |name: &String| name.starts_with("setuptools-") || name.starts_with("setuptools_");
+        root.join("MANIFEST.in").is_file()
+            || self.says_to_setuptools("package-data")
+            || self.setup.contains("package_data")
+            || self.setup.contains("setuptools_scm")
+            || self.build_requires().iter().any(is_plugin)
+    }
+
+    fn says_to_setuptools(&self, key: &str) -> bool {
+        self.tool("setuptools")
+            .is_some_and(|section| section.get(key).is_some())
     }
 
     /// The first module that setup.py imports although nothing has it there while a wheel is built.
@@ -703,4 +703,19 @@ fn assigned(text: &str, key: &str) -> Option<String> {
         })
     };
     line.or_else(quoted).map(str::to_owned)
+}
+
+/// The directories at the top that setuptools takes for packages.
+fn top_packages(root: &Path) -> Vec<String> {
+    let is_package = |name: &str| {
+        name.starts_with(|c: char| c.is_ascii_alphabetic())
+            && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric())
+            && !NO_PACKAGES.contains(&name)
+    };
+    listed(root)
+        .into_iter()
+        .filter(|(name, is_directory)| *is_directory && is_package(name))
+        .map(|(name, _)| name)
+        .filter(|name| !super::is_environment(&root.join(name)))
+        .collect()
 }

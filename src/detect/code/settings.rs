@@ -55,7 +55,7 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
 
 /// Whether a value is an empty text: it says where nothing is to be collected.
 fn is_empty_text(value: &str) -> bool {
-    let value = value.split(" #").next().unwrap_or_default().trim();
+    let value = without_comment(value).trim();
     value == "''" || value == "\"\""
 }
 
@@ -72,71 +72,85 @@ fn chosen_below(text: &str) -> Option<&str> {
     values.rfind(|value| !is_empty_text(value))
 }
 
+/// How settings read variables.
+const READS: [&str; 14] = [
+    "os.environ[",
+    "environ[",
+    "env(",
+    "config(",
+    "env.str(",
+    "env.int(",
+    "env.bool(",
+    "env.list(",
+    "env.db(",
+    "env.db_url(",
+    "env.url(",
+    "env.cache(",
+    "environ.get(",
+    "getenv(",
+];
+
 /// The variables that settings read without a default, by `os.environ`, django-environ or
 /// python-decouple; and those that they ask for with an error of their own, whatever their default.
 pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
-    let mut demanded = BTreeMap::new();
     let text: String = text
         .lines()
-        .map(|line| line.split(" #").next().unwrap_or_default().to_owned() + "\n")
+        .map(|line| format!("{}\n", without_comment(line)))
         .collect();
-    for start in [
-        "os.environ[",
-        "environ[",
-        "env(",
-        "config(",
-        "env.str(",
-        "env.int(",
-        "env.bool(",
-        "env.list(",
-        "env.db(",
-        "env.db_url(",
-        "env.url(",
-        "env.cache(",
-        "environ.get(",
-        "getenv(",
-    ] {
-        for (at, _) in text.match_indices(start) {
-            let before = text[..at].chars().next_back();
-            if before.is_some_and(|c| c == '_' || c.is_alphanumeric())
-                || before == Some('.') && !["environ[", "environ.get(", "getenv("].contains(&start)
-            {
-                continue;
-            }
-            let line = text[..at].rsplit('\n').next().unwrap_or_default();
-            if line.trim_start().starts_with(['#']) || is_conditional(&text[..at]) {
-                continue;
-            }
-            let rest = text[at + start.len()..].trim_start();
-            let Some(quote) = rest.chars().next().filter(|c| ['"', '\''].contains(c)) else {
-                continue;
-            };
-            let Some((name, after)) = rest[1..].split_once(quote) else {
-                continue;
-            };
-            let is_name =
-                !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-            let arguments = after.trim_start();
-            // An assignment to it is no reading of it.
-            let is_written = start.ends_with('[')
-                && arguments
-                    .trim_start_matches(']')
-                    .trim_start()
-                    .starts_with("= ");
-            let inside = arguments.split(')').next().unwrap_or_default();
-            let is_alone = arguments.starts_with([')', ']'])
-                || inside.contains("cast=") && !inside.contains("default=");
-            let is_alone = is_alone && !["environ.get(", "getenv("].contains(&start)
-                || is_refused(&text, name, inside);
-            let is_asked = ['"', '\'']
-                .iter()
-                .any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
-            if is_name && is_alone && !is_written && !is_asked {
-                demanded.insert(name.to_owned(), build_value(name, start, inside));
-            }
+    let mut demanded = BTreeMap::new();
+    for read in READS {
+        for (at, _) in text.match_indices(read) {
+            demanded.extend(demanded_at(&text, read, at));
         }
     }
     demanded
+}
+
+fn without_comment(line: &str) -> &str {
+    line.split_once(" #").map_or(line, |(code, _)| code)
+}
+
+/// The variable that is read at a place and can't be absent, with a value for builds.
+fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static str)> {
+    if !is_reading(&text[..at], read) {
+        return None;
+    }
+    let rest = text[at + read.len()..].trim_start();
+    let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
+    let (name, after) = rest[1..].split_once(quote)?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+    let arguments = after.trim_start();
+    // An assignment to it is no reading of it.
+    let is_written = read.ends_with('[')
+        && arguments
+            .trim_start_matches(']')
+            .trim_start()
+            .starts_with("= ");
+
+    let inside = arguments
+        .split_once(')')
+        .map_or(arguments, |(inside, _)| inside);
+    let is_alone = arguments.starts_with([')', ']'])
+        || inside.contains("cast=") && !inside.contains("default=");
+    let has_default = !is_alone || ["environ.get(", "getenv("].contains(&read);
+    let is_demanded = !has_default || is_refused(text, name, inside);
+    let is_asked = ['"', '\'']
+        .iter()
+        .any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
+    (is_name && is_demanded && !is_written && !is_asked)
+        .then(|| (name.to_owned(), build_value(name, read, inside)))
+}
+
+/// Whether a variable is read after a text, in every run: not in a comment, not in a condition, and
+/// not by a function whose name only ends in this one.
+fn is_reading(before: &str, read: &str) -> bool {
+    let is_of_another_name = match before.chars().next_back() {
+        Some('.') => !["environ[", "environ.get(", "getenv("].contains(&read),
+        Some(c) => c == '_' || c.is_alphanumeric(),
+        None => false,
+    };
+    let line = before.rsplit_once('\n').map_or(before, |(_, line)| line);
+    !is_of_another_name && !line.trim_start().starts_with('#') && !is_conditional(before)
 }
 
 /// Whether an error of the settings names a variable because they refuse its default: a text, or

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Component, Path, PathBuf};
 
 use super::expression::{
-    AssignedNames, ExpressionReader, ExpressionValue, TREE, is_constant, positional,
+    Argument, AssignedNames, ExpressionReader, ExpressionValue, TREE, is_constant, positional,
 };
 use super::line::lines_at;
 
@@ -197,7 +197,7 @@ fn assigned(line: &str) -> Option<(String, usize)> {
     if value.starts_with('=') || left.ends_with(['!', '<', '>', '+', '-', '*', '/', '|', ':']) {
         return None;
     }
-    let left = left.split(':').next().unwrap_or_default().trim_end();
+    let left = left.split(':').next().unwrap_or(left).trim_end();
     let name = match left.split_once("config[") {
         Some((_, key)) => key.trim_end_matches(']').trim_matches(['"', '\'']),
         None => left,
@@ -275,17 +275,25 @@ impl ModuleView<'_> {
     /// `expected`.
     fn calls(&self, expected: &mut Vec<WrittenPath>) -> Vec<WrittenPath> {
         let mut found = Vec::new();
-        let mut made =
-            |value: &ExpressionValue, is_directory: bool| match self.made(value, is_directory) {
-                Some(written)
-                    if self.root.join(&written.path).exists()
-                        && !is_placeholder(&self.root.join(&written.path)) =>
-                {
-                    expected.extend(is_directory.then_some(written));
-                    None
-                }
-                written => written,
+        let mut values = self.arguments_of_functions();
+        values.extend(self.receivers_of_methods());
+        for (value, is_directory) in values {
+            let Some(written) = self.made(&value, is_directory) else {
+                continue;
             };
+            let place = self.root.join(&written.path);
+            if !place.exists() || is_placeholder(&place) {
+                found.push(written);
+            } else if is_directory {
+                expected.push(written);
+            }
+        }
+        found
+    }
+
+    /// The first arguments of functions that write, and whether each is a directory.
+    fn arguments_of_functions(&self) -> Vec<(ExpressionValue, bool)> {
+        let mut values = Vec::new();
         for (call, is_directory) in [
             ("makedirs(", true),
             ("os.mkdir(", true),
@@ -294,51 +302,50 @@ impl ModuleView<'_> {
             ("open(", false),
         ] {
             for (at, _) in self.text.match_indices(call) {
-                let before = self.text[..at].chars().next_back();
-                let is_other = before.is_some_and(|c| {
-                    c == '_' || c.is_alphanumeric() || c == '.' && call == "open("
-                });
-                if is_other && call != "FileHandler(" || self.is_comment(at) {
+                if self.is_comment(at) || self.is_of_another_name(call, at) {
                     continue;
                 }
                 let arguments =
                     ExpressionReader::new(self.text, at + call.len(), &self.file, self.names)
                         .arguments();
+                if call == "open(" && !opens_to_write(&arguments) {
+                    continue;
+                }
                 let first = positional(&arguments).next().flatten();
-                let mode = arguments
-                    .iter()
-                    .find(|(name, _)| name.as_deref() == Some("mode"));
-                let mode = mode.map_or_else(
-                    || positional(&arguments).nth(1).flatten(),
-                    |(_, mode)| mode.as_ref(),
-                );
-                let writes = call != "open("
-                    || mode.is_some_and(|mode| mode.text.starts_with(['w', 'a', 'x']));
-                found.extend(
-                    first
-                        .filter(|_| writes)
-                        .and_then(|value| made(value, is_directory)),
-                );
+                values.extend(first.map(|value| (value.clone(), is_directory)));
             }
         }
+        values
+    }
+
+    /// Whether a call is one of a function whose name only ends in this one.
+    fn is_of_another_name(&self, call: &str, at: usize) -> bool {
+        let before = self.text[..at].chars().next_back();
+        call != "FileHandler("
+            && before
+                .is_some_and(|c| c == '_' || c.is_alphanumeric() || c == '.' && call == "open(")
+    }
+
+    /// The paths that have methods called that write, and whether each is a directory.
+    fn receivers_of_methods(&self) -> Vec<(ExpressionValue, bool)> {
+        let mut values = Vec::new();
         for (call, is_directory) in [
             (".mkdir(", true),
             (".write_text(", false),
             (".write_bytes(", false),
             (".touch(", false),
         ] {
-            for (at, _) in self
-                .text
-                .match_indices(call)
-                .filter(|(at, _)| !self.is_comment(*at))
-            {
-                let begin = receiver(&self.text[..at]);
-                let value = ExpressionReader::new(&self.text[..at], begin, &self.file, self.names)
+            for (at, _) in self.text.match_indices(call) {
+                if self.is_comment(at) {
+                    continue;
+                }
+                let before = &self.text[..at];
+                let value = ExpressionReader::new(before, receiver(before), &self.file, self.names)
                     .expression();
-                found.extend(value.and_then(|value| made(&value, is_directory)));
+                values.extend(value.map(|value| (value, is_directory)));
             }
         }
-        found
+        values
     }
 
     /// The path of a call.
@@ -405,6 +412,18 @@ impl ModuleView<'_> {
     fn value(&self, at: usize) -> Option<ExpressionValue> {
         ExpressionReader::new(self.text, at, &self.file, self.names).expression()
     }
+}
+
+/// Whether the arguments of `open` have a mode that writes.
+fn opens_to_write(arguments: &[Argument]) -> bool {
+    let named = arguments
+        .iter()
+        .find(|(name, _)| name.as_deref() == Some("mode"));
+    let mode = match named {
+        Some((_, mode)) => mode.as_ref(),
+        None => positional(arguments).nth(1).flatten(),
+    };
+    mode.is_some_and(|mode| mode.text.starts_with(['w', 'a', 'x']))
 }
 
 /// Whether a setting's name may be that of a directory with data.
