@@ -376,7 +376,7 @@ impl SharedPath {
             return Err(bad(&format!("`{taken}` is the release's own")).hint("such as `app/media`"));
         }
         let is_directory =
-            text.ends_with('/') || !path.rsplit('/').next().unwrap_or_default().contains('.');
+            text.ends_with('/') || !path.rsplit('/').next().unwrap_or(path).contains('.');
         Ok(Self(if is_directory {
             format!("{path}/")
         } else {

@@ -324,10 +324,10 @@ fn compression(
         return Some(CompressionPreset::Default);
     };
     let compression = squeeze(&value);
-    if let Some(CompressionPreset::Exact(Compression::Zstd(_))) = compression {
-        if let Some(error) = refused_zstd(targets) {
-            value.complain(error);
-        }
+    if let Some(CompressionPreset::Exact(Compression::Zstd(_))) = compression
+        && let Some(error) = refused_zstd(targets)
+    {
+        value.complain(error);
     }
     compression
 }

@@ -107,7 +107,7 @@ fn plain(path: &str, text: &str) -> Result<ReleasePath> {
 
 /// Whether the last part of a path has a dot, as names of files do.
 pub fn has_dot(path: &str) -> bool {
-    path.rsplit('/').next().unwrap_or_default().contains('.')
+    path.rsplit('/').next().unwrap_or(path).contains('.')
 }
 
 /// As a person writes it: a directory ends in `/`.

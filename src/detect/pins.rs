@@ -88,7 +88,7 @@ pub(super) fn required(
 pub(super) fn all_pinned(file: &Path) -> Result<bool> {
     let mut pinned = true;
     each_requirement(file, &mut 0, &mut |line| {
-        let requirement = line.split(';').next().unwrap_or_default();
+        let requirement = line.split(';').next().unwrap_or(line);
         pinned &= match requirement.split_once("git+") {
             // A branch or a tag is another commit tomorrow.
             Some((_, address)) => names_a_commit(address),
@@ -102,7 +102,7 @@ pub(super) fn all_pinned(file: &Path) -> Result<bool> {
 
 /// Whether an address of a repository ends with a whole commit: `…/x.git@<40 digits>#egg=x`.
 fn names_a_commit(address: &str) -> bool {
-    let plain = address.split(['#', ' ']).next().unwrap_or_default();
+    let plain = address.split(['#', ' ']).next().unwrap_or(address);
     plain.rsplit_once('@').is_some_and(|(_, commit)| {
         commit.len() >= 40 && commit.chars().all(|c| c.is_ascii_hexdigit())
     })
@@ -345,7 +345,7 @@ fn included_name(line: &str) -> Option<&str> {
 fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&str)) -> Result<()> {
     let text = text(file)?.replace("\\\n", " ");
     for line in text.lines() {
-        let line = line.split(" #").next().unwrap_or_default().trim();
+        let line = line.split(" #").next().unwrap_or(line).trim();
         match included_name(line) {
             Some(name) if *includes < MOST_INCLUDES => {
                 *includes += 1;
@@ -363,7 +363,10 @@ fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&st
 
 pub(super) fn leading_name(requirement: &str) -> &str {
     let inside = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
-    requirement.split(|c| !inside(c)).next().unwrap_or_default()
+    requirement
+        .split(|c| !inside(c))
+        .next()
+        .unwrap_or(requirement)
 }
 
 pub(super) fn normalised(name: &str) -> Option<String> {

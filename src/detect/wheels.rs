@@ -56,13 +56,11 @@ impl LockedWheels {
             Value::Table(table) => {
                 let text = |key: &str| table.get(key).and_then(Value::as_str);
                 let python = text("requires-python").or_else(|| text("python-versions"));
+                let python = python.map(VersionSpecifiers::from_str);
                 if let (Some(name), Some(Ok(python))) =
-                    (text("name"), python.map(VersionSpecifiers::from_str))
+                    (text("name").and_then(pins::normalised), python)
                 {
-                    self.pythons
-                        .entry(pins::normalised(name).unwrap_or_default())
-                        .or_default()
-                        .push(python);
+                    self.pythons.entry(name).or_default().push(python);
                 }
                 table.values().for_each(|value| self.add_all(value));
             }

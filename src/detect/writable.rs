@@ -71,7 +71,7 @@ impl WritePlan {
                     let name = default
                         .rsplit('/')
                         .next()
-                        .unwrap_or_default()
+                        .unwrap_or(&default)
                         .trim_start_matches('.');
                     writes.variables.insert(variable, name.to_owned());
                 }
@@ -136,7 +136,7 @@ fn ignored(root: &Path) -> Vec<String> {
         let is_plain = name
             .chars()
             .all(|c| c.is_ascii_alphanumeric() || "._-/".contains(c));
-        let first = name.split('/').next().unwrap_or_default();
+        let first = name.split('/').next().unwrap_or(name);
         let is_of_tools = MADE.contains(&first) || first.starts_with(".") && !name.contains("data");
         let is_text = [".py", ".md", ".log", ".pyc", ".env"]
             .iter()

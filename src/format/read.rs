@@ -357,8 +357,7 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader>
     let (name, version) = top.rsplit_once('-').unwrap_or((&top, ""));
     let file_name = path
         .file_name()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_default();
+        .map_or_else(String::new, |name| name.to_string_lossy().into_owned());
     let arch = ["x86_64", "aarch64", "noarch"]
         .into_iter()
         .find(|arch| file_name.contains(&format!(".{arch}.tar")));

@@ -61,7 +61,7 @@ pub(super) fn is_url(text: &str) -> bool {
 }
 
 fn is_vcs(scheme: &str) -> bool {
-    let kind = scheme.split('+').next().unwrap_or_default();
+    let kind = scheme.split('+').next().unwrap_or(scheme);
     ["git", "hg", "svn", "bzr"]
         .iter()
         .any(|vcs| kind.eq_ignore_ascii_case(vcs))
@@ -69,7 +69,7 @@ fn is_vcs(scheme: &str) -> bool {
 
 /// Returns whether a name ends like a wheel, an egg or an sdist.
 pub(super) fn looks_like_archive(text: &str) -> bool {
-    let name = text.rsplit('/').next().unwrap_or_default();
+    let name = text.rsplit('/').next().unwrap_or(text);
     is_wheel(name) || is_egg(name) || SourceDistExtension::from_path(name).is_ok()
 }
 

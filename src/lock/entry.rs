@@ -276,8 +276,7 @@ pub(super) fn file_name(place: &FilePlace) -> String {
         FilePlace::Url(url) => percent_decoded(url.path().rsplit('/').next().unwrap_or_default()),
         FilePlace::Path(path) => path
             .file_name()
-            .map(|name| name.to_string_lossy().into_owned())
-            .unwrap_or_default(),
+            .map_or_else(String::new, |name| name.to_string_lossy().into_owned()),
     }
 }
 

@@ -386,7 +386,7 @@ fn check_password(url: &str) -> Result<(), String> {
     let (user, _) = rest
         .split('/')
         .next()
-        .unwrap_or_default()
+        .unwrap_or(rest)
         .rsplit_once('@')
         .unwrap_or_default();
     if matches!(scheme, "http" | "https") || !user.contains(':') {

@@ -907,7 +907,7 @@ fn named_versions(text: &str, head: usize) -> Result<RequirementParts, BadSyntax
         _ => VersionSpecifiers::empty(),
     };
     // A version holds no semicolon.
-    let body = text.split(';').next().unwrap_or_default().trim_end();
+    let body = text.split(';').next().unwrap_or(text).trim_end();
     Ok(RequirementParts {
         name: Some(requirement.name),
         extras: requirement.extras.into_vec(),

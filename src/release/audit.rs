@@ -588,12 +588,8 @@ pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath, layers: &[Layer]) ->
                 .cause_text(format!("the launcher comes from {}", entry.origin.label))
             }));
         } else if let Some(line) = head.strip_prefix("#!") {
-            let interpreter = line
-                .split(['\n', '\r'])
-                .next()
-                .unwrap_or_default()
-                .trim_start();
-            let interpreter = interpreter.split([' ', '\t']).next().unwrap_or_default();
+            let interpreter = line.split(['\n', '\r']).next().unwrap_or(line).trim_start();
+            let interpreter = interpreter.split([' ', '\t']).next().unwrap_or(interpreter);
             if !interpreter_exists(tree, interpreter) {
                 errors.push(
                     Error::new(format!("the script `{path}` asks for `{interpreter}`, which hosts need not have"))

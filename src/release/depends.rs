@@ -399,7 +399,7 @@ fn numbers(version: &str) -> Vec<u32> {
     version
         .rsplit('_')
         .next()
-        .unwrap_or_default()
+        .unwrap_or(version)
         .split('.')
         .map(|part| part.parse().unwrap_or(0))
         .collect()

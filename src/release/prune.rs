@@ -151,10 +151,7 @@ impl Pruner {
         extensions: &BTreeSet<String>,
     ) -> Result<Option<PruneProfile>> {
         let name = path.file_name();
-        let ending = name
-            .rsplit_once('.')
-            .map(|(_, ending)| ending)
-            .unwrap_or_default();
+        let ending = name.rsplit_once('.').map_or("", |(_, ending)| ending);
         let module = below(path, contents.site_packages);
         if module.is_some_and(|module| {
             module
@@ -166,8 +163,7 @@ impl Pruner {
         }
         let directory = path
             .parent()
-            .map(|parent| parent.to_string())
-            .unwrap_or_default();
+            .map_or_else(String::new, |parent| parent.to_string());
         let profile = match ending {
             "pyi" => PruneProfile::Stubs,
             "h" | "hh" | "hpp" | "hxx" | "cuh" | "inl" => PruneProfile::Headers,
@@ -198,7 +194,7 @@ impl Pruner {
         let base = |name: &str| {
             name.split(['_', '-', '@', '.'])
                 .next()
-                .unwrap_or_default()
+                .unwrap_or(name)
                 .to_ascii_lowercase()
         };
         let base_of_this = base(language);
@@ -320,7 +316,7 @@ impl<'a> TestDirectories<'a> {
         let left: BTreeSet<String> = stays.filter_map(top).collect();
         let all = std::mem::take(&mut self.candidates);
         for directory in all {
-            let name = directory.split('/').next().unwrap_or_default();
+            let name = directory.split('/').next().unwrap_or(&directory);
             if left.contains(name) {
                 self.candidates.insert(directory);
             } else {
@@ -471,8 +467,7 @@ fn language(path: &str) -> Option<&str> {
 fn package_of(module: &str) -> Vec<&str> {
     module
         .rsplit_once('/')
-        .map(|(directory, _)| directory.split('/').collect())
-        .unwrap_or_default()
+        .map_or_else(Vec::new, |(directory, _)| directory.split('/').collect())
 }
 
 /// Returns the modules below a `test` or `tests` that a source names: in imports, and in strings
@@ -539,7 +534,7 @@ fn is_open(statement: &str) -> bool {
 }
 
 fn without_comment(line: &str) -> &str {
-    line.split('#').next().unwrap_or_default().trim_end()
+    line.split('#').next().unwrap_or(line).trim_end()
 }
 
 /// The dotted name that a text begins with; may be empty.

@@ -496,22 +496,20 @@ fn check_members<R: Read + Seek>(
                 "has a name that is not UTF-8",
             )
         })?;
-        let no = |why: String| refusal.member(raw, why);
-        check_directory_entry(entry).map_err(no)?;
+        check_directory_entry(entry).map_err(|why| refusal.member(raw, why))?;
         let member = zip
             .by_index_raw(index)
             .map_err(|error| refusal.member(raw, "can't be read").cause(error))?;
-        check_agreement(entry, &member).map_err(no)?;
-        entry.header = member.header_start();
-        let is_directory = raw.ends_with('/');
-        check_kind(entry.mode, is_directory).map_err(no)?;
-        let path = check_path(raw).map_err(no)?;
+        let path = check_member(entry, &member, raw).map_err(|why| refusal.member(raw, why))?;
 
+        entry.header = member.header_start();
         let data = member.data_start().unwrap_or(member.header_start());
         let end = data.saturating_add(member.compressed_size());
         ranges.push((member.header_start(), end, raw));
         unpacked = unpacked.saturating_add(member.size());
-        if !is_directory {
+        if raw.ends_with('/') {
+            directories.push(path);
+        } else {
             members.push(ArchiveMember {
                 path,
                 executable: entry.mode & 0o111 != 0,
@@ -520,10 +518,6 @@ fn check_members<R: Read + Seek>(
                 hash: None,
                 index,
             });
-        } else if member.size() == 0 {
-            directories.push(path);
-        } else {
-            return Err(refusal.member(raw, "is a directory with content"));
         }
     }
     check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;
@@ -544,15 +538,29 @@ fn check_directory_entry(entry: &CentralEntry) -> Result<(), String> {
     }
 }
 
-/// What the zip crate reads of a member is what the directory says.
-fn check_agreement<R: Read>(entry: &CentralEntry, member: &ZipFile<'_, R>) -> Result<(), String> {
+/// What the zip crate reads of a member is what the directory says, and it is a file or a directory
+/// that can be unpacked. Returns its path.
+fn check_member<R: Read>(
+    entry: &CentralEntry,
+    member: &ZipFile<'_, R>,
+    raw: &str,
+) -> Result<ReleasePath, String> {
     if member.name_raw() != entry.name {
         return Err("has another name in an extra field".to_owned());
     }
-    match member.compression() {
-        CompressionMethod::Stored | CompressionMethod::Deflated => Ok(()),
-        _ => Err("is compressed by a method that wheels do not use".to_owned()),
+    if !matches!(
+        member.compression(),
+        CompressionMethod::Stored | CompressionMethod::Deflated
+    ) {
+        return Err("is compressed by a method that wheels do not use".to_owned());
     }
+    let is_directory = raw.ends_with('/');
+    check_kind(entry.mode, is_directory)?;
+    let path = check_path(raw)?;
+    if is_directory && member.size() != 0 {
+        return Err("is a directory with content".to_owned());
+    }
+    Ok(path)
 }
 
 /// The kinds of `st_mode` (inode(7)); 0 is what archives made without Unix modes have.

@@ -331,7 +331,7 @@ fn is_dropped(
     from: &Path,
 ) -> Result<bool> {
     let name = path.as_str();
-    let top = name.split('/').next().unwrap_or_default();
+    let top = name.split('/').next().unwrap_or(name);
     if is_byte_code(name)
         || name.contains("__pycache__/")
         || top.ends_with(".dist-info")
@@ -366,7 +366,7 @@ fn declares_a_namespace(source: &str) -> bool {
         .map(|line| {
             line.split('#')
                 .next()
-                .unwrap_or_default()
+                .unwrap_or(line)
                 .trim()
                 .replace('"', "'")
         })

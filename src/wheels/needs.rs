@@ -49,7 +49,7 @@ impl Constraints {
         for file in &files {
             let text = fs::read_to_string(file)?.replace("\\\n", " ");
             for (number, line) in text.lines().enumerate() {
-                let line = line.split(" #").next().unwrap_or_default().trim();
+                let line = line.split(" #").next().unwrap_or(line).trim();
                 if line.is_empty() || line.starts_with('#') {
                     continue;
                 }

@@ -399,8 +399,7 @@ impl<'a> WheelBuilder<'a> {
     pub fn working_tree(&self, directory: &Path) -> Result<Wheel> {
         self.tree(directory, &shown(directory).to_string(), |content| {
             let commit = Commit::at(directory)
-                .map(|commit| format!(", commit {}", commit.id))
-                .unwrap_or_default();
+                .map_or_else(String::new, |commit| format!(", commit {}", commit.id));
             format!("built from its working tree (sha256:{content}{commit})")
         })
     }

@@ -42,7 +42,7 @@ pub(super) fn assignment(line: &str) -> Option<(&str, &str)> {
 /// The last name of what a value calls: `Flask` of `flask.Flask(__name__)`.
 pub(super) fn called(value: &str) -> &str {
     let function = value.split_once('(').map_or("", |(function, _)| function);
-    function.rsplit('.').next().unwrap_or_default()
+    function.rsplit('.').next().unwrap_or(function)
 }
 
 /// How many arguments a function must be given, by what follows its opening parenthesis; `None` if
@@ -61,7 +61,7 @@ pub(super) fn required_arguments(rest: &str) -> Option<usize> {
     let mut open = 0;
     let plain: String = rest[..end.0]
         .lines()
-        .map(|line| line.split('#').next().unwrap_or_default())
+        .map(|line| line.split('#').next().unwrap_or(line))
         .collect();
     let inside = plain.split(|c: char| {
         open += match c {

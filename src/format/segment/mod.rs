@@ -171,7 +171,10 @@ impl<'a> Segments<'a> {
             None => work(),
         }
         let (mut whole, mut errors) = (Vec::new(), Vec::new());
-        for piece in pieces.into_inner().unwrap_or_default().into_values() {
+        let pieces = pieces
+            .into_inner()
+            .map_err(|_| Error::bug("a thread that compresses has panicked"))?;
+        for piece in pieces.into_values() {
             piece.map_or_else(|error| errors.push(error), |piece| whole.push(piece));
         }
         // All parts of a file have the same to say.

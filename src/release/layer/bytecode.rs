@@ -92,7 +92,7 @@ impl ByteCompiler {
             )));
         };
         if version != python.to_string() || !identity.starts_with("cpython ") {
-            let name = identity.split(' ').next().unwrap_or_default();
+            let name = identity.split(' ').next().unwrap_or(identity);
             return Err(Error::new(format!("`{}` is {name} {version}", shown(&interpreter))).cause_text(format!(
                 "the release is for CPython {python}, and byte code is made by that version only"
             )));

@@ -414,17 +414,16 @@ impl<'a> Installation<'a> {
                     .filter(|(key, _)| key.trim().eq_ignore_ascii_case("wheel-version"))
             })
             .map(|(_, value)| value.trim());
-        match version.and_then(|version| version.split('.').next()) {
+        let Some(version) = version else {
+            return Err(Error::new(format!(
+                "`{dist_info}/WHEEL` has no Wheel-Version"
+            )));
+        };
+        match version.split('.').next() {
             // 0.1 was the draft's number; pip installs such wheels too.
             Some("0" | "1") => Ok(dist_info),
-            Some(_) => Err(Error::new(format!(
-                "its Wheel-Version is {}",
-                version.unwrap_or_default()
-            ))
-            .note("pkgapp knows the 1.x of the wheel specification")),
-            None => Err(Error::new(format!(
-                "`{dist_info}/WHEEL` has no Wheel-Version"
-            ))),
+            _ => Err(Error::new(format!("its Wheel-Version is {version}"))
+                .note("pkgapp knows the 1.x of the wheel specification")),
         }
     }
 

@@ -476,8 +476,7 @@ impl Layer {
             };
             let directory = below
                 .parent()
-                .map(|parent| parent.to_string())
-                .unwrap_or_default();
+                .map_or_else(String::new, |parent| parent.to_string());
             let other = tree.get(&path).map(|present| present.origin.label.clone());
             match refused.entry((directory, other)) {
                 MapEntry::Vacant(first) => _ = first.insert((error, Vec::new())),

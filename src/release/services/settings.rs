@@ -43,7 +43,7 @@ impl ServiceUnit {
 
     /// Reads a unit.
     pub fn parse(path: &str, text: &str) -> Self {
-        let file = path.rsplit('/').next().unwrap_or_default().to_owned();
+        let file = path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut inside = false;
         let mut settings = Vec::new();
         for line in text.lines() {

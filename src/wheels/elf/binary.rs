@@ -161,7 +161,7 @@ impl ElfBinary {
             .and_then(|rest| rest.get(..length))
             .ok_or(OUTSIDE)?;
         Ok(Some(
-            String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or_default())
+            String::from_utf8_lossy(text.split(|byte| *byte == 0).next().unwrap_or(text))
                 .into_owned(),
         ))
     }
