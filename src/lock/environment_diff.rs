@@ -93,82 +93,83 @@ impl Venv {
         python: PythonMinor,
         ours: &[PackageName],
     ) -> Vec<Error> {
-        let mut errors = Vec::new();
-        if self.python != python {
-            errors.push(
-                Error::new(format!(
-                    "`{}` has Python {}, and the release runs on {python}",
-                    shown(&self.root),
-                    self.python
-                ))
-                .hint(format!(
-                    "make it anew: `python{python} -m venv --clear {}`",
-                    shown(&self.root)
-                )),
-            );
-        }
         let mut differences: BTreeMap<&PackageName, Error> = BTreeMap::new();
         for pin in &lock.pins {
-            let difference = match (self.installed.get(&pin.name), &pin.version) {
-                (None, _) if ours.contains(&pin.name) => continue,
-                (None, Some(version)) => {
-                    format!("`{} {version}` is pinned and not installed", pin.name)
-                }
-                (None, None) => format!("`{}` is pinned and not installed", pin.name),
-                (
-                    Some(InstalledDistribution {
-                        version: Some(installed),
-                        ..
-                    }),
-                    Some(version),
-                ) if installed != version => {
-                    format!(
-                        "`{}` is pinned at {version}, and {installed} is installed",
-                        pin.name
-                    )
-                }
-                (
-                    Some(InstalledDistribution {
-                        editable: Some(directory),
-                        ..
-                    }),
-                    _,
-                ) => match elsewhere(pin, directory) {
-                    Some(difference) => difference,
-                    None => continue,
-                },
-                _ => continue,
-            };
-            differences.insert(&pin.name, Error::new(difference).at(pin.at.clone()));
+            if let Some(difference) = self.difference(pin, ours) {
+                differences.insert(&pin.name, Error::new(difference).at(pin.at.clone()));
+            }
         }
         for (name, installed) in &self.installed {
             let is_ours = ours.contains(name) || TOOLS.contains(&name.as_ref());
-            if is_ours || lock.pins.iter().any(|pin| pin.name == *name) {
-                continue;
+            if !is_ours && !lock.pins.iter().any(|pin| pin.name == *name) {
+                differences.insert(name, installed.unpinned(name));
             }
-            let version = installed
-                .version
-                .as_ref()
-                .map(|version| format!(" {version}"))
-                .unwrap_or_default();
-            let error = match &installed.editable {
-                Some(directory) => Error::new(format!(
-                    "`{name}{version}` is installed from `{}` to be edited, and not pinned",
-                    shown(directory)
-                ))
-                .hint(format!("pin it with `{}`", editable_line(directory))),
-                None => Error::new(format!("`{name}{version}` is installed and not pinned")),
-            };
-            differences.insert(name, error.at(Location::file(&installed.metadata)));
         }
         let mut differences: Vec<Error> = differences.into_values().collect();
         if let Some(last) = differences.pop() {
             differences
                 .push(last.hint("pin what the application needs, and install what is pinned"));
         }
-        errors.extend(differences);
-        errors
+        self.other_python(python)
+            .into_iter()
+            .chain(differences)
+            .collect()
     }
+
+    /// The error that the environment is for another Python.
+    fn other_python(&self, python: PythonMinor) -> Option<Error> {
+        if self.python == python {
+            return None;
+        }
+        let root = shown(&self.root);
+        let error = Error::new(format!(
+            "`{root}` has Python {}, and the release runs on {python}",
+            self.python
+        ));
+        Some(error.hint(format!(
+            "make it anew: `python{python} -m venv --clear {root}`"
+        )))
+    }
+
+    /// Says in which way the environment does not have what a pin says.
+    fn difference(&self, pin: &Pin, ours: &[PackageName]) -> Option<String> {
+        let name = &pin.name;
+        let Some(installed) = self.installed.get(name) else {
+            return (!ours.contains(name)).then(|| {
+                let version = with_space(pin.version.as_ref());
+                format!("`{name}{version}` is pinned and not installed")
+            });
+        };
+        if let (Some(installed), Some(pinned)) = (&installed.version, &pin.version)
+            && installed != pinned
+        {
+            return Some(format!(
+                "`{name}` is pinned at {pinned}, and {installed} is installed"
+            ));
+        }
+        elsewhere(pin, installed.editable.as_deref()?)
+    }
+}
+
+impl InstalledDistribution {
+    /// The error that no pin names it.
+    fn unpinned(&self, name: &PackageName) -> Error {
+        let version = with_space(self.version.as_ref());
+        let error = match &self.editable {
+            Some(directory) => Error::new(format!(
+                "`{name}{version}` is installed from `{}` to be edited, and not pinned",
+                shown(directory)
+            ))
+            .hint(format!("pin it with `{}`", editable_line(directory))),
+            None => Error::new(format!("`{name}{version}` is installed and not pinned")),
+        };
+        error.at(Location::file(&self.metadata))
+    }
+}
+
+/// A version as it follows a name; empty without one.
+fn with_space(version: Option<&Version>) -> String {
+    version.map_or_else(String::new, |version| format!(" {version}"))
 }
 
 /// Returns the line of a requirements file that pins a directory, e.g. `-e ./lib`.
@@ -194,11 +195,7 @@ fn elsewhere(pin: &Pin, directory: &Path) -> Option<String> {
         // `-e git+…` is installed from a checkout of it, wherever that is.
         PinSource::Git(_) | PinSource::Mercurial(_) => None,
         PinSource::Index | PinSource::Files(_) | PinSource::Url(_) | PinSource::File(_) => {
-            let version = pin
-                .version
-                .as_ref()
-                .map(|version| format!(" {version}"))
-                .unwrap_or_default();
+            let version = with_space(pin.version.as_ref());
             Some(format!(
                 "`{}{version}` is pinned, and {installed}",
                 pin.name

@@ -553,12 +553,9 @@ pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath, layers: &[Layer]) ->
         .iter()
         .map(|layer| (layer.key.as_str(), layer))
         .collect();
-    let in_release = |path: &str| {
-        ReleasePath::parse(path)
-            .ok()
-            .and_then(|path| tree.get(&prefix.join(&path)))
+    let is_in_release = |path: &str| {
+        ReleasePath::parse(path).is_ok_and(|path| tree.get(&prefix.join(&path)).is_some())
     };
-    let python = in_release("bin/python").is_some();
     let mut errors = Vec::new();
     for (path, entry, content) in tree.files() {
         let Some(name) = path
@@ -576,32 +573,38 @@ pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath, layers: &[Layer]) ->
         let known = layer.and_then(|layer| layer.manifest.heads.get(&path.below(prefix)?));
         let head = known.map_or_else(|| head(content), |head| Ok(head.clone()))?;
         if let Some(body) = started_by(&head) {
-            let missing = match (python, in_release(&format!("libexec/{body}"))) {
-                (false, _) => Some("bin/python".to_owned()),
-                (true, None) => Some(format!("libexec/{body}")),
-                (true, Some(_)) => None,
-            };
+            let body = format!("libexec/{body}");
+            let missing = ["bin/python", &body]
+                .into_iter()
+                .find(|needed| !is_in_release(needed));
             errors.extend(missing.map(|missing| {
                 Error::new(format!(
                     "`{path}` starts `{missing}`, which is not in the release"
                 ))
                 .cause_text(format!("the launcher comes from {}", entry.origin.label))
             }));
-        } else if let Some(line) = head.strip_prefix("#!") {
-            let interpreter = line.split(['\n', '\r']).next().unwrap_or(line).trim_start();
-            let interpreter = interpreter.split([' ', '\t']).next().unwrap_or(interpreter);
-            if !interpreter_exists(tree, interpreter) {
-                errors.push(
-                    Error::new(format!("the script `{path}` asks for `{interpreter}`, which hosts need not have"))
-                        .cause_text(format!("it comes from {}", entry.origin.label))
-                        .hint(format!(
-                            "if nothing calls `{name}`, remove it: `run = [\"rm bin/{name}\"]` under `[build]`"
-                        )),
-                );
-            }
+        } else if let Some(interpreter) = interpreter_of(&head)
+            && !interpreter_exists(tree, interpreter)
+        {
+            errors.push(
+                Error::new(format!(
+                    "the script `{path}` asks for `{interpreter}`, which hosts need not have"
+                ))
+                .cause_text(format!("it comes from {}", entry.origin.label))
+                .hint(format!(
+                    "if nothing calls `{name}`, remove it: `run = [\"rm bin/{name}\"]` under `[build]`"
+                )),
+            );
         }
     }
     Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// The interpreter that the first line of a script names.
+fn interpreter_of(head: &str) -> Option<&str> {
+    let line = head.strip_prefix("#!")?;
+    let line = line.split(['\n', '\r']).next()?.trim_start();
+    line.split([' ', '\t']).next()
 }
 
 fn interpreter_exists(tree: &Tree, interpreter: &str) -> bool {

@@ -274,28 +274,14 @@ impl<'a> StagedRelease<'a> {
         };
         let path = self.path()?;
         let found = which::which_in(program, Some(&path), &self.root).map_err(|cause| {
-            let error = Error::new(format!("cannot find `{program}`, a command of `[build] run`")).cause(cause);
-            place(error.hint("commands are looked for in the release's `bin/`, then on PATH; no shell reads them"))
+            let error = Error::new(format!("cannot find `{program}`, a command of `[build] run`"));
+            place(error.cause(cause).hint(
+                "commands are looked for in the release's `bin/`, then on PATH; no shell reads them",
+            ))
         })?;
         let mut child = Command::new(&found);
-        child.args(arguments).current_dir(&self.root).env_clear();
-        child.envs(
-            PASSED
-                .iter()
-                .filter_map(|name| Some((name, std::env::var_os(name)?))),
-        );
-        child
-            .env("PATH", &path)
-            .env("HOME", &self.home)
-            .env("LC_ALL", "C.UTF-8")
-            .env("TZ", "UTC");
-        child
-            .env("SOURCE_DATE_EPOCH", environment.timestamp.to_string())
-            .env("PKGAPP_PREFIX", self.prefix.as_str());
-        child
-            .env("PYTHONHASHSEED", "0")
-            .env("PYTHONDONTWRITEBYTECODE", "1")
-            .envs(environment.env);
+        child.args(arguments).current_dir(&self.root);
+        self.set_environment(&mut child, &path, environment);
         let output = process::output(&mut child).map_err(&place)?;
         let line = command.words.join(" ");
         if !output.status.success() {
@@ -307,6 +293,7 @@ impl<'a> StagedRelease<'a> {
             let hint = lacks::way_out(&said, &self.root);
             return Err(place(hint.into_iter().fold(error, Error::hint)));
         }
+
         report.detail(&format!("ran `{line}`"));
         for text in [&output.stdout, &output.stderr] {
             for line in String::from_utf8_lossy(text).lines() {
@@ -314,6 +301,30 @@ impl<'a> StagedRelease<'a> {
             }
         }
         Ok(())
+    }
+
+    /// Gives a command the variables that every build has, and nothing else of this machine's.
+    fn set_environment(
+        &self,
+        child: &mut Command,
+        path: &OsString,
+        environment: &RunEnvironment<'_>,
+    ) {
+        let passed = PASSED
+            .iter()
+            .filter_map(|name| Some((name, std::env::var_os(name)?)));
+        child
+            .env_clear()
+            .envs(passed)
+            .env("PATH", path)
+            .env("HOME", &self.home)
+            .env("LC_ALL", "C.UTF-8")
+            .env("TZ", "UTC")
+            .env("SOURCE_DATE_EPOCH", environment.timestamp.to_string())
+            .env("PKGAPP_PREFIX", self.prefix.as_str())
+            .env("PYTHONHASHSEED", "0")
+            .env("PYTHONDONTWRITEBYTECODE", "1")
+            .envs(environment.env);
     }
 
     /// The release's programs, then the system's.
