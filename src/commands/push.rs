@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::assembly;
 use crate::cli::{FormatName, GlobalOptions, PushArgs, RolloutArgs};
-use pkgapp_config::{BatchSize, Config, Deploy, DeployHooks, InterpreterChoice};
+use pkgapp_config::{Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, InterpreterChoice};
 use pkgapp_core::commit;
 use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::name::AppName;
@@ -37,89 +37,75 @@ const MOST_PLANS: u32 = 4;
 pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let (deploy, files) = named(&args.what);
     let app = application(deploy, !files.is_empty(), global, report)?;
+    let app = app.as_ref();
     let deploy = app
-        .as_ref()
         .zip(deploy)
         .map(|(app, name)| fleet::deploy_named(app, name))
         .transpose()?;
-    let unfinished = match (args.resume, &app) {
-        (true, Some(app)) => Some(UnfinishedPush::read(&app.name)?),
-        (true, None) => {
-            return Err(
-                Error::new("`--resume` needs the application's configuration")
-                    .kind(ErrorKind::Usage),
-            );
-        }
-        (false, _) => None,
-    };
+    let unfinished = args.resume.then(|| unfinished(app)).transpose()?;
     let files = match &unfinished {
         Some(unfinished) if files.is_empty() => unfinished.files.clone(),
         _ => files,
     };
-    let artifacts = artifacts(&files, app.as_ref())?;
-    let first = artifacts
-        .first()
-        .ok_or_else(|| Error::bug("there are no artifacts"))?;
-    let name = AppName::parse(&first.name)?;
-    if let Some((app, deploy)) = app
-        .as_ref()
-        .zip(deploy)
-        .filter(|(_, deploy)| deploy.protected)
-    {
+    let artifacts = artifacts(&files, app)?;
+    if let Some((app, deploy)) = app.zip(deploy).filter(|(_, deploy)| deploy.protected) {
         protect(app, deploy, &artifacts)?;
     }
-    let mut terms = DeployPolicy {
-        allow: AllowFlags {
-            downgrade: args.allow_downgrade,
-            reinstall: args.reinstall,
-            same_name: args.allow_same_name,
-        },
-        ..terms(name, app.as_ref(), deploy, &args.rollout)?
-    };
-    let part = migrated_like(app.as_ref(), deploy)?;
-    let artifacts = complete(
-        artifacts,
-        &mut terms,
-        part.as_deref(),
-        app.as_ref(),
-        global,
-        report,
-    )?;
-    let root = app.as_ref().map_or(Path::new(""), |app| &app.root);
+
+    let mut policy = push_policy(args, &artifacts, app, deploy)?;
+    let part = migrated_like(app, deploy)?;
+    let artifacts = complete(artifacts, &mut policy, part.as_deref(), app, global, report)?;
+    let root = app.map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts.options(), deploy, root, "push", report)?;
     if let Some(unfinished) = &unfinished {
-        fleet
-            .machines
-            .retain(|machine| unfinished.hosts.contains(&machine.member.name));
+        let is_unfinished = |machine: &Machine<'_>| unfinished.hosts.contains(&machine.member.name);
+        fleet.machines.retain(is_unfinished);
         if fleet.machines.is_empty() {
             report.step("no push is unfinished on these hosts");
             return Ok(());
         }
     }
-    let make = |sites: &[TargetHost]| Plan::push(&terms, &artifacts, sites);
+
     let command = RollingPlan {
-        terms: &terms,
+        policy: &policy,
         artifacts: &artifacts,
         args: &args.rollout,
         deploy,
         fleet: &fleet,
         report,
     };
-    let ended = command.run(&make)?;
+    let ended = command.run(&|sites: &[TargetHost]| Plan::push(&policy, &artifacts, sites))?;
     if !args.rollout.dry_run {
-        let left = ended
-            .hosts
-            .iter()
-            .filter(|(_, end)| !end.is_good())
-            .map(|(host, _)| host.clone())
-            .collect();
-        let files = artifacts
-            .iter()
-            .map(|artifact| artifact.path.clone())
-            .collect();
-        UnfinishedPush { hosts: left, files }.write(&terms.name)?;
+        UnfinishedPush::after(&ended, &artifacts).write(&policy.name)?;
     }
     ended.finish()
+}
+
+/// Reads what the last push left undone.
+fn unfinished(app: Option<&Config>) -> Result<UnfinishedPush> {
+    let app = app.ok_or_else(|| {
+        Error::new("`--resume` needs the application's configuration").kind(ErrorKind::Usage)
+    })?;
+    UnfinishedPush::read(&app.name)
+}
+
+fn push_policy(
+    args: &PushArgs,
+    artifacts: &[Artifact],
+    app: Option<&Config>,
+    deploy: Option<&Deploy>,
+) -> Result<DeployPolicy> {
+    let first = artifacts
+        .first()
+        .ok_or_else(|| Error::bug("there are no artifacts"))?;
+    Ok(DeployPolicy {
+        allow: AllowFlags {
+            downgrade: args.allow_downgrade,
+            reinstall: args.reinstall,
+            same_name: args.allow_same_name,
+        },
+        ..policy(AppName::parse(&first.name)?, app, deploy, &args.rollout)?
+    })
 }
 
 /// Only what can be traced to a tagged commit goes to a protected place.
@@ -328,46 +314,24 @@ fn make_runtime(
     write_all(&runtime, &[format], app, directory, &cache, report).map(|_| ())
 }
 
-/// What the configuration and the command line say.
-pub(super) fn terms(
+/// What is known before any host is asked: the options of the command line before `[deploy.NAME]`,
+/// and that before the defaults.
+pub(super) fn policy(
     name: AppName,
     app: Option<&Config>,
     deploy: Option<&Deploy>,
     args: &RolloutArgs,
 ) -> Result<DeployPolicy> {
-    let health = deploy.and_then(|deploy| deploy.health.clone());
-    let check = HealthCheck {
-        url: health.as_ref().and_then(|health| health.url.clone()),
-        command: health.as_ref().and_then(|health| health.command.clone()),
-        timeout: health
-            .as_ref()
-            .map_or(Duration::from_secs(30), |health| health.timeout),
-        settle: health
-            .as_ref()
-            .map_or(Duration::from_secs(3), |health| health.settle),
-    };
-    let migrate = deploy.and_then(|deploy| deploy.migrate.clone());
-    let user = migrate
-        .as_ref()
-        .and_then(|migrate| migrate.user.as_ref())
-        .map(ToString::to_string);
-    let of_job = || {
-        let (app, job) = app.and_then(|app| Some((app, app.crons.first()?)))?;
-        Some(
-            job.user
-                .as_ref()
-                .map_or_else(|| app.name.to_string(), ToString::to_string),
-        )
-    };
-    let batches = match &args.batches[..] {
-        [] => deploy.map_or_else(
-            || vec![BatchSize::Percent(100)],
-            |deploy| deploy.batches.clone(),
-        ),
-        given => given.to_vec(),
+    let backend = backend::choose(&name, deploy, args.into.as_deref(), args.sudo)?;
+    let defaults = Deploy::defaults();
+    let deploy = deploy.unwrap_or(&defaults);
+    let batches = if args.batches.is_empty() {
+        deploy.batches.clone()
+    } else {
+        args.batches.clone()
     };
     Ok(DeployPolicy {
-        backend: backend::choose(&name, deploy, args.into.as_deref(), args.sudo)?,
+        backend,
         prefix: app.map_or_else(
             || format!("/opt/{name}"),
             |app| app.package.prefix.value.to_string(),
@@ -375,20 +339,49 @@ pub(super) fn terms(
         name,
         owner: PushOwner::this(),
         batches,
-        max_failed: args
-            .max_failed
-            .unwrap_or_else(|| deploy.map_or(0, |deploy| deploy.max_failed)),
-        check,
-        migrate_user: user.or_else(of_job),
-        migrate,
-        hooks: deploy.map_or_else(DeployHooks::default, |deploy| deploy.hooks.clone()),
-        keep: deploy.map_or(3, |deploy| deploy.keep),
-        patience: match args.wait {
-            Some(wait) => Duration::from_secs(wait.into()),
-            None => deploy.map_or(Duration::from_secs(120), |deploy| deploy.wait),
-        },
+        max_failed: args.max_failed.unwrap_or(deploy.max_failed),
+        check: health_check(deploy),
+        migrate_user: migration_user(app, deploy),
+        migrate: deploy.migrate.clone(),
+        hooks: deploy.hooks.clone(),
+        keep: deploy.keep,
+        patience: args
+            .wait
+            .map_or(deploy.wait, |wait| Duration::from_secs(wait.into())),
         allow: AllowFlags::default(),
     })
+}
+
+fn health_check(deploy: &Deploy) -> HealthCheck {
+    match deploy.health.clone() {
+        Some(health) => HealthCheck {
+            url: health.url,
+            command: health.command,
+            timeout: health.timeout,
+            settle: health.settle,
+        },
+        None => HealthCheck {
+            url: None,
+            command: None,
+            timeout: DEFAULT_TIMEOUT,
+            settle: DEFAULT_SETTLE,
+        },
+    }
+}
+
+/// Returns the user of migrations: as configured, or that of the first cron job.
+fn migration_user(app: Option<&Config>, deploy: &Deploy) -> Option<String> {
+    let configured = deploy
+        .migrate
+        .as_ref()
+        .and_then(|migrate| migrate.user.as_ref());
+    if let Some(user) = configured {
+        return Some(user.to_string());
+    }
+    let app = app?;
+    let job = app.crons.first()?;
+    let user = job.user.as_ref().map(ToString::to_string);
+    Some(user.unwrap_or_else(|| app.name.to_string()))
 }
 
 /// The service, or else the timer, whose settings a migration takes over: the first, or the one
@@ -424,7 +417,7 @@ fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option
 
 /// A plan on its way, of `push` or of `rollback`.
 pub(super) struct RollingPlan<'a> {
-    pub(super) terms: &'a DeployPolicy,
+    pub(super) policy: &'a DeployPolicy,
     pub(super) artifacts: &'a [Artifact],
     pub(super) args: &'a RolloutArgs,
     pub(super) deploy: Option<&'a Deploy>,
@@ -498,7 +491,10 @@ impl RollingPlan<'_> {
 
     /// Gathers the facts of all hosts.
     fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<TargetHost>, PushSummary)> {
-        let command = self.terms.backend.probe(&self.terms.prefix, self.artifacts);
+        let command = self
+            .policy
+            .backend
+            .probe(&self.policy.prefix, self.artifacts);
         let facts = self.fleet.each(|machine| {
             // A rehearsal prints the plan and nothing else.
             if !self.args.dry_run {
@@ -688,6 +684,18 @@ struct UnfinishedPush {
 }
 
 impl UnfinishedPush {
+    /// The hosts that are not where they should be.
+    fn after(ended: &PushSummary, artifacts: &[Artifact]) -> Self {
+        let left = ended.hosts.iter().filter(|(_, end)| !end.is_good());
+        Self {
+            hosts: left.map(|(host, _)| host.clone()).collect(),
+            files: artifacts
+                .iter()
+                .map(|artifact| artifact.path.clone())
+                .collect(),
+        }
+    }
+
     fn path(name: &AppName) -> Result<PathBuf> {
         let absolute = |name| {
             std::env::var_os(name)

@@ -11,14 +11,14 @@ use pkgapp_deploy::plan::Plan;
 use pkgapp_deploy::policy::TargetHost;
 
 use super::load_app;
-use super::push::{RollingPlan, terms};
+use super::push::{RollingPlan, policy};
 
 pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
-    let mut terms = terms(app.name.clone(), Some(&app), deploy, &args.rollout)?;
+    let mut policy = policy(app.name.clone(), Some(&app), deploy, &args.rollout)?;
     // Data is migrated forward only.
-    terms.migrate = None;
+    policy.migrate = None;
     let fleet = Fleet::open(
         &args.rollout.hosts.options(),
         deploy,
@@ -26,9 +26,9 @@ pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Rep
         "rollback",
         report,
     )?;
-    let make = |sites: &[TargetHost]| Plan::rollback(&terms, args.to.as_deref(), sites);
+    let make = |sites: &[TargetHost]| Plan::rollback(&policy, args.to.as_deref(), sites);
     let command = RollingPlan {
-        terms: &terms,
+        policy: &policy,
         artifacts: &[],
         args: &args.rollout,
         deploy,

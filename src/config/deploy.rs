@@ -12,10 +12,12 @@ use super::command::CommandLine;
 use super::reader::{Located, TableReader, ValueReader};
 use super::service::{PartName, TimeSpan, UserName, count, host_path, setting_name};
 
-/// How long a push waits for another one, and a host for its health, unless it is configured.
+/// How long a push waits for another one, unless it is configured.
 const DEFAULT_WAIT: Duration = Duration::from_secs(120);
-const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
+/// How long a host may take to become healthy, unless it is configured.
+pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long units must have run by then, unless it is configured.
+pub const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
@@ -187,6 +189,28 @@ pub struct DeployHooks {
 }
 
 impl Deploy {
+    /// Returns what holds where no `[deploy.NAME]` says otherwise: the default of every key, and no
+    /// hosts.
+    pub fn defaults() -> Self {
+        Self {
+            name: PartName::unnamed(),
+            hosts: Vec::new(),
+            user: None,
+            sudo: false,
+            batches: vec![BatchSize::Percent(100)],
+            max_failed: 0,
+            health: None,
+            migrate: None,
+            hooks: DeployHooks::default(),
+            keep: 3,
+            wait: DEFAULT_WAIT,
+            skip_unreachable: false,
+            protected: false,
+            tarball: None,
+            at: Location::file(""),
+        }
+    }
+
     pub(super) fn read_all(root: &TableReader<'_>) -> Vec<Self> {
         let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
         tables
@@ -195,19 +219,19 @@ impl Deploy {
     }
 
     fn read(name: PartName, table: TableReader<'_>) -> Option<Self> {
-        let at = table.at();
+        let (at, default) = (table.at(), Self::defaults());
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
         let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
         let user = table.get("user").and_then(|value| value.parsed(login));
         let sudo = table
             .get("sudo")
-            .map_or(Some(false), |value| value.boolean());
+            .map_or(Some(default.sudo), |value| value.boolean());
         let batches = table
             .get("batches")
-            .map_or_else(|| vec![BatchSize::Percent(100)], |value| batches(&value));
+            .map_or(default.batches, |value| batches(&value));
         let max_failed = table
             .get_renamed("max-failed", "max_failed")
-            .map_or(Some(0), |value| count(&value, 0, u32::MAX));
+            .map_or(Some(default.max_failed), |value| count(&value, 0, u32::MAX));
         let health = table
             .get("health")
             .and_then(|value| HealthChecks::read(&value));
@@ -218,15 +242,15 @@ impl Deploy {
             .unwrap_or_default();
         let keep = table
             .get("keep")
-            .map_or(Some(3), |value| count(&value, 2, 1000));
-        let wait = table.duration("wait", "wait_s", DEFAULT_WAIT, Duration::ZERO..=DAY);
+            .map_or(Some(default.keep), |value| count(&value, 2, 1000));
+        let wait = table.duration("wait", "wait_s", default.wait, Duration::ZERO..=DAY);
         let unreachable = table.get("unreachable");
-        let skip = unreachable.map_or(Some(false), |value| {
+        let skip = unreachable.map_or(Some(default.skip_unreachable), |value| {
             value.choice(&[("fail", false), ("skip", true)])
         });
         let protected = table
             .get("protected")
-            .map_or(Some(false), |value| value.boolean());
+            .map_or(Some(default.protected), |value| value.boolean());
         let tarball = TarballMode::read(&table, sudo == Some(true), migrate.as_ref());
         table.finish();
         let protected = protected?;

@@ -43,8 +43,8 @@ use pkgapp_pypa::{
 pub use command::CommandLine;
 pub use deploy::ipv6;
 pub use deploy::{
-    BatchSize, Deploy, DeployHooks, HealthChecks, HostGroup, HostPattern, Migrate, MigrateOn,
-    SharedPath, TarballMode, UnitsOf, check_into,
+    BatchSize, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
+    HostPattern, Migrate, MigrateOn, SharedPath, TarballMode, UnitsOf, check_into,
 };
 pub use files::PathPattern;
 pub use indexes::{DEFAULT_NAME, NamedIndex};

@@ -267,6 +267,11 @@ pub struct ConfigFile {
 }
 
 impl PartName {
+    /// What has no name in a file.
+    pub(super) fn unnamed() -> Self {
+        Self(String::new())
+    }
+
     /// Reads a name: lower-case letters, digits, `-` and `_`, a letter or digit first, 64
     /// characters at most.
     ///
