@@ -21,6 +21,17 @@ fn is_of_a_plugin(file: &Path) -> bool {
     directories.any(|name| name.split(['_', '-']).any(|word| PLUGINS.contains(&word)))
 }
 
+/// How well an object suits a web server: the lowest is the best, and the first field counts most.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct ObjectRank {
+    /// The place among what the project says is served.
+    promise: usize,
+    kind: usize,
+    depth: usize,
+    name: usize,
+    file: usize,
+}
+
 /// The protocol that the servers among the requirements speak: one that speaks the other only is no
 /// use for an entry point.
 fn preferred_gateway(requires: &BTreeSet<String>) -> Gateway {
@@ -134,13 +145,13 @@ impl CodeFacts {
             .then(|| WebApp::Pecan(file.clone()))
     }
 
-    /// How well an object suits a web server, the lowest best; `None` if it is not to be served.
+    /// The rank of an object; `None` if it is not to be served.
     fn rank(
         &self,
         found: &FoundObject,
         promised: &[(String, Option<Gateway>)],
         preferred: Gateway,
-    ) -> Option<[usize; 5]> {
+    ) -> Option<ObjectRank> {
         let kind = kind_rank(found, preferred)?;
         let module = self.module_of(&found.file)?.0;
         // What a package keeps to itself is not what it serves.
@@ -157,13 +168,13 @@ impl CodeFacts {
         if self.is_example(&found.file) || promise.is_none() && is_of_a_plugin(&found.file) {
             return None;
         }
-        Some([
-            promise.unwrap_or(promised.len()),
+        Some(ObjectRank {
+            promise: promise.unwrap_or(promised.len()),
             kind,
-            depth(&found.file),
-            name_rank(&found.name),
-            file_rank(&found.file),
-        ])
+            depth: depth(&found.file),
+            name: name_rank(&found.name),
+            file: file_rank(&found.file),
+        })
     }
 
     /// Whether a file lies where projects keep examples of deployments, which are no package of

@@ -5,6 +5,23 @@ use std::path::PathBuf;
 
 use super::{CodeFacts, FoundObject, ObjectKind, Worker};
 
+/// A command that works for a queue.
+struct QueueWorker {
+    exec: String,
+    /// The directories that its modules are imported from.
+    bases: Vec<PathBuf>,
+}
+
+impl QueueWorker {
+    /// A command that imports nothing by name.
+    fn of_program(exec: String) -> Self {
+        Self {
+            exec,
+            bases: Vec::new(),
+        }
+    }
+}
+
 impl CodeFacts {
     /// The Celery application to work for: what `celery -A` takes, and the directory that it is
     /// imported from.
@@ -61,9 +78,9 @@ impl CodeFacts {
             workers.extend(beat.map(|exec| Worker::new("beat", exec)));
             bases.push(base);
         }
-        if let Some((exec, directories)) = self.queue_worker(requires) {
-            workers.push(Worker::new("worker", exec));
-            bases.extend(directories);
+        if let Some(worker) = self.queue_worker(requires) {
+            workers.push(Worker::new("worker", worker.exec));
+            bases.extend(worker.bases);
         }
         workers.extend(self.looping_commands());
         (workers, bases)
@@ -87,15 +104,14 @@ impl CodeFacts {
             .then(|| format!("celery -A {app} beat --schedule /var/lib/{name}/beat"))
     }
 
-    /// The command that works for a queue other than Celery's, and the directories that its modules
-    /// are imported from.
-    fn queue_worker(&self, requires: &BTreeSet<String>) -> Option<(String, Vec<PathBuf>)> {
+    /// The command that works for a queue other than Celery's.
+    fn queue_worker(&self, requires: &BTreeSet<String>) -> Option<QueueWorker> {
         let has = |name: &str| requires.contains(name);
         if let Some(command) = self.django_queue_worker(requires) {
-            Some((command, Vec::new()))
+            Some(QueueWorker::of_program(command))
         } else if has("rq") && (self.enqueues || !self.queues.is_empty()) {
             // What watches queues requires rq, too.
-            Some((self.rq_worker(), Vec::new()))
+            Some(QueueWorker::of_program(self.rq_worker()))
         } else if has("dramatiq") {
             self.dramatiq_worker()
         } else if has("huey") {
@@ -133,30 +149,39 @@ impl CodeFacts {
         format!("rq worker {}", queues.join(" "))
     }
 
-    fn dramatiq_worker(&self) -> Option<(String, Vec<PathBuf>)> {
+    fn dramatiq_worker(&self) -> Option<QueueWorker> {
         let (names, bases): (Vec<String>, Vec<PathBuf>) = self
             .actors
             .iter()
             .filter_map(|file| self.module_of(file))
             .unzip();
-        (!names.is_empty()).then(|| (format!("dramatiq {}", names.join(" ")), bases))
+        if names.is_empty() {
+            return None;
+        }
+        Some(QueueWorker {
+            exec: format!("dramatiq {}", names.join(" ")),
+            bases,
+        })
     }
 
-    fn huey_worker(&self) -> Option<(String, Vec<PathBuf>)> {
+    fn huey_worker(&self) -> Option<QueueWorker> {
         let huey = self
             .found
             .iter()
             .find(|found| found.kind == ObjectKind::Huey)?;
         let (module, base) = self.module_of(&huey.file)?;
-        Some((
-            format!("huey_consumer.py {module}.{}", huey.name),
-            vec![base],
-        ))
+        Some(QueueWorker {
+            exec: format!("huey_consumer.py {module}.{}", huey.name),
+            bases: vec![base],
+        })
     }
 
-    fn arq_worker(&self) -> Option<(String, Vec<PathBuf>)> {
+    fn arq_worker(&self) -> Option<QueueWorker> {
         let (module, base) = self.module_of(self.arq.first()?)?;
-        Some((format!("arq {module}.WorkerSettings"), vec![base]))
+        Some(QueueWorker {
+            exec: format!("arq {module}.WorkerSettings"),
+            bases: vec![base],
+        })
     }
 
     /// The commands of manage.py that loop for ever: the first four.
