@@ -241,43 +241,68 @@ impl KeptFile {
     /// Returns the file of a pin whose wheel is this one.
     fn of(wheel: &Wheel, pin: &Pin, found: PinResolution) -> Result<Self> {
         let file = match found {
-            PinResolution::Wheel(wheel) => (CachedPin::Wheel, wheel.path, wheel.sha256, wheel.from),
-            PinResolution::Source(source) => Self::of_source(wheel, source),
+            PinResolution::Wheel(wheel) => CachedFile {
+                kept: CachedPin::Wheel,
+                path: wheel.path,
+                sha256: wheel.sha256,
+                from: wheel.from,
+            },
+            PinResolution::Source(source) => CachedFile::of_source(wheel, source),
         };
-        let (kept, path, sha256, from) = file;
-        let name = path
+        let name = file
+            .path
             .file_name()
             .ok_or_else(|| Error::bug("a file of the cache has no name"))?
             .to_string_lossy()
             .into_owned();
+        let size = std::fs::metadata(&file.path).map_or(0, |metadata| metadata.len());
         Ok(Self {
             pin: pin.clone(),
             version: wheel.metadata.version.clone(),
-            kept,
-            size: std::fs::metadata(&path).map_or(0, |metadata| metadata.len()),
-            path,
+            kept: file.kept,
+            path: file.path,
             name,
-            sha256,
-            from,
+            sha256: file.sha256,
+            size,
+            from: file.from,
         })
     }
+}
 
-    /// The file of a source, or of the wheel that was built from it.
-    fn of_source(wheel: &Wheel, source: BuildSource) -> (CachedPin, PathBuf, Sha256Sum, String) {
-        let (kept, from) = match source {
-            BuildSource::Sdist { stored, from, .. } => {
-                return (CachedPin::Sdist, stored.path, stored.sha256, from);
-            }
+/// A file of the cache that a pin came to.
+struct CachedFile {
+    kept: CachedPin,
+    path: PathBuf,
+    sha256: Sha256Sum,
+    from: String,
+}
+
+impl CachedFile {
+    /// The file of a source that was pinned as one, or the wheel that was built from it.
+    fn of_source(wheel: &Wheel, source: BuildSource) -> Self {
+        let built = |kept: CachedPin, from: String| Self {
+            kept,
+            path: wheel.path.clone(),
+            sha256: wheel.sha256,
+            from,
+        };
+        match source {
+            BuildSource::Sdist { stored, from, .. } => Self {
+                kept: CachedPin::Sdist,
+                path: stored.path,
+                sha256: stored.sha256,
+                from,
+            },
             BuildSource::Directory(directory) => {
-                (CachedPin::Project(directory, None), wheel.from.clone())
+                built(CachedPin::Project(directory, None), wheel.from.clone())
             }
             // The wheel that it became: pip takes no eggs.
-            BuildSource::Egg { from, .. } => (CachedPin::Wheel, from),
+            BuildSource::Egg { from, .. } => built(CachedPin::Wheel, from),
             BuildSource::Checkout { directory, from } => {
-                (CachedPin::Project(directory, Some(from.clone())), from)
+                let kept = CachedPin::Project(directory, Some(from.clone()));
+                built(kept, from)
             }
-        };
-        (kept, wheel.path.clone(), wheel.sha256, from)
+        }
     }
 }
 

@@ -346,30 +346,34 @@ impl NeedSearch<'_> {
                 break;
             }
         }
-        let asked = asks
-            .iter()
-            .map(|ask| ask.shown())
-            .collect::<Vec<_>>()
-            .join(", ");
-        let newest = seen
-            .iter()
-            .rev()
-            .take(3)
-            .map(ToString::to_string)
-            .collect::<Vec<_>>()
-            .join(", ");
+        self.note(self.nothing_fits(name, asks, &seen));
+        Ok(Vec::new())
+    }
+
+    /// The error that no version of a distribution is what is asked for; `seen` are all there are.
+    fn nothing_fits(
+        &self,
+        name: &PackageName,
+        asks: &[&NeedRequest],
+        seen: &BTreeSet<Version>,
+    ) -> Error {
+        let asked: Vec<String> = asks.iter().map(|ask| ask.shown()).collect();
         let error = Error::new(format!(
-            "no version of `{name}` fits what is needed to build: {asked}"
+            "no version of `{name}` fits what is needed to build: {}",
+            asked.join(", ")
         ));
+        let newest: Vec<String> = seen.iter().rev().take(3).map(ToString::to_string).collect();
         let error = if newest.is_empty() {
             error
         } else {
-            error.note(format!("the newest that exist: {newest}"))
+            error.note(format!("the newest that exist: {}", newest.join(", ")))
         };
-        self.note(if self.fetcher.store.offline { error.hint("what the build needs is not on this machine; run it once without `--offline`") } else {
-            error.hint("`[python.sources]` says from which index it comes, `[build] constraints` in which version")
-        });
-        Ok(Vec::new())
+        error.hint(if self.fetcher.store.offline {
+            "what the build needs is not on this machine; run it once without `--offline`"
+        } else {
+            "`[python.sources]` says from which index it comes, `[build] constraints` in which \
+             version"
+        })
     }
 
     /// The versions of a place that are accepted, the newest first; pre-releases and what was taken

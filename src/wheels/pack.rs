@@ -80,36 +80,18 @@ pub(super) fn is_executable(place: &Path) -> Result<bool> {
 /// # Errors
 /// A name that no wheel can hold, or what the system says.
 pub(super) fn pack(laid: &WheelLayout, to: &Path) -> Result<()> {
-    let dist_info = laid.dist_info.as_str();
     let failed = || format!("cannot write `{}`", shown(to));
-    let own = format!("{dist_info}/RECORD");
+    let own = format!("{}/RECORD", laid.dist_info);
     let mut writer = ZipWriter::new(File::create(to).context(failed)?);
     let mut record = csv::WriterBuilder::new()
         .terminator(csv::Terminator::Any(b'\n'))
         .from_writer(Vec::new());
-    let mut add = |path: &str, executable: bool, content: &[u8]| -> Result<()> {
-        let options = SimpleFileOptions::default()
-            .compression_method(zip::CompressionMethod::Deflated)
-            .compression_level(Some(6))
-            .last_modified_time(zip::DateTime::default())
-            .large_file(content.len() as u64 >= u64::from(u32::MAX))
-            .unix_permissions(if executable { 0o755 } else { 0o644 });
-        writer.start_file(path, options).context(failed)?;
-        writer.write_all(content).context(failed)
-    };
-    let inside = |path: &str| {
-        path.strip_prefix(dist_info)
-            .is_some_and(|below| below.starts_with('/'))
-    };
-    let mut order: Vec<(bool, String, PathBuf)> = files(&laid.root)?
-        .into_iter()
-        .map(|(path, place)| (inside(path.as_str()), path.to_string(), place))
-        .collect();
-    order.retain(|(_, path, _)| *path != own);
-    order.sort();
-    for (_, path, place) in order {
+    for (path, place) in in_wheel_order(laid)? {
+        if path == own {
+            continue;
+        }
         let content = fs::read(&place)?;
-        add(&path, is_executable(&place)?, &content)?;
+        add(&mut writer, &path, is_executable(&place)?, &content, failed)?;
         let hash = format!(
             "sha256={}",
             BASE64URL_NOPAD.encode(&Sha256::digest(&content))
@@ -118,15 +100,44 @@ pub(super) fn pack(laid: &WheelLayout, to: &Path) -> Result<()> {
             .write_record([path, hash, content.len().to_string()])
             .context(failed)?;
     }
+
     record
         .write_record([own.as_str(), "", ""])
         .context(failed)?;
     let record = record
         .into_inner()
         .map_err(|_| Error::bug("a list in memory can be written"))?;
-    add(&own, false, &record)?;
+    add(&mut writer, &own, false, &record, failed)?;
     writer.finish().context(failed)?;
     Ok(())
+}
+
+/// The files by their paths, those of `.dist-info` last.
+fn in_wheel_order(laid: &WheelLayout) -> Result<Vec<(String, PathBuf)>> {
+    let dist_info = format!("{}/", laid.dist_info);
+    let mut files: Vec<(String, PathBuf)> = files(&laid.root)?
+        .into_iter()
+        .map(|(path, place)| (path.to_string(), place))
+        .collect();
+    files.sort_by_cached_key(|(path, _)| (path.starts_with(&dist_info), path.clone()));
+    Ok(files)
+}
+
+fn add(
+    writer: &mut ZipWriter<File>,
+    path: &str,
+    executable: bool,
+    content: &[u8],
+    failed: impl Fn() -> String + Copy,
+) -> Result<()> {
+    let options = SimpleFileOptions::default()
+        .compression_method(zip::CompressionMethod::Deflated)
+        .compression_level(Some(6))
+        .last_modified_time(zip::DateTime::default())
+        .large_file(content.len() as u64 >= u64::from(u32::MAX))
+        .unix_permissions(if executable { 0o755 } else { 0o644 });
+    writer.start_file(path, options).context(failed)?;
+    writer.write_all(content).context(failed)
 }
 
 /// Returns the files below a directory, links counted as what they point to, by their path in it.
