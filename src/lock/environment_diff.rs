@@ -214,44 +214,72 @@ fn installed(site: &Path) -> Result<BTreeMap<PackageName, InstalledDistribution>
     names.sort_by_key(|name| (name.ends_with(".dist-info"), name.clone()));
     for file in &names {
         let path = site.join(file);
-        let (metadata, linked) = match file.rsplit_once('.').map(|(_, extension)| extension) {
-            Some("dist-info") => (path.join("METADATA"), None),
-            Some("egg-info") if path.is_dir() => (path.join("PKG-INFO"), None),
-            Some("egg-info") => (path.clone(), None),
-            Some("egg") => (path.join("EGG-INFO/PKG-INFO"), None),
-            Some("egg-link") => match linked(&path)? {
-                Some((metadata, project)) => (metadata, Some(project)),
-                None => continue,
-            },
-            _ => continue,
+        let Some(place) = MetadataPlace::of(&path, file)? else {
+            continue;
         };
-        if metadata.is_file() {
-            let text = String::from_utf8_lossy(&fs::read(&metadata)?).into_owned();
-            let header = |key: &str| {
-                text.lines()
-                    .take_while(|line| !line.is_empty())
-                    .find_map(|line| line.strip_prefix(key))
-            };
-            let Some(Ok(name)) = header("Name:").map(|name| PackageName::from_str(name.trim()))
-            else {
-                continue;
-            };
-            let version =
-                header("Version:").and_then(|version| Version::from_str(version.trim()).ok());
-            let editable = linked
-                .or_else(|| said(&path))
-                .or_else(|| pointed(site, &names, &name));
-            found.insert(
-                name,
-                InstalledDistribution {
-                    version,
-                    metadata,
-                    editable,
-                },
-            );
+        if !place.metadata.is_file() {
+            continue;
         }
+        let text = String::from_utf8_lossy(&fs::read(&place.metadata)?).into_owned();
+        let name = header(&text, "Name:").and_then(|name| PackageName::from_str(name).ok());
+        let Some(name) = name else {
+            continue;
+        };
+        let version = header(&text, "Version:").and_then(|text| Version::from_str(text).ok());
+        let editable = place
+            .project
+            .or_else(|| said(&path))
+            .or_else(|| pointed(site, &names, &name));
+        found.insert(
+            name,
+            InstalledDistribution {
+                version,
+                metadata: place.metadata,
+                editable,
+            },
+        );
     }
     Ok(found)
+}
+
+/// Where the metadata of an installed distribution are.
+struct MetadataPlace {
+    metadata: PathBuf,
+    /// The project's directory, if `setup.py develop` has linked it.
+    project: Option<PathBuf>,
+}
+
+impl MetadataPlace {
+    /// Finds the metadata by the name of a file or directory; `None` for something else.
+    fn of(path: &Path, name: &str) -> Result<Option<Self>> {
+        let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+        let metadata = match extension {
+            Some("dist-info") => path.join("METADATA"),
+            Some("egg-info") if path.is_dir() => path.join("PKG-INFO"),
+            Some("egg-info") => path.to_owned(),
+            Some("egg") => path.join("EGG-INFO/PKG-INFO"),
+            Some("egg-link") => {
+                let linked = linked(path)?;
+                return Ok(linked.map(|(metadata, project)| Self {
+                    metadata,
+                    project: Some(project),
+                }));
+            }
+            _ => return Ok(None),
+        };
+        Ok(Some(Self {
+            metadata,
+            project: None,
+        }))
+    }
+}
+
+/// The value of a field of metadata.
+fn header<'a>(text: &'a str, key: &str) -> Option<&'a str> {
+    text.lines()
+        .take_while(|line| !line.is_empty())
+        .find_map(|line| line.strip_prefix(key))
+        .map(str::trim)
 }
 
 /// Returns the metadata in the directory that `setup.py develop` has linked, and the project's
