@@ -24,9 +24,8 @@ use pkgapp_core::parallel;
 /// option: a pkgapp that a hook runs would take it for an order.
 pub const HOOK_VARIABLES: [&str; 3] = ["PKGAPP_HOOK_HOSTS", "PKGAPP_NAME", "PKGAPP_VERSION"];
 
-/// Between two signs of life for the locks; four may get lost before a lock is taken for dead
-/// (`lease` in `prelude.sh`).
-const BEAT: Duration = Duration::from_secs(12);
+/// Between two signs of life for the locks; four may get lost before a lock is taken for dead.
+const BEAT: Duration = Duration::from_secs(script::LEASE_S / 5);
 
 /// How a plan is carried out.
 pub struct Rollout<'a> {

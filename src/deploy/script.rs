@@ -3,7 +3,6 @@
 use crate::hosts;
 use pkgapp_core::text::shell_quoted;
 
-pub(super) const PRELUDE: &str = include_str!("scripts/prelude.sh");
 pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
 pub(super) const FACTS: &str = concat!(
     include_str!("scripts/compare.sh"),
@@ -36,16 +35,33 @@ pub(super) const OWN_STATUS: &str = include_str!("scripts/tarball/status.sh");
 /// Runs a command with the variables of environment files; see the template.
 const WITH_ENVIRONMENT: &str = include_str!("../../templates/with-environment.sh");
 
-/// Exit status of an installation that failed and was taken back.
-pub(super) const RESTORED: i32 = 70;
-/// Exit status of an installation that failed and could not be taken back.
-pub(super) const FAILED: i32 = 71;
-/// Exit status of an installation that the package manager did not begin, or not for the release's
-/// sake.
-pub(super) const REFUSED: i32 = 72;
-/// Exit status of an installation that has ended and could not write down how: the next push does
-/// it again.
-pub(super) const UNTOLD: i32 = 73;
+/// Defines numbers that pkgapp and its scripts share: constants here, and variables of the prelude.
+macro_rules! shared_numbers {
+    ($($(#[$doc:meta])* $name:ident: $type:ty = $variable:literal $number:literal;)*) => {
+        $($(#[$doc])* pub(super) const $name: $type = $number;)*
+
+        /// What every script begins with.
+        pub(super) const PRELUDE: &str = concat!(
+            $($variable, "=", $number, "\n",)*
+            include_str!("scripts/prelude.sh")
+        );
+    };
+}
+
+shared_numbers! {
+    /// Exit status of an installation that failed and was taken back.
+    RESTORED: i32 = "exit_restored" 70;
+    /// Exit status of an installation that failed and could not be taken back.
+    FAILED: i32 = "exit_failed" 71;
+    /// Exit status of an installation that the package manager did not begin, or not for the
+    /// release's sake.
+    REFUSED: i32 = "exit_refused" 72;
+    /// Exit status of an installation that has ended and could not write down how: the next push
+    /// does it again.
+    UNTOLD: i32 = "exit_untold" 73;
+    /// Seconds after which a lock without a sign of life is free.
+    LEASE_S: u64 = "lease" 60;
+}
 
 /// Where a host keeps what it must know of an application, and how scripts get there.
 #[derive(Debug, Clone, PartialEq, Eq)]

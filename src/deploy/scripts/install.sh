@@ -30,7 +30,7 @@ cancel() { # WHY
   ) 8>>"$dir/running" || return 1
   rm -f "$unit_files/$unit.service" "$unit_files/$wanted_by.wants/$unit.service"
   sync
-  [ -n "$(result)" ] || { rm -rf "$dir"; say "pkgapp:why=$1"; exit 72; }
+  [ -n "$(result)" ] || { rm -rf "$dir"; say "pkgapp:why=$1"; exit "$exit_refused"; }
 }
 # All that a transaction needs is on the disk before it has its name, and it has its name before anything begins.
 prepare() {
@@ -103,7 +103,7 @@ while [ -z "$(result)" ]; do
   # It has begun, and ended without a word: it was killed, or the disk has no space left for one.
   if [ $silent -gt 50 ] && [ ! -e "$dir/untried" ] && ! { has_systemd && [ "$(ctl is-system-running 2>/dev/null)" = stopping ]; }; then
     show
-    fail_with 73 "the transaction has ended and could not write down how; make room below $state and push again"
+    fail_with "$exit_untold" "the transaction has ended and could not write down how; make room below $state and push again"
   fi
   if [ $silent -gt 300 ]; then
     cancel "it was not started" || continue
@@ -114,7 +114,7 @@ show
 grep . "$dir/result" | sed 's/^/pkgapp:/'
 case $(result) in
   done) exit 0 ;;
-  restored) exit 70 ;;
-  refused) exit 72 ;;
-  *) exit 71 ;;
+  restored) exit "$exit_restored" ;;
+  refused) exit "$exit_refused" ;;
+  *) exit "$exit_failed" ;;
 esac

@@ -1,5 +1,6 @@
 # What every script of a push begins with: where things lie, and the lock. POSIX sh and what every distribution has. What sh
 # does by itself is not given to a program: starting one costs a host more than the work.
+# Before it stand the numbers that pkgapp shares with scripts (shared_numbers in script.rs).
 # Arguments: the directory of the application's state, the token of this push; the script's own come after them.
 set -u
 # What lies in the state is nobody else's to read. Scripts that run or unpack what is not ours, or write what others read, say so.
@@ -8,9 +9,6 @@ LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 export LC_ALL PATH
 state=$1 token=$2
 shift 2
-
-# Seconds after which a lock without a sign of life is free.
-lease=60
 
 say() { printf '%s\n' "$*"; }
 has() { command -v "$1" >/dev/null 2>&1; }
