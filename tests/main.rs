@@ -5,7 +5,8 @@
 //! golden`) rewrites tests/golden: read the difference.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that unwraps fails with the value"
+    clippy::too_many_lines,
+    reason = "a test that unwraps fails with the value, and may hold a long table"
 )]
 #![allow(clippy::print_stderr, reason = "a skipped test says so, loudly")]
 

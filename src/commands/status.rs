@@ -53,7 +53,6 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
 
 fn show(host: &str, known: &KnownHost, report: &Report) {
     let KnownHost { facts, condition } = known;
-    let kept = facts.kept_installed();
     if let Some(directory) = &facts.unreadable {
         report.warning(&format!(
             "{host}: `{}` may not read `{directory}`, so what was deployed and is kept is not shown; `--sudo` shows it",
@@ -65,11 +64,12 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
             "{host}: what earlier pushes have left cannot be trusted, and is not shown: {why}"
         ));
     }
+
     if report.style() == OutputStyle::Json {
         report.json(&json!({
             "host": host,
             "installed": facts.installed,
-            "release": kept.map(|kept| &kept.release),
+            "release": facts.kept_installed().map(|kept| &kept.release),
             "commit": facts.commit,
             "healthy": facts.installed.is_some() && !condition.is_unwell() && facts.half.is_none(),
             "condition": condition,
@@ -77,65 +77,71 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
         }));
         return;
     }
+    report.result(&headline(host, known));
+    for detail in details(known) {
+        report.result(&format!("  {detail}"));
+    }
+}
+
+/// What is installed, since when and from which commit.
+fn headline(host: &str, known: &KnownHost) -> String {
+    let KnownHost { facts, condition } = known;
     let mut line = match &facts.installed {
         Some(version) => format!("{host}: {version}"),
         None => format!("{host}: not installed"),
     };
+    let is_current = |last: &&HistoryEntry| facts.installed.as_ref() == Some(&last.to);
     // Writing to a String does not fail.
-    if let Some(last) = condition
-        .last
-        .as_ref()
-        .filter(|last| facts.installed.as_ref() == Some(&last.to))
-    {
+    if let Some(last) = condition.last.as_ref().filter(is_current) {
         _ = write!(line, ", {} by {} at {}", last.action, last.who, last.time);
     }
     if let Some(commit) = &facts.commit {
         _ = write!(line, ", commit {}", commit.get(..12).unwrap_or(commit));
     }
-    report.result(&line);
-    let more = |what: String| report.result(&format!("  {what}"));
-    if let Some(half) = &facts.half {
-        more(format!("half-way: {half}"));
-    }
+    line
+}
+
+/// What is unusual, the units, and what can be gone back to: a line each.
+fn details(known: &KnownHost) -> Vec<String> {
+    let KnownHost { facts, condition } = known;
+    let mut lines = Vec::new();
+    lines.extend(facts.half.iter().map(|half| format!("half-way: {half}")));
     if let Some(last) = condition.last.as_ref().filter(|last| last.result != "ok") {
-        more(format!(
+        lines.push(format!(
             "last {}: {} by {} at {}: {}",
             last.action, last.to, last.who, last.time, last.result
         ));
     }
     if let Some(holder) = facts.lock.as_ref().filter(|holder| holder.alive) {
-        more(format!(
-            "{} is pushing since {}",
-            holder.owner, holder.since
-        ));
+        let (owner, since) = (&holder.owner, &holder.since);
+        lines.push(format!("{owner} is pushing since {since}"));
     }
     if let Some(transaction) = &facts.transaction {
-        more(format!(
-            "an installation of {} has not been confirmed",
-            transaction.version
+        let version = &transaction.version;
+        lines.push(format!(
+            "an installation of {version} has not been confirmed"
         ));
     }
-    for oddity in facts.oddities() {
-        more(oddity);
-    }
-    for unit in &condition.units {
-        more(format!(
-            "{} is {}, {}",
-            unit.name, unit.active, unit.enabled
-        ));
-    }
-    for file in &condition.drifted {
-        more(format!("drifted: {file}"));
-    }
-    let releases: Vec<&str> = facts
-        .kept
-        .iter()
-        .filter(|kept| kept.is_whole())
-        .map(|kept| kept.release.as_str())
-        .collect();
+    lines.extend(facts.oddities());
+    lines.extend(
+        condition
+            .units
+            .iter()
+            .map(|unit| format!("{} is {}, {}", unit.name, unit.active, unit.enabled)),
+    );
+    lines.extend(
+        condition
+            .drifted
+            .iter()
+            .map(|file| format!("drifted: {file}")),
+    );
+
+    let whole = facts.kept.iter().filter(|kept| kept.is_whole());
+    let releases: Vec<&str> = whole.map(|kept| kept.release.as_str()).collect();
     if !releases.is_empty() {
-        more(format!("kept: {}", releases.join(", ")));
+        lines.push(format!("kept: {}", releases.join(", ")));
     }
+    lines
 }
 
 pub(super) fn history(args: &HistoryArgs, global: &GlobalOptions, report: &Report) -> Result<()> {

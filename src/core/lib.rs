@@ -4,7 +4,8 @@
     test,
     allow(
         clippy::unwrap_used,
-        reason = "a test that unwraps fails with the value"
+        clippy::too_many_lines,
+        reason = "a test that unwraps fails with the value, and may hold a long table"
     )
 )]
 

@@ -8,7 +8,8 @@
 //! the message says: put it into the corpus.
 #![allow(
     clippy::unwrap_used,
-    reason = "a test that unwraps fails with the value"
+    clippy::too_many_lines,
+    reason = "a test that unwraps fails with the value, and may hold a long table"
 )]
 #![allow(
     clippy::print_stderr,
