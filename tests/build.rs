@@ -447,7 +447,7 @@ fn results_that_cannot_be_written_are_a_failure() {
 }
 
 #[test]
-fn colour_is_there_when_it_is_wanted() {
+fn color_is_there_when_it_is_wanted() {
     let sandbox = Sandbox::hello();
     let failing = |flag: &str| {
         sandbox

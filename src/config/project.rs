@@ -88,10 +88,10 @@ pub(super) fn nearest_name(text: &str) -> Option<AppName> {
 }
 
 fn name(text: &str) -> Result<AppName> {
-    let normalised: PackageName = text
+    let normalized: PackageName = text
         .parse()
         .context(|| format!("`{text}` is not the name of a distribution"))?;
-    nearest_name(normalised.as_ref()).ok_or_else(|| {
+    nearest_name(normalized.as_ref()).ok_or_else(|| {
         Error::new(format!(
             "no package can be called like the project, `{text}`"
         ))

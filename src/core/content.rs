@@ -73,7 +73,7 @@ impl Read for DiskReader {
     }
 }
 
-/// The file that was opened last, for who reads many contents one after the other: neighbours lie
+/// The file that was opened last, for who reads many contents one after the other: neighbors lie
 /// in the same one.
 #[derive(Debug, Default)]
 pub struct LastOpened(Option<(Arc<Path>, Arc<fs_err::File>)>);

@@ -277,13 +277,13 @@ impl Error {
     }
 }
 
-/// The alternate form (`{:#}`) is coloured for a terminal.
+/// The alternate form (`{:#}`) is colored for a terminal.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let coloured = f.alternate();
-        let paint = |colour: LabelColor, text: &str| {
-            if coloured {
-                colour.paint(text)
+        let colored = f.alternate();
+        let paint = |color: LabelColor, text: &str| {
+            if colored {
+                color.paint(text)
             } else {
                 text.to_owned()
             }
@@ -310,9 +310,9 @@ impl fmt::Display for Error {
             ("note:", LabelColor::Blue, &self.0.notes),
             ("hint:", LabelColor::Green, &self.0.hints),
         ];
-        for (label, colour, texts) in parts {
+        for (label, color, texts) in parts {
             for text in texts {
-                write!(f, "\n  {} {}", paint(colour, label), folded(text))?;
+                write!(f, "\n  {} {}", paint(color, label), folded(text))?;
             }
         }
         for other in &self.0.others {
@@ -338,7 +338,7 @@ pub(crate) enum LabelColor {
 }
 
 impl LabelColor {
-    /// Wraps a label in the escape sequences for a bold colour (ECMA-48 SGR); `anstream` takes them
+    /// Wraps a label in the escape sequences for a bold color (ECMA-48 SGR); `anstream` takes them
     /// out where they don't belong.
     pub(crate) fn paint(self, text: &str) -> String {
         let number = match self {

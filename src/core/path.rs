@@ -14,11 +14,11 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 
-/// An absolute, normalised path on a host, e.g. `/opt/shop/bin/python`.
+/// An absolute, normalized path on a host, e.g. `/opt/shop/bin/python`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstallPath(Arc<str>);
 
-/// A normalised path below a release's prefix, e.g. `bin/python`; never empty.
+/// A normalized path below a release's prefix, e.g. `bin/python`; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ReleasePath(Arc<str>);
 

@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(
             pieces(&old).copies_from(&pieces(&old), "/old").len(),
             1,
-            "neighbours are one copy"
+            "neighbors are one copy"
         );
         assert_eq!(built(&noise(7, 900_000), &new).1, new.len());
         assert_eq!(built(b"", b""), (Vec::new(), 0));

@@ -355,7 +355,7 @@ mod tests {
         let releases = [OWN_FACTS, &unpack, &own_migrate, RETAIN, OWN_STATUS];
         let packages = packages.map(|body| [PRELUDE, SYSTEM, body].concat());
         let releases = releases.map(|body| [PRELUDE, USER, body].concat());
-        let whole = [[PRELUDE, SYSTEM, TRANSACTION].concat(), switch()];
+        let whole = [TRANSACTION.to_owned(), switch()];
         packages.into_iter().chain(releases).chain(whole).collect()
     }
 

@@ -122,7 +122,7 @@ pub struct Survey {
     pub says_python: bool,
     /// Which Pythons it takes; `None` if it does not say.
     pub requires_python: Option<VersionSpecifiers>,
-    /// The distributions that are pinned or required, by normalised name.
+    /// The distributions that are pinned or required, by normalized name.
     pub requires: BTreeSet<String>,
     /// Extras that ship.
     pub extras: Vec<String>,

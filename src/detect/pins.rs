@@ -39,7 +39,7 @@ pub(super) fn text(file: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
 }
 
-/// Returns the distributions that are pinned or required, normalised.
+/// Returns the distributions that are pinned or required, normalized.
 ///
 /// `besides` is what extras and groups bring.
 pub(super) fn required(
@@ -65,7 +65,7 @@ pub(super) fn required(
                 default
                     .into_iter()
                     .flat_map(|table| table.keys())
-                    .filter_map(|name| normalised(name)),
+                    .filter_map(|name| normalized(name)),
             );
         }
         name if name.ends_with(".lock") || name.ends_with(".toml") => {
@@ -74,7 +74,7 @@ pub(super) fn required(
         }
         _ => {
             each_requirement(&file, &mut 0, &mut |line| {
-                names.extend(normalised(leading_name(line)));
+                names.extend(normalized(leading_name(line)));
                 names.extend(brought_by_extras(line).map(str::to_owned));
             })?;
             declared(project, setup, &mut names);
@@ -158,7 +158,7 @@ pub(super) fn gap(file: &Path, requires: &BTreeSet<String>) -> Result<Option<Str
             .split(|c: char| !c.is_ascii_digit())
             .map_while(|part| part.parse().ok());
         let version = [0; 2].map(|_: u32| numbers.next().unwrap_or(0));
-        versions.extend(normalised(leading_name(line)).map(|name| (name, version)));
+        versions.extend(normalized(leading_name(line)).map(|name| (name, version)));
     })?;
     let is_gap = |(name, since, needs): &&(&str, [u32; 2], &str)| {
         let version = versions.get(*name).copied().unwrap_or_default();
@@ -218,12 +218,12 @@ pub(super) fn pipfile_python(root: &Path) -> Option<String> {
 
 /// `[project] dependencies`, and what Poetry and setuptools had before.
 fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
-    names.extend(install_requires(setup).filter_map(normalised));
+    names.extend(install_requires(setup).filter_map(normalized));
     let dependencies = project
         .get("project")
         .and_then(|project| project.get("dependencies")?.as_array());
     for requirement in dependencies.into_iter().flatten().filter_map(Value::as_str) {
-        names.extend(normalised(leading_name(requirement)));
+        names.extend(normalized(leading_name(requirement)));
         names.extend(brought_by_extras(requirement).map(str::to_owned));
     }
     let poetry = project
@@ -249,7 +249,7 @@ fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
             .into_iter()
             .flat_map(Table::keys)
             .filter(|name| *name != "python")
-            .filter_map(|n| normalised(n)),
+            .filter_map(|n| normalized(n)),
     );
 }
 
@@ -261,7 +261,7 @@ fn locked(lock: &Table, roots: BTreeSet<String>) -> BTreeSet<String> {
         .filter_map(|key| lock.get(*key)?.as_array())
         .flatten();
     let packages: BTreeMap<String, Vec<String>> = packages
-        .filter_map(|package| Some((normalised(package.get("name")?.as_str()?)?, needs(package))))
+        .filter_map(|package| Some((normalized(package.get("name")?.as_str()?)?, needs(package))))
         .collect();
     if roots.is_empty() || packages.values().all(Vec::is_empty) {
         return packages.into_keys().collect();
@@ -280,12 +280,12 @@ fn locked(lock: &Table, roots: BTreeSet<String>) -> BTreeSet<String> {
 /// name.
 fn needs(package: &Value) -> Vec<String> {
     let name = |value: &Value| match value {
-        Value::String(requirement) => normalised(leading_name(requirement)),
-        other => normalised(other.get("name")?.as_str()?),
+        Value::String(requirement) => normalized(leading_name(requirement)),
+        other => normalized(other.get("name")?.as_str()?),
     };
     match package.get("dependencies") {
         Some(Value::Array(list)) => list.iter().filter_map(name).collect(),
-        Some(Value::Table(table)) => table.keys().filter_map(|name| normalised(name)).collect(),
+        Some(Value::Table(table)) => table.keys().filter_map(|name| normalized(name)).collect(),
         _ => Vec::new(),
     }
 }
@@ -320,7 +320,7 @@ pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
 pub(super) fn named(file: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let read = each_requirement(file, &mut 0, &mut |line| {
-        names.extend(normalised(leading_name(line)));
+        names.extend(normalized(leading_name(line)));
     });
     read.map(|()| names).unwrap_or_default()
 }
@@ -369,6 +369,6 @@ pub(super) fn leading_name(requirement: &str) -> &str {
         .unwrap_or(requirement)
 }
 
-pub(super) fn normalised(name: &str) -> Option<String> {
+pub(super) fn normalized(name: &str) -> Option<String> {
     Some(PackageName::from_str(name).ok()?.to_string())
 }

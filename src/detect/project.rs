@@ -209,7 +209,7 @@ impl ProjectFiles {
                 .and_then(Value::as_table)
                 .into_iter()
                 .flat_map(Table::keys);
-            names.extend(poetry.filter_map(|name| pins::normalised(name)));
+            names.extend(poetry.filter_map(|name| pins::normalized(name)));
             let Some(list) = self
                 .table
                 .get("dependency-groups")
@@ -568,7 +568,7 @@ fn distributions(list: &Value) -> BTreeSet<String> {
         .flatten()
         .filter_map(Value::as_str);
     requirements
-        .filter_map(|text| pins::normalised(pins::leading_name(text)))
+        .filter_map(|text| pins::normalized(pins::leading_name(text)))
         .collect()
 }
 
@@ -596,7 +596,7 @@ fn extras_of_setup_cfg(setup: &str) -> BTreeMap<String, BTreeSet<String>> {
             extras
                 .entry(name.clone())
                 .or_default()
-                .extend(names.and_then(pins::normalised));
+                .extend(names.and_then(pins::normalized));
         }
     }
     extras

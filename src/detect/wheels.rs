@@ -58,7 +58,7 @@ impl LockedWheels {
                 let python = text("requires-python").or_else(|| text("python-versions"));
                 let python = python.map(VersionSpecifiers::from_str);
                 if let (Some(name), Some(Ok(python))) =
-                    (text("name").and_then(pins::normalised), python)
+                    (text("name").and_then(pins::normalized), python)
                 {
                     self.pythons.entry(name).or_default().push(python);
                 }

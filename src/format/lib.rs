@@ -169,7 +169,7 @@ fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
 
 /// Compares paths component by component: `/` comes before everything that a component may hold.
 fn by_component(a: &str, b: &str) -> Ordering {
-    /// What of two paths is compared at a time: neighbours begin alike.
+    /// What of two paths is compared at a time: neighbors begin alike.
     const STEP: usize = 16;
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let equal = a

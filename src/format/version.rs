@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    /// PEP 440's own example of an order, and the neighbours of every suffix.
+    /// PEP 440's own example of an order, and the neighbors of every suffix.
     const ORDER: &[&str] = &[
         "0.9.9",
         "1.0.dev1",

@@ -19,7 +19,7 @@ use pkgapp_pypa::{PackageName, Version, VersionSpecifiers};
 
 /// `buildout.cfg`, `versions.cfg`, and every other file with such a section.
 pub(super) const FORMAT: LockFormat = LockFormat {
-    recognises: |name, text| {
+    recognizes: |name, text| {
         let has = |header: &str| text.lines().any(|line| line.trim_end() == header);
         name == "buildout.cfg"
             || (name.ends_with(".cfg") && (has("[versions]") || has("[buildout]")))

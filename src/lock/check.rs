@@ -16,7 +16,7 @@ use pkgapp_pypa::{
 /// A distribution of the set, as its metadata describe it.
 #[derive(Debug, Clone)]
 pub struct CheckedDistribution {
-    /// Normalised name.
+    /// Normalized name.
     pub name: PackageName,
     /// Version.
     pub version: Version,

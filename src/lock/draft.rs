@@ -277,7 +277,7 @@ impl<'a> LockDraft<'a> {
     pub(super) fn read(&mut self, file: &TextFile) {
         if let Some(format) = FORMATS
             .iter()
-            .find(|format| (format.recognises)(file.name(), &file.text))
+            .find(|format| (format.recognizes)(file.name(), &file.text))
         {
             self.read_with(file, format.read);
         }

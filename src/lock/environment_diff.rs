@@ -33,7 +33,7 @@ pub struct Venv {
     pub root: PathBuf,
     /// The Python that it was made with.
     pub python: PythonMinor,
-    /// What is installed, by normalised name.
+    /// What is installed, by normalized name.
     pub installed: BTreeMap<PackageName, InstalledDistribution>,
 }
 

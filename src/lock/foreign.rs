@@ -1,4 +1,4 @@
-//! Files that say what is wanted and not what ships: recognised, and refused with the command that
+//! Files that say what is wanted and not what ships: recognized, and refused with the command that
 //! writes pins.
 
 use crate::LockFormat;
@@ -6,7 +6,7 @@ use pkgapp_core::error::{Error, Location};
 
 /// What says what is wanted, and not what ships.
 pub(super) const PROJECT: LockFormat = LockFormat {
-    recognises: |name, _| {
+    recognizes: |name, _| {
         matches!(
             name,
             "pyproject.toml"

@@ -51,12 +51,12 @@ pub use text::without_credentials;
 /// A kind of file that pins are read from.
 struct LockFormat {
     /// Whether the file with this name and this text is of the format.
-    recognises: fn(name: &str, text: &str) -> bool,
+    recognizes: fn(name: &str, text: &str) -> bool,
     /// Puts what the file says, and what is wrong with it, into the draft.
     read: fn(&mut LockDraft<'_>, &TextFile),
 }
 
-/// All formats; the first that recognises a file reads it, and requirements.txt takes every file.
+/// All formats; the first that recognizes a file reads it, and requirements.txt takes every file.
 const FORMATS: &[LockFormat] = &[
     pylock::FORMAT,
     uv::FORMAT,
@@ -212,7 +212,7 @@ pub fn is_requirements(path: &Path) -> Result<bool> {
     let file = TextFile::open(path)?;
     Ok(!FORMATS[..FORMATS.len() - 1]
         .iter()
-        .any(|format| (format.recognises)(file.name(), &file.text)))
+        .any(|format| (format.recognizes)(file.name(), &file.text)))
 }
 
 /// Says where a file that the configuration names was looked for, and what is there.
@@ -245,7 +245,7 @@ fn not_read(error: Error, root: &Path, file: &Path) -> Error {
 /// One distribution that ships.
 #[derive(Debug, Clone)]
 pub struct Pin {
-    /// Normalised name.
+    /// Normalized name.
     pub name: PackageName,
     /// The exact version; `None` only for a direct URL or path whose file name does not say it.
     pub version: Option<Version>,

@@ -14,7 +14,7 @@ use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifi
 
 /// `Pipfile.lock`, or the same under another name.
 pub(super) const FORMAT: LockFormat = LockFormat {
-    recognises: |name, text| {
+    recognizes: |name, text| {
         name == "Pipfile.lock"
             || (text.trim_start().starts_with('{') && text.contains("\"pipfile-spec\""))
     },

@@ -20,7 +20,7 @@ use pkgapp_pypa::{
 
 /// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
 pub(super) const FORMAT: LockFormat = LockFormat {
-    recognises: |name, text| {
+    recognizes: |name, text| {
         let named =
             name == "pylock.toml" || (name.starts_with("pylock.") && name.ends_with(".toml"));
         named

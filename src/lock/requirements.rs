@@ -18,7 +18,7 @@ use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifi
 
 /// Any text that is nothing else: these files have every name.
 pub(super) const FORMAT: LockFormat = LockFormat {
-    recognises: |_, _| true,
+    recognizes: |_, _| true,
     read: |draft, file| read(draft, file, FileRole::Requirements),
 };
 

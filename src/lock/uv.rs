@@ -19,7 +19,7 @@ use pkgapp_pypa::{ExtraName, GroupName, MarkerTree, PackageName, Version};
 
 /// `uv.lock`, or the same under another name.
 pub(super) const FORMAT: LockFormat = LockFormat {
-    recognises: |name, text| {
+    recognizes: |name, text| {
         let is_one = || {
             ["\n[[package]]", "\nrequires-python = ", "\nsource = {"]
                 .iter()

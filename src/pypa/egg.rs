@@ -12,7 +12,7 @@ use pkgapp_core::error::{Context, Result};
 /// What the name of an egg says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EggFilename {
-    /// Normalised name of the distribution.
+    /// Normalized name of the distribution.
     pub name: PackageName,
     /// Its version.
     pub version: Version,

@@ -66,7 +66,7 @@ const LOADED: [(&str, &[&str], Option<HostProgram>); 6] = [
     ("pdf2image", &[], Some(HostProgram::Poppler)),
 ];
 
-/// The libraries and programs of the host that a distribution loads and starts, by its normalised
+/// The libraries and programs of the host that a distribution loads and starts, by its normalized
 /// name.
 pub fn loaded_by(distribution: &str) -> (Vec<HostLibrary>, Option<HostProgram>) {
     let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution)

@@ -64,7 +64,7 @@ pub struct ReleaseRecord {
 /// A distribution in a release's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedDistribution {
-    /// Normalised name.
+    /// Normalized name.
     pub name: String,
     /// Version.
     pub version: String,

@@ -88,7 +88,7 @@ fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cach
 fn hg_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     process::outside_repositories(&mut command);
-    // Aliases, defaults and colours of the user's configuration are off (hg help environment).
+    // Aliases, defaults and colors of the user's configuration are off (hg help environment).
     command
         .env("HGPLAIN", "1")
         .args(["--noninteractive", "--quiet"]);

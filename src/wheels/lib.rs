@@ -119,7 +119,7 @@ impl BuiltFrom {
 /// What a wheel's METADATA says, as far as pkgapp needs it (core metadata specification).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WheelMetadata {
-    /// Normalised name.
+    /// Normalized name.
     pub name: PackageName,
     /// Version.
     pub version: Version,

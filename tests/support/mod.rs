@@ -136,7 +136,7 @@ impl Sandbox {
             let rest = part.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.');
             format!("{text}with glibc [GLIBC]{rest}")
         });
-        normalise(&text)
+        normalize(&text)
     }
 }
 
@@ -457,7 +457,7 @@ fn listing(directory: &Path) -> String {
 }
 
 /// Replaces sizes (`62.3 MB`), times (`3.2 s`, `12 ms`) and SHA-256 sums.
-fn normalise(text: &str) -> String {
+fn normalize(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(|c: char| c.is_ascii_hexdigit()) {
@@ -516,6 +516,6 @@ fn what_differs_between_runs_is_replaced() {
         (sum.as_str(), "[SHA256]"),
         ("größe 5 ab", "größe 5 ab"),
     ] {
-        assert_eq!(normalise(text), normal);
+        assert_eq!(normalize(text), normal);
     }
 }

@@ -100,7 +100,7 @@ pub fn not_reached(name: &str, destination: &str, messages: &str) -> Error {
         ),
         Trouble::Denied => (
             "it lets this login not in".to_owned(),
-            format!("does `ssh {destination} true` work? `pkgapp bootstrap` authorises a key for a user"),
+            format!("does `ssh {destination} true` work? `pkgapp bootstrap` authorizes a key for a user"),
         ),
         Trouble::HungUp => (
             "it hung up before the login".to_owned(),

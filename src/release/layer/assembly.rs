@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::PathBuf;
 
-use super::bytecode::{neighbours, shards};
+use super::bytecode::{neighbors, shards};
 use super::compilers::PythonSource;
 use super::place::ContentWriter;
 use super::{
@@ -44,7 +44,7 @@ pub(crate) enum ByteOrigin {
 pub(crate) enum BytecodeCacheKey {
     /// The layer: it does not change.
     Layer,
-    /// The source and its neighbours: others of the layer will change, and these stay.
+    /// The source and its neighbors: others of the layer will change, and these stay.
     Source,
 }
 
@@ -311,7 +311,7 @@ impl<'a> LayerAssembly<'a> {
         wanted.retain(|(path, _)| compiler.compiles(path));
         let shards = match kept {
             BytecodeCacheKey::Layer => shards(&wanted),
-            BytecodeCacheKey::Source => self.add_known(neighbours(&wanted))?,
+            BytecodeCacheKey::Source => self.add_known(neighbors(&wanted))?,
         };
         if shards.is_empty() {
             return Ok(());

@@ -11,7 +11,7 @@
 //! - Where this machine has not the Python that a release is for, or the user wants it so, no byte
 //!   code is made here: scriptlets make it when the package is installed
 //!   ([`ByteCompiler::at_installation`]).
-//! - Byte code of sources that will change one by one ([`neighbours`]) is made of a few at a time:
+//! - Byte code of sources that will change one by one ([`neighbors`]) is made of a few at a time:
 //!   each fork takes longer than a small source.
 
 use std::path::{Path, PathBuf};
@@ -39,8 +39,8 @@ const PATIENCE_S: u64 = 120;
 /// longer.
 const SHARD: u64 = 1 << 20;
 
-/// One of so many sources is the first of its neighbours.
-const NEIGHBOURS: u8 = 4;
+/// One of so many sources is the first of its neighbors.
+const NEIGHBORS: u8 = 4;
 
 /// Most processes for one layer; other layers are made at the same time.
 const PROCESSES: usize = 4;
@@ -237,7 +237,7 @@ impl ByteCompiler {
     }
 
     /// Compiles sources, and gives `take` each one's byte code; `None` if it can't be compiled. The
-    /// bytes depend on the others of its shard ([`shards`], [`neighbours`]), and on nothing
+    /// bytes depend on the others of its shard ([`shards`], [`neighbors`]), and on nothing
     /// else. Shards are compiled beside each other, and come in any order.
     ///
     /// # Errors
@@ -311,9 +311,9 @@ pub(super) fn shards(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
 
 /// Divides sources, which are sorted, into shards of a few; a source more or less changes no shard
 /// but its own.
-pub(super) fn neighbours(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
+pub(super) fn neighbors(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
     divided(sources, |path, _| {
-        Sha256Sum::of(path.as_str().as_bytes()).0[0].is_multiple_of(NEIGHBOURS)
+        Sha256Sum::of(path.as_str().as_bytes()).0[0].is_multiple_of(NEIGHBORS)
     })
 }
 
@@ -486,7 +486,7 @@ mod tests {
             let one = compile(1, &shards(&sources));
             assert_eq!(one.len(), sources.len());
             assert!(one == compile(3, &shards(&sources)), "Python {python}");
-            let few = neighbours(&sources[..60]);
+            let few = neighbors(&sources[..60]);
             let together = compile(2, &few);
             for shard in &few[few.len() - 5..] {
                 let alone = compile(1, &[shard]);
@@ -535,7 +535,7 @@ mod tests {
         let all: Vec<PythonSource> = (0..400).map(source).collect();
         let names = |sources: &[PythonSource]| -> Vec<Vec<String>> {
             let name = |(path, _): &PythonSource| path.to_string();
-            neighbours(sources)
+            neighbors(sources)
                 .into_iter()
                 .map(|shard| shard.iter().map(name).collect())
                 .collect()

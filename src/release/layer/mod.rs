@@ -132,7 +132,7 @@ pub enum LayerEntryKind {
 /// What a distribution says of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Distribution {
-    /// Normalised name (PEP 503).
+    /// Normalized name (PEP 503).
     pub name: String,
     /// Version (PEP 440).
     pub version: String,
