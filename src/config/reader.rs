@@ -310,14 +310,8 @@ impl<'s> TableReader<'s> {
         older: &'static str,
     ) -> Option<ValueReader<'s>> {
         let value = self.get(key);
-        let Some(old_value) = self.get_older(key, older) else {
-            return value;
-        };
-        if value.is_some() {
-            let error = Error::new(format!("`{}` has both `{key}` and `{older}`", self.path));
-            old_value.complain(error.hint(format!("remove `{older}`, the older name")));
-        }
-        value.or(Some(old_value))
+        let old_value = self.get_older(key, older, value.is_some());
+        value.or(old_value)
     }
 
     /// Returns a time: `key` is written as `"90s"` or `"1h 30min"`, and `older`, which still works
@@ -331,11 +325,7 @@ impl<'s> TableReader<'s> {
     ) -> Option<Duration> {
         let seconds = |duration: &Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         let value = self.get(key);
-        if let Some(old_value) = self.get_older(key, older) {
-            if value.is_some() {
-                let error = Error::new(format!("`{}` has both `{key}` and `{older}`", self.path));
-                old_value.complain(error.hint(format!("remove `{older}`, the older name")));
-            }
+        if let Some(old_value) = self.get_older(key, older, value.is_some()) {
             let number = old_value.integer(seconds(range.start())..=seconds(range.end()))?;
             return u64::try_from(number).ok().map(Duration::from_secs);
         }
@@ -354,11 +344,21 @@ impl<'s> TableReader<'s> {
         Some(duration)
     }
 
-    /// Returns the value of a key's older name, and notes the warning.
-    fn get_older(&self, key: &'static str, older: &'static str) -> Option<ValueReader<'s>> {
+    /// Returns the value of a key's older name, and notes the warning; a key that has both names
+    /// is a mistake.
+    fn get_older(
+        &self,
+        key: &'static str,
+        older: &'static str,
+        has_key: bool,
+    ) -> Option<ValueReader<'s>> {
         self.older_names.borrow_mut().push(older);
         let value = self.value(older, self.entries?.get(older)?);
-        let warning = Error::new(format!("`{older}` is called `{key}` now")).at(value.at());
+        if has_key {
+            let error = Error::new(format!("`{}` has both `{key}` and `{older}`", self.path));
+            value.complain(error.hint(format!("remove `{older}`, the older name")));
+        }
+        let warning = Error::new(format!("`{older}` is deprecated: use `{key}`")).at(value.at());
         self.source.deprecations.borrow_mut().push(warning);
         Some(value)
     }

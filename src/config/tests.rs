@@ -737,12 +737,12 @@ hooks = { local_before = ["echo a"], local_after = ["echo b"] }
     assert_eq!(
         warnings,
         [
-            "`max_failed` is called `max-failed` now",
-            "`timeout_s` is called `timeout` now",
-            "`settle_s` is called `settle` now",
-            "`local_before` is called `local-before` now",
-            "`local_after` is called `local-after` now",
-            "`wait_s` is called `wait` now",
+            "`max_failed` is deprecated: use `max-failed`",
+            "`timeout_s` is deprecated: use `timeout`",
+            "`settle_s` is deprecated: use `settle`",
+            "`local_before` is deprecated: use `local-before`",
+            "`local_after` is deprecated: use `local-after`",
+            "`wait_s` is deprecated: use `wait`",
         ]
     );
 }
