@@ -17,7 +17,7 @@ use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::target::{self, Target};
 use pkgapp_deploy::fleet::FleetOptions;
 
-/// Build a deb, rpm or tarball from a Python application and deploy it over SSH
+/// Build a deb, rpm, or tarball from a Python application and deploy it over SSH
 ///
 /// Reads `pkgapp.toml` (or `[tool.pkgapp]` in `pyproject.toml`) in the current directory. Prints
 /// results to stdout, one per line, and messages to stderr.
