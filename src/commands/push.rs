@@ -658,14 +658,14 @@ struct HostTable<'a> {
 }
 
 impl Observer for HostTable<'_> {
-    fn on_event(&self, host: &str, moment: &RolloutEvent<'_>) {
+    fn on_event(&self, host: &str, event: &RolloutEvent<'_>) {
         let Some(machine) = self.rows.get(host) else {
-            if let RolloutEvent::Begins(step) = moment {
+            if let RolloutEvent::Begins(step) = event {
                 self.report.step(&step.what);
             }
             return;
         };
-        match moment {
+        match event {
             RolloutEvent::Begins(step) => machine.row.state(&step.what),
             RolloutEvent::Sent(sent, size) => machine.row.bytes(*sent, *size),
             RolloutEvent::Retries(step, _) => machine.row.state(&format!("{}, again", step.what)),

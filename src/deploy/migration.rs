@@ -278,7 +278,7 @@ fn environment_file(variables: &BTreeMap<String, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::artifact::tests::candidate;
-    use super::super::tests::{migrate, terms};
+    use super::super::tests::{migrate, policy};
     use super::*;
     use pkgapp_config::UserName;
     use pkgapp_core::path::InstallPath;
@@ -293,7 +293,7 @@ mod tests {
 
     #[test]
     fn it_is_like_the_service_and_may_have_more() {
-        let (name, artifact) = (terms().name, candidate(Deb, "1.1.0", None));
+        let (name, artifact) = (policy().name, candidate(Deb, "1.1.0", None));
         let same = Migrate {
             user: Some(UserName::parse("shop").unwrap()),
             ..migrate("a 'b' $c")
@@ -333,7 +333,7 @@ mod tests {
 
     #[test]
     fn another_user_takes_no_directory_away() {
-        let (name, artifact) = (terms().name, candidate(Deb, "1.1.0", None));
+        let (name, artifact) = (policy().name, candidate(Deb, "1.1.0", None));
         let other = Migrate {
             user: Some(UserName::parse("postgres").unwrap()),
             ..migrate("x")

@@ -76,7 +76,7 @@ pub enum Unreachable {
 /// Sees what happens; called from several threads.
 pub trait Observer: Sync {
     /// Something happened on a host.
-    fn on_event(&self, host: &str, moment: &RolloutEvent<'_>);
+    fn on_event(&self, host: &str, event: &RolloutEvent<'_>);
 }
 
 /// What happens on a host.
@@ -625,8 +625,8 @@ impl Rollout<'_> {
         }
     }
 
-    fn on_event(&self, index: usize, moment: &RolloutEvent<'_>) {
-        self.watch.on_event(&self.plan.hosts[index].host, moment);
+    fn on_event(&self, index: usize, event: &RolloutEvent<'_>) {
+        self.watch.on_event(&self.plan.hosts[index].host, event);
     }
 
     /// Runs programs of this machine.

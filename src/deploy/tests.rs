@@ -57,7 +57,7 @@ pub(super) fn migrate(exec: &str) -> Migrate {
     }
 }
 
-pub(super) fn terms() -> DeployPolicy {
+pub(super) fn policy() -> DeployPolicy {
     DeployPolicy {
         name: AppName::parse("shop").unwrap(),
         prefix: "/opt/shop".into(),
@@ -161,7 +161,7 @@ fn upgrade(names: &[&str]) -> (Plan, Vec<TargetHost>) {
             )
         })
         .collect();
-    (Plan::push(&terms(), &[new], &sites).unwrap(), sites)
+    (Plan::push(&policy(), &[new], &sites).unwrap(), sites)
 }
 
 /// The same upgrade where releases are unpacked by a login.
@@ -171,10 +171,10 @@ fn switched(names: &[&str]) -> (Plan, Vec<TargetHost>) {
         .iter()
         .map(|name| site(name, own_facts(Some(&old))))
         .collect();
-    (Plan::push(&own_terms(), &[new], &sites).unwrap(), sites)
+    (Plan::push(&own_policy(), &[new], &sites).unwrap(), sites)
 }
 
-fn own_terms() -> DeployPolicy {
+fn own_policy() -> DeployPolicy {
     let shared = vec![SharedPath::parse("app/media").unwrap()];
     let directory = ReleaseDirectoryBackend {
         name: AppName::parse("shop").unwrap(),
@@ -184,7 +184,7 @@ fn own_terms() -> DeployPolicy {
     };
     DeployPolicy {
         backend: Box::new(directory),
-        ..terms()
+        ..policy()
     }
 }
 
@@ -336,10 +336,10 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
     // The same bytes are not sent again, but unpacked if they are not.
     let mut back = sites[0].facts.clone();
     back.kept.push(kept(&tarball("0.9"), Some(0)));
-    let plan = Plan::rollback(&own_terms(), None, &[site("web1", back)]).unwrap();
+    let plan = Plan::rollback(&own_policy(), None, &[site("web1", back)]).unwrap();
     assert_eq!(stages(&plan.hosts[0].prepare), [Lock, Unpack]);
     let first = Plan::push(
-        &own_terms(),
+        &own_policy(),
         &[tarball("1.1.0")],
         &[site("web1", own_facts(None))],
     )
@@ -366,7 +366,7 @@ fn of_two_codecs_a_host_gets_the_one_that_it_has_or_else_the_smaller_one() {
         site("both", both),
         site("has", has),
     ];
-    let plan = Plan::push(&own_terms(), &[gz.clone(), zst.clone()], &sites).unwrap();
+    let plan = Plan::push(&own_policy(), &[gz.clone(), zst.clone()], &sites).unwrap();
     let to: Vec<&str> = plan.hosts.iter().map(|host| host.to.as_str()).collect();
     assert_eq!(to, [&gz.version, &zst.version, &gz.version]);
     assert!(plan.hosts[2].is_idle());
@@ -400,7 +400,7 @@ fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
         ),
         site("odd", own(&|own| own.into = "/home/a b/shop".into())),
     ];
-    let error = Plan::push(&own_terms(), &[tarball("1.1.0")], &sites)
+    let error = Plan::push(&own_policy(), &[tarball("1.1.0")], &sites)
         .unwrap_err()
         .to_string();
     for part in [
@@ -429,7 +429,7 @@ fn the_same_bytes_are_not_sent_again_and_a_release_in_place_is_left_alone() {
     );
     let mut sent = facts(PackageManager::AptGet, None, VersionOrder::Newer);
     sent.kept.push(kept(&new, None));
-    let plan = Plan::push(&terms(), &[new], &[there, site("web2", sent)]).unwrap();
+    let plan = Plan::push(&policy(), &[new], &[there, site("web2", sent)]).unwrap();
     assert!(plan.hosts[0].is_idle() && plan.hosts[0].unlock.is_empty());
     assert_eq!(stages(&plan.hosts[1].prepare), [PushStage::Lock]);
     assert_eq!(plan.batches, [[1]]);
@@ -454,8 +454,8 @@ fn a_host_with_nothing_to_do_loses_the_lock_of_a_dead_push_in_both_modes() {
         lock: Some(lock),
         ..own_facts(Some(&tar))
     };
-    for (terms, artifact, facts) in [(terms(), deb, installed), (own_terms(), tar, unpacked)] {
-        let plan = Plan::push(&terms, &[artifact], &[site("web1", facts)]).unwrap();
+    for (policy, artifact, facts) in [(policy(), deb, installed), (own_policy(), tar, unpacked)] {
+        let plan = Plan::push(&policy, &[artifact], &[site("web1", facts)]).unwrap();
         assert!(plan.is_idle());
         assert_eq!(stages(&plan.hosts[0].unlock), [PushStage::Unlock]);
     }
@@ -483,7 +483,7 @@ fn an_installation_without_its_end_is_taken_up_again() {
         since: "2026".into(),
         alive: false,
     });
-    let plan = Plan::push(&terms(), &[new], &[site("web1", done)]).unwrap();
+    let plan = Plan::push(&policy(), &[new], &[site("web1", done)]).unwrap();
     let [host] = &plan.hosts[..] else { panic!() };
     let stages = stages(&host.switch);
     assert!(stages.contains(&PushStage::Install) && stages.contains(&PushStage::Health));
@@ -527,10 +527,10 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
     let error = Plan::push(
         &DeployPolicy {
             backend: Box::new(PackageManagerBackend {
-                name: terms().name,
+                name: policy().name,
                 sudo: false,
             }),
-            ..terms()
+            ..policy()
         },
         &[new],
         &sites,
@@ -554,10 +554,10 @@ fn a_push_refuses_for_all_hosts_at_once_and_says_the_right_way() {
 #[test]
 fn a_package_of_somebody_else_is_not_replaced() {
     let new = candidate(Deb, "1.1.0", None);
-    let refusal = |terms: &DeployPolicy, change: &dyn Fn(&mut HostFacts)| {
+    let refusal = |policy: &DeployPolicy, change: &dyn Fn(&mut HostFacts)| {
         let mut facts = facts(PackageManager::AptGet, None, VersionOrder::Newer);
         change(&mut facts);
-        Plan::push(terms, std::slice::from_ref(&new), &[site("web1", facts)])
+        Plan::push(policy, std::slice::from_ref(&new), &[site("web1", facts)])
             .map_err(|error| error.to_string())
     };
     let same_name = DeployPolicy {
@@ -565,14 +565,14 @@ fn a_package_of_somebody_else_is_not_replaced() {
             same_name: true,
             ..AllowFlags::default()
         },
-        ..terms()
+        ..policy()
     };
     let foreign = |facts: &mut HostFacts| {
         (facts.foreign, facts.installed) = (true, Some("0.9-1".into()));
         facts.orders.insert(0, VersionOrder::Older);
     };
-    for terms in [&terms(), &same_name] {
-        let error = refusal(terms, &foreign).unwrap_err();
+    for policy in [&policy(), &same_name] {
+        let error = refusal(policy, &foreign).unwrap_err();
         assert!(
             error.contains("`shop` (0.9-1) is installed there, and pkgapp did not make it"),
             "{error}"
@@ -580,7 +580,7 @@ fn a_package_of_somebody_else_is_not_replaced() {
         assert!(!error.contains("--allow"), "no option permits it: {error}");
     }
     let offers = |facts: &mut HostFacts| facts.offers = Some("0.9-1".into());
-    let error = refusal(&terms(), &offers).unwrap_err();
+    let error = refusal(&policy(), &offers).unwrap_err();
     assert!(
         error.contains("repositories have another package `shop` (0.9-1)"),
         "{error}"
@@ -595,7 +595,7 @@ fn a_host_that_wants_signatures_says_so_before_anything_is_sent() {
         let mut facts = facts(PackageManager::Dnf, None, VersionOrder::Newer);
         facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
         let sites = [site("el1", facts)];
-        Plan::push(&terms(), std::slice::from_ref(artifact), &sites)
+        Plan::push(&policy(), std::slice::from_ref(artifact), &sites)
             .map_err(|error| error.to_string())
     };
     let unsigned = candidate(Rpm, "1.1.0", None);
@@ -626,7 +626,7 @@ fn a_host_that_wants_signatures_does_not_go_back_to_a_package_without() {
         },
     ];
     let back = |facts: &HostFacts| {
-        Plan::rollback(&terms(), None, &[site("el1", facts.clone())])
+        Plan::rollback(&policy(), None, &[site("el1", facts.clone())])
             .map_err(|error| error.to_string())
     };
     assert!(back(&facts).is_ok());
@@ -651,7 +651,7 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
         ),
         site("el1", facts(PackageManager::Dnf, None, VersionOrder::Newer)),
     ];
-    let plan = Plan::push(&terms(), &[deb.clone(), rpm.clone()], &sites).unwrap();
+    let plan = Plan::push(&policy(), &[deb.clone(), rpm.clone()], &sites).unwrap();
     let installs: Vec<&str> = plan
         .hosts
         .iter()
@@ -673,7 +673,7 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
             && installs[1].ends_with("/shop-1.1.0-1.x86_64.rpm")
     );
     rpm.release = "1.0.9".into();
-    let error = Plan::push(&terms(), &[deb, rpm], &sites)
+    let error = Plan::push(&policy(), &[deb, rpm], &sites)
         .unwrap_err()
         .to_string();
     assert!(
@@ -695,7 +695,7 @@ fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
         kept(&all[3], Some(40)),
     ];
     let target = |facts: &HostFacts, to| {
-        let plan = Plan::rollback(&terms(), to, &[site("web1", facts.clone())]);
+        let plan = Plan::rollback(&policy(), to, &[site("web1", facts.clone())]);
         plan.map(|plan| plan.hosts[0].to.clone())
             .map_err(|error| error.to_string())
     };
@@ -732,7 +732,7 @@ fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
             .unwrap_err()
             .contains("no earlier release that worked is kept")
     );
-    let plan = Plan::rollback(&terms(), Some("1.2"), &[site("web1", facts)]).unwrap();
+    let plan = Plan::rollback(&policy(), Some("1.2"), &[site("web1", facts)]).unwrap();
     assert_eq!(
         stages(&plan.hosts[0].prepare),
         [PushStage::Lock],
@@ -750,7 +750,7 @@ fn batches_count_all_hosts_so_far() {
         let plan = Plan::push(
             &DeployPolicy {
                 batches: batches.to_vec(),
-                ..terms()
+                ..policy()
             },
             &[new],
             &sites,
@@ -1156,7 +1156,7 @@ fn every_step_is_the_golden_command() {
     });
     let push = |artifact: &Artifact, facts: HostFacts| {
         Plan::push(
-            &terms(),
+            &policy(),
             std::slice::from_ref(artifact),
             &[site("web1", facts)],
         )
@@ -1186,7 +1186,7 @@ fn every_step_is_the_golden_command() {
         ),
         (
             "a roll-back",
-            Plan::rollback(&terms(), None, &[site("web1", kept_both)]).unwrap(),
+            Plan::rollback(&policy(), None, &[site("web1", kept_both)]).unwrap(),
         ),
         ("nothing to do, where a push has died", push(&new, left)),
         ("an upgrade of a tarball", switched(&["web1"]).0),
@@ -1246,7 +1246,7 @@ fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
         FilePieces::parse("0000000000034e20 0000000000014e20").unwrap(),
     )]
     .into();
-    let plan = Plan::push(&terms(), &[new.clone()], &[site("web1", there.clone())]).unwrap();
+    let plan = Plan::push(&policy(), &[new.clone()], &[site("web1", there.clone())]).unwrap();
     let [lock, send] = &plan.hosts[0].prepare[..] else {
         panic!()
     };
@@ -1275,7 +1275,7 @@ fn a_host_gets_what_the_package_that_it_keeps_does_not_have() {
     );
     // A list without its package is worth nothing.
     there.kept.clear();
-    let plan = Plan::push(&terms(), &[new], &[site("web1", there)]).unwrap();
+    let plan = Plan::push(&policy(), &[new], &[site("web1", there)]).unwrap();
     assert_eq!(
         plan.hosts[0].prepare[1].what,
         "sending shop_1.1.0-1_amd64.deb (60.0 kB)"
@@ -1344,7 +1344,7 @@ fn with_runtime(
 ) -> Plan {
     let all = [shared(kind, "1.1.0", "3.13.1"), runtime(kind, "3.13.1")];
     Plan::push(
-        &terms(),
+        &policy(),
         &all,
         &[site("web1", sharing(kind, manager, there))],
     )
@@ -1460,7 +1460,7 @@ fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release(
     let mut there = sharing(Deb, PackageManager::AptGet, Some(Sharing::Keeps));
     there.orders.insert(0, VersionOrder::Same);
     let plan = Plan::push(
-        &terms(),
+        &policy(),
         &[app.clone(), python.clone()],
         &[site("web1", there.clone())],
     )
@@ -1481,7 +1481,7 @@ fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release(
     );
     there.orders.insert(1, VersionOrder::Same);
     assert!(
-        Plan::push(&terms(), &[app, python], &[site("web1", there)])
+        Plan::push(&policy(), &[app, python], &[site("web1", there)])
             .unwrap()
             .is_idle()
     );
@@ -1501,7 +1501,7 @@ fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
         Some(new.record),
     );
     let what = |facts: &HostFacts| {
-        let plan = Plan::rollback(&terms(), None, &[site("web1", facts.clone())]);
+        let plan = Plan::rollback(&policy(), None, &[site("web1", facts.clone())]);
         plan.map(|plan| plan.hosts[0].switch[2].what.clone())
             .map_err(|error| error.to_string())
     };
@@ -1534,7 +1534,7 @@ fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
     )]
     .into();
     let all = [shared(Deb, "1.1.0", "3.13.1"), python.clone()];
-    let plan = Plan::push(&terms(), &all, &[site("web1", there)]).unwrap();
+    let plan = Plan::push(&policy(), &all, &[site("web1", there)]).unwrap();
     assert_eq!(
         plan.hosts[0].prepare[1].what,
         "sending pkgapp-python3.13_3.13.1-1_amd64.deb (20.0 kB of 60.0 kB)"
@@ -1561,7 +1561,7 @@ fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() 
     let app = shared(Rpm, "1.0.0", "3.13.0");
     let mut facts = facts(PackageManager::Dnf, None, VersionOrder::Newer);
     facts.unmet = BTreeMap::from([(0, app.depends.clone())]);
-    let error = Plan::push(&terms(), &[app], &[site("web1", facts)])
+    let error = Plan::push(&policy(), &[app], &[site("web1", facts)])
         .unwrap_err()
         .to_string();
     for part in [
@@ -1574,7 +1574,7 @@ fn an_interpreter_without_its_package_is_named_and_a_tarball_cannot_share_one() 
         runtime: shared(Tar, "1.0.0", "3.13.0").runtime,
         ..tarball("1.0.0")
     };
-    let error = Plan::push(&own_terms(), &[tar], &[site("web1", own_facts(None))])
+    let error = Plan::push(&own_policy(), &[tar], &[site("web1", own_facts(None))])
         .unwrap_err()
         .to_string();
     for part in [
@@ -1597,7 +1597,11 @@ fn the_lock_of_a_dead_push_is_cleared_away_where_nothing_is_to_do() {
             alive,
         });
         there.root = root;
-        Plan::push(&terms(), std::slice::from_ref(&new), &[site("web1", there)])
+        Plan::push(
+            &policy(),
+            std::slice::from_ref(&new),
+            &[site("web1", there)],
+        )
     };
     let dead = plan(false, true).unwrap();
     let host = Pretender::new("web1", None);
