@@ -104,6 +104,9 @@ impl HostFacts {
                 _ => return LineMeaning::Single,
             },
             Some(("order", index)) => add(&mut self.orders, index.parse().ok().zip(order(value))),
+            Some(("kept_order", package)) => {
+                add(&mut self.kept_orders, sum(package).zip(order(value)))
+            }
             Some(("runtime", name)) => {
                 let runtime = (name.to_owned(), value.trim().to_owned());
                 add(&mut self.runtimes, Some(runtime))
@@ -140,6 +143,7 @@ impl HostFacts {
         self.manager = PackageManager::ALL
             .into_iter()
             .find(|manager| manager.program() == values.text("manager"));
+        self.exits_on_lock = values.is_yes("exits_on_lock");
     }
 
     fn read_space(&mut self, values: &FactValues<'_>) {
@@ -307,7 +311,7 @@ mod tests {
         };
         let said = |command: &mut Command| pkgapp_testing::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
-        let script = [script::PRELUDE, script::SYSTEM, script::FACTS].concat();
+        let script = [script::PRELUDE, script::ANY_SYSTEM, script::PACKAGE_FACTS].concat();
         let script = script.replace("apt-get -s -qq satisfy", "false");
         let run = |version: &str, depends: &str| {
             let args = [

@@ -35,6 +35,9 @@ pub struct HostFacts {
     pub needrestart: bool,
     /// What installs packages; `None` if nothing that is known.
     pub manager: Option<PackageManager>,
+    /// Whether the manager has to be told to end where another process holds its lock: else it would
+    /// wait for ever.
+    pub exits_on_lock: bool,
     /// Space where the release goes.
     pub free_prefix: FreeSpace,
     /// Space where packages are kept.
@@ -59,6 +62,8 @@ pub struct HostFacts {
     pub commit: Option<String>,
     /// How the version of an artifact (by its index) compares with the installed one.
     pub orders: BTreeMap<usize, VersionOrder>,
+    /// How the version of a kept package compares with the installed one.
+    pub kept_orders: BTreeMap<Sha256Sum, VersionOrder>,
     /// What an artifact (by its index) depends on and nobody offers.
     pub unmet: BTreeMap<usize, Vec<String>>,
     /// Who holds the application's lock.

@@ -9,8 +9,7 @@ use super::plan::HostPlan;
 use super::policy::{DeployPolicy, TargetHost};
 use super::step::{PushStage, Step};
 use super::stored::{
-    FailureMark, Fallback, IncomingPackage, RuntimeChange, RuntimeChanges, StoredPackage,
-    Transition,
+    FailureMark, IncomingPackage, RuntimeChange, RuntimeChanges, StoredPackage, Transition,
 };
 use pkgapp_config::CommandLine;
 use pkgapp_core::digest::Sha256Sum;
@@ -65,23 +64,10 @@ impl<'a> HostPlanner<'a> {
     }
 
     /// Makes the step from one release to another.
-    pub(super) fn switch(
-        &self,
-        from: Option<&str>,
-        to: Option<&StoredPackage>,
-        fallback: &Fallback,
-        runtime: &RuntimeChanges,
-    ) -> Step {
-        let transition = Transition {
-            from,
-            to,
-            fallback,
-            runtime,
-            lock_wait: self.policy.patience,
-        };
+    pub(super) fn switch(&self, transition: &Transition<'_>) -> Step {
         self.policy
             .backend
-            .switch(&self.steps, self.facts, &transition)
+            .switch(&self.steps, self.facts, transition)
     }
 
     pub(super) fn health(&self) -> Step {

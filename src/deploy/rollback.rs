@@ -8,7 +8,9 @@ use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::{PreflightRefusals, no_signature};
 use super::step::Step;
-use super::stored::{FailureMark, Fallback, RuntimeChanges, StoredPackage};
+use super::stored::{
+    FailureMark, Fallback, RuntimeChanges, StoredPackage, Transition, VersionChange,
+};
 use pkgapp_core::error::{Error, Result};
 
 impl Plan {
@@ -100,12 +102,14 @@ fn plan_host(
     let left = left_by(facts, kept.sha256).map(StoredPackage::from);
 
     let mut switch: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
-    switch.push(planner.switch(
-        facts.installed.as_deref(),
-        Some(&package),
-        &left.clone().map_or(Fallback::None, Fallback::Package),
-        changes,
-    ));
+    switch.push(planner.switch(&Transition {
+        from: facts.installed.as_deref(),
+        to: Some(&package),
+        change: version_change(kept, changes, facts),
+        fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
+        runtime: changes,
+        lock_wait: policy.patience,
+    }));
     switch.push(planner.health());
     switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     // What was left is not gone back to again, although nothing is wrong with it.
@@ -124,6 +128,18 @@ fn plan_host(
         unlock: vec![planner.steps.unlock()],
         ..planner.untouched(&kept.version, notes)
     }
+}
+
+fn version_change(
+    kept: &KeptPackage,
+    changes: &RuntimeChanges,
+    facts: &HostFacts,
+) -> VersionChange {
+    if facts.kept_installed() == Some(kept) && changes.there.is_some() {
+        return VersionChange::RuntimeOnly;
+    }
+    let order = facts.kept_orders.get(&kept.sha256).copied();
+    VersionChange::to(order.filter(|_| facts.installed.is_some()))
 }
 
 fn runs_already(kept: &KeptPackage, facts: &HostFacts) -> bool {

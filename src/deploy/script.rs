@@ -1,11 +1,14 @@
 //! The scripts that hosts run. Each begins with the same prelude and is one file of `scripts/`.
 
+use crate::facts::PackageManager;
 use crate::hosts;
 use pkgapp_core::text::shell_quoted;
 
-pub(super) const SYSTEM: &str = include_str!("scripts/system.sh");
-pub(super) const FACTS: &str = concat!(
-    include_str!("scripts/compare.sh"),
+/// Asks for the facts that all hosts have; see [`PACKAGE_FACTS`].
+pub(super) const FACTS: &str = include_str!("scripts/facts.sh");
+/// Functions for [`FACTS`] on hosts with packages.
+pub(super) const PACKAGE_FACTS: &str = concat!(
+    include_str!("scripts/packages/facts.sh"),
     include_str!("scripts/facts.sh")
 );
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");
@@ -16,10 +19,6 @@ pub(super) const STAGE: &str = include_str!("scripts/stage.sh");
 const MIGRATE: &str = include_str!("scripts/migrate.sh");
 pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
 pub(super) const INSTALL: &str = include_str!("scripts/install.sh");
-pub(super) const TRANSACTION: &str = concat!(
-    include_str!("scripts/compare.sh"),
-    include_str!("scripts/transaction.sh")
-);
 pub(super) const HEALTH: &str = include_str!("scripts/health.sh");
 pub(super) const RECORD: &str = include_str!("scripts/record.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
@@ -34,6 +33,63 @@ pub(super) const RETAIN: &str = include_str!("scripts/tarball/retain.sh");
 pub(super) const OWN_STATUS: &str = include_str!("scripts/tarball/status.sh");
 /// Runs a command with the variables of environment files; see the template.
 const WITH_ENVIRONMENT: &str = include_str!("../../templates/with-environment.sh");
+
+/// Puts scripts together with the functions of a package manager: those of `scripts/packages/`, which
+/// have the same names for every manager. A script for a host that is known has those of its manager
+/// alone; in others, the first manager of this list that is there is chosen.
+macro_rules! package_managers {
+    ($($kind:literal { $($manager:ident $program:literal $file:literal;)* })*) => {
+        /// Where packages are installed by a manager, on a host that was not asked for it yet.
+        pub(super) const ANY_SYSTEM: &str = concat!(
+            $("use_", $kind, "() {\n", include_str!(concat!("scripts/packages/", $kind, "/common.sh")), "}\n",)*
+            "if false; then :\n",
+            $($(
+                "elif has ", $program, "; then\nmanager=", $program, "\nuse_", $kind, "\n",
+                include_str!(concat!("scripts/packages/", $kind, "/", $file)),
+            )*)*
+            "else\n", include_str!("scripts/packages/none.sh"), "fi\n",
+            include_str!("scripts/system.sh"),
+        );
+
+        /// Returns what stands after the prelude of every script where this manager installs packages.
+        pub(super) const fn system(manager: PackageManager) -> &'static str {
+            match manager {
+                $($(PackageManager::$manager => concat!(
+                    "manager=", $program, "\n",
+                    include_str!(concat!("scripts/packages/", $kind, "/common.sh")),
+                    include_str!(concat!("scripts/packages/", $kind, "/", $file)),
+                    include_str!("scripts/system.sh"),
+                ),)*)*
+            }
+        }
+
+        /// Returns the script of a transaction of this manager; it finds its parameters beside
+        /// itself.
+        pub(super) const fn transaction(manager: PackageManager) -> &'static str {
+            match manager {
+                $($(PackageManager::$manager => concat!(
+                    "manager=", $program, "\n",
+                    include_str!(concat!("scripts/packages/", $kind, "/common.sh")),
+                    include_str!(concat!("scripts/packages/", $kind, "/", $file)),
+                    include_str!("scripts/transaction.sh"),
+                ),)*)*
+            }
+        }
+    };
+}
+
+package_managers! {
+    "deb" {
+        AptGet "apt-get" "apt-get.sh";
+        Dpkg "dpkg" "dpkg.sh";
+    }
+    "rpm" {
+        Dnf "dnf" "dnf.sh";
+        Yum "yum" "dnf.sh";
+        Zypper "zypper" "zypper.sh";
+        Rpm "rpm" "rpm.sh";
+    }
+}
 
 /// Defines numbers that pkgapp and its scripts share: constants here, and variables of the prelude.
 macro_rules! shared_numbers {
@@ -143,7 +199,7 @@ mod tests {
     /// Runs a script of packages on a state below a directory; returns whether it has ended well,
     /// and what it has said.
     fn run(state: &Path, body: &str, args: &[&str]) -> (bool, String) {
-        let script = [PRELUDE, SYSTEM, body].concat();
+        let script = [PRELUDE, ANY_SYSTEM, body].concat();
         let mut sh = Command::new("sh");
         sh.args(["-c", &script, "sh"])
             .arg(state)
@@ -249,7 +305,7 @@ mod tests {
                     "{said}"
                 );
                 assert_eq!(std::fs::read(state.join("lock")).unwrap(), lock);
-                let (_, facts) = run(&state, FACTS, &["shop", "/opt/shop"]);
+                let (_, facts) = run(&state, PACKAGE_FACTS, &["shop", "/opt/shop"]);
                 let told = crate::facts::HostFacts::parse(&facts).unwrap().distrusted;
                 assert!(
                     told.as_ref()
@@ -315,8 +371,8 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let mark = directory.path().join("mark");
         let script = [
-            include_str!("scripts/compare.sh"),
-            "rpm_compared \"$1\" \"$2\"",
+            include_str!("scripts/packages/rpm/common.sh"),
+            "compared \"$1\" \"$2\"",
         ]
         .concat();
         let compared = |a: &str, b: &str| {
@@ -348,15 +404,23 @@ mod tests {
     fn assembled() -> Vec<String> {
         let migrate = migrate();
         let packages = [
-            FACTS, LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, HEALTH, RECORD,
-            STATUS,
+            LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, HEALTH, RECORD,
         ];
+        let packages = packages.map(|body| [system(PackageManager::AptGet), body].concat());
+        let asked = [PACKAGE_FACTS, STATUS].map(|body| [ANY_SYSTEM, body].concat());
+        let managers = PackageManager::ALL.map(|manager| [system(manager), STATUS].concat());
         let (unpack, own_migrate) = (unpack(), own_migrate());
         let releases = [OWN_FACTS, &unpack, &own_migrate, RETAIN, OWN_STATUS];
-        let packages = packages.map(|body| [PRELUDE, SYSTEM, body].concat());
-        let releases = releases.map(|body| [PRELUDE, USER, body].concat());
-        let whole = [TRANSACTION.to_owned(), switch()];
-        packages.into_iter().chain(releases).chain(whole).collect()
+        let releases = releases.map(|body| [USER, body].concat());
+
+        let transactions = PackageManager::ALL.map(|manager| transaction(manager).to_owned());
+        let begun = packages.into_iter().chain(asked).chain(managers);
+        begun
+            .chain(releases)
+            .map(|script| [PRELUDE, &script].concat())
+            .chain(transactions)
+            .chain([switch()])
+            .collect()
     }
 
     #[test]

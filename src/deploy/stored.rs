@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::artifact::{Artifact, ArtifactContent};
-use super::facts::{KeptPackage, KeptRuntime, RunsOn};
+use super::facts::{KeptPackage, KeptRuntime, RunsOn, VersionOrder};
 use super::pieces::FilePieces;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_format::read::ArtifactKind;
@@ -170,6 +170,40 @@ pub(super) enum Fallback {
     None,
 }
 
+/// How the installed version becomes another one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum VersionChange {
+    /// Nothing was there, or an older version.
+    Install,
+    /// The same version was there.
+    Reinstall,
+    /// A newer version was there.
+    Downgrade,
+    /// The very package is there, and stays; only its interpreter changes.
+    RuntimeOnly,
+}
+
+impl VersionChange {
+    /// Returns the change to a version that compares like this with the installed one; `None`: none
+    /// is installed.
+    pub(super) fn to(order: Option<VersionOrder>) -> Self {
+        match order {
+            None | Some(VersionOrder::Newer) => Self::Install,
+            Some(VersionOrder::Same) => Self::Reinstall,
+            Some(VersionOrder::Older) => Self::Downgrade,
+        }
+    }
+
+    /// Returns the change back to a package of before.
+    pub(super) fn back(self) -> Self {
+        match self {
+            Self::Install => Self::Downgrade,
+            Self::Downgrade => Self::Install,
+            Self::Reinstall | Self::RuntimeOnly => self,
+        }
+    }
+}
+
 /// A change of the installed release, and the way back if it fails.
 #[derive(Debug)]
 pub struct Transition<'a> {
@@ -177,6 +211,8 @@ pub struct Transition<'a> {
     pub(super) from: Option<&'a str>,
     /// The package to install; `None`: the application is removed.
     pub(super) to: Option<&'a StoredPackage>,
+    /// How its version compares with the installed one.
+    pub(super) change: VersionChange,
     pub(super) fallback: &'a Fallback,
     pub(super) runtime: &'a RuntimeChanges,
     /// How long to wait for the lock of the package manager.

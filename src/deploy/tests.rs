@@ -669,7 +669,7 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
         "{installs:?}"
     );
     assert!(
-        installs[1].starts_with("dnf -y install ")
+        installs[1].starts_with("dnf -y --setopt=install_weak_deps=False ")
             && installs[1].ends_with("/shop-1.1.0-1.x86_64.rpm")
     );
     rpm.release = "1.0.9".into();
@@ -1118,9 +1118,10 @@ fn every_step_is_the_golden_command() {
     ];
     let shown = |command: &HostCommand| {
         let is = |body: &str, ways| command.script == [script::PRELUDE, ways, body].concat();
-        let named = scripts
-            .iter()
-            .find(|(_, body)| is(body, script::SYSTEM) || is(body, script::USER));
+        let named = scripts.iter().find(|(_, body)| {
+            let systems = PackageManager::ALL.map(script::system);
+            is(body, script::USER) || systems.iter().any(|system| is(body, system))
+        });
         let mut text = format!(
             "    {}{}.sh",
             if command.sudo { "sudo " } else { "" },
@@ -1131,7 +1132,12 @@ fn every_step_is_the_golden_command() {
         }
         for arg in &command.args {
             let arg = match arg {
-                arg if arg == script::TRANSACTION => "«transaction.sh»",
+                arg if PackageManager::ALL
+                    .map(script::transaction)
+                    .contains(&arg.as_str()) =>
+                {
+                    "«transaction.sh»"
+                }
                 arg if *arg == switch => "«tarball/transaction.sh»",
                 arg => arg,
             };
@@ -1789,7 +1795,9 @@ fn the_plan_that_is_printed_is_the_one_that_runs() {
         .filter(|line| line.starts_with("$ "))
         .collect();
     assert!(names.iter().any(|line| {
-        line.contains("apt-get -y --no-install-recommends --allow-downgrades install")
+        line.contains(
+            "--no-install-recommends --no-remove --allow-downgrades install /var/lib/pkgapp",
+        )
     }));
 }
 

@@ -14,7 +14,10 @@ use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::{PreflightRefusals, is_half_done, is_there, no_signature};
 use super::select::SelectedArtifacts;
 use super::step::Step;
-use super::stored::{FailureMark, Fallback, IncomingPackage, RuntimeChanges, StoredPackage};
+use super::stored::{
+    FailureMark, Fallback, IncomingPackage, RuntimeChanges, StoredPackage, Transition,
+    VersionChange,
+};
 use pkgapp_config::MigrateOn;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
@@ -214,6 +217,15 @@ impl<'a> Upgrade<'a> {
             .entry("push", &self.package, &self.changes, result)
     }
 
+    fn version_change(&self) -> VersionChange {
+        if self.is_there && self.runtime.is_some() {
+            return VersionChange::RuntimeOnly;
+        }
+        let facts = self.planner.facts;
+        let order = facts.orders.get(&self.selected.index).copied();
+        VersionChange::to(order.filter(|_| facts.installed.is_some()))
+    }
+
     /// Returns the package that is marked if this fails: one that runs with the interpreter of
     /// before is not bad.
     fn bad(&self) -> Option<&StoredPackage> {
@@ -280,12 +292,14 @@ impl<'a> Upgrade<'a> {
         steps.extend(migrate);
         steps.extend(hooks.drain.clone());
         if installs {
-            steps.push(planner.switch(
-                planner.facts.installed.as_deref(),
-                Some(&self.package),
-                &self.fallback,
-                &self.changes,
-            ));
+            steps.push(planner.switch(&Transition {
+                from: planner.facts.installed.as_deref(),
+                to: Some(&self.package),
+                change: self.version_change(),
+                fallback: &self.fallback,
+                runtime: &self.changes,
+                lock_wait: planner.policy.patience,
+            }));
         }
         steps.push(planner.health());
         steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
@@ -305,7 +319,14 @@ impl<'a> Upgrade<'a> {
             back: None,
         };
         let mut steps = hooks.drain.clone();
-        steps.push(planner.switch(Some(&self.package.version), behind, &Fallback::None, &undo));
+        steps.push(planner.switch(&Transition {
+            from: Some(&self.package.version),
+            to: behind,
+            change: self.version_change().back(),
+            fallback: &Fallback::None,
+            runtime: &undo,
+            lock_wait: planner.policy.patience,
+        }));
         if behind.is_some() {
             steps.push(planner.health());
             steps.extend(hooks.undrain.clone());

@@ -4,6 +4,7 @@
 //! - [`PackageManagerBackend`]: root installs packages with the host's package manager.
 //! - [`ReleaseDirectoryBackend`]: a login without root's rights unpacks tarballs beside each other.
 
+mod package_commands;
 mod package_manager;
 mod release_directory;
 

@@ -1,9 +1,10 @@
 //! The backend for hosts where one is root: the host's package manager installs packages.
 
+use super::package_commands::PackageCommands;
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
 use crate::builder::StepBuilder;
-use crate::facts::{HostFacts, PackageManager};
+use crate::facts::HostFacts;
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
 use crate::preflight::{AllowFlags, is_there, no_signature, no_space, version_refusal};
@@ -40,11 +41,12 @@ impl Backend for PackageManagerBackend {
         matches!(kind, ArtifactKind::Deb | ArtifactKind::Rpm)
     }
 
-    fn remote_state(&self, _: Option<&HostFacts>) -> RemoteState {
+    fn remote_state(&self, facts: Option<&HostFacts>) -> RemoteState {
+        let manager = facts.and_then(|facts| facts.manager);
         RemoteState {
             directory: format!("{STATE}/{}", self.name),
             sudo: self.sudo,
-            library: script::SYSTEM,
+            library: manager.map_or(script::ANY_SYSTEM, script::system),
             env: Vec::new(),
             after_record: "",
         }
@@ -60,7 +62,13 @@ impl Backend for PackageManagerBackend {
 
     fn probe(&self, prefix: &str, artifacts: &[Artifact]) -> HostCommand {
         let remote = self.remote_state(None);
-        probe::command(&remote, script::FACTS, &self.name, prefix, artifacts)
+        probe::command(
+            &remote,
+            script::PACKAGE_FACTS,
+            &self.name,
+            prefix,
+            artifacts,
+        )
     }
 
     fn status(&self, prefix: &str) -> HostCommand {
@@ -180,16 +188,18 @@ impl Backend for PackageManagerBackend {
         let manager = facts
             .manager
             .expect("a host without a package manager is refused");
-        let mut parameters = parameters(steps, manager, transition);
+        let commands = PackageCommands::new(manager, facts, transition.lock_wait);
+        let mut parameters = parameters(steps, transition);
         parameters.extend(runtime_parameters(steps, transition.runtime));
+        parameters.extend(commands.parameters());
         let there = transition.runtime.there.as_ref();
         steps.transaction(
             &what(steps, transition),
-            line(steps, manager, transition),
+            line(steps, &commands, transition),
             transition.from,
             &goal(transition, there),
             &parameters,
-            script::TRANSACTION,
+            script::transaction(manager),
         )
     }
 }
@@ -413,11 +423,7 @@ fn goal(transition: &Transition<'_>, runtime: Option<&RuntimeChange>) -> String 
 }
 
 /// What `transaction.sh` is told of the application.
-fn parameters(
-    steps: &StepBuilder<'_>,
-    manager: PackageManager,
-    transition: &Transition<'_>,
-) -> Vec<(&'static str, String)> {
+fn parameters(steps: &StepBuilder<'_>, transition: &Transition<'_>) -> Vec<(&'static str, String)> {
     let of = |package: Option<&StoredPackage>| {
         package.map_or_else(<[String; 4]>::default, |package| {
             [
@@ -433,7 +439,6 @@ fn parameters(
     vec![
         ("name", steps.name.to_string()),
         ("prefix", steps.prefix.clone()),
-        ("manager", manager.program().to_owned()),
         ("lock_wait", transition.lock_wait.as_secs().to_string()),
         ("file", file),
         ("sum", sum),
@@ -496,62 +501,32 @@ fn runtime_parameters(
     parameters
 }
 
-/// The package manager's command, as `transaction.sh` will run it.
-fn line(steps: &StepBuilder<'_>, manager: PackageManager, transition: &Transition<'_>) -> String {
-    let Some(package) = transition.to else {
-        return removal(steps.name, manager);
+/// The commands of the package manager that `transaction.sh` will run, if it finds what the facts
+/// tell.
+fn line(
+    steps: &StepBuilder<'_>,
+    commands: &PackageCommands,
+    transition: &Transition<'_>,
+) -> String {
+    let runtime = transition.runtime.there.as_ref();
+    let mut lines = match transition.to {
+        None => vec![commands.removal(steps.name.as_str())],
+        Some(package) => {
+            let with = runtime.and_then(|change| Some((change, steps.place(change.package()?))));
+            let with = with.as_ref().map(|(change, file)| (*change, file.as_str()));
+            commands.installation(transition.change, &steps.place(package), with)
+        }
     };
-    let runtime = transition
-        .runtime
-        .there
-        .as_ref()
-        .and_then(RuntimeChange::package);
-    let files: Vec<String> = runtime
-        .into_iter()
-        .chain([package])
-        .map(|package| steps.place(package))
-        .collect();
-    let same = transition.from == Some(package.version.as_str()) && runtime.is_none();
-    installation(manager, &files.join(" "), same)
-}
-
-fn removal(name: &AppName, manager: PackageManager) -> String {
-    match manager {
-        PackageManager::Dpkg => format!("dpkg --remove {name}"),
-        PackageManager::Rpm => format!("rpm -e {name}"),
-        PackageManager::AptGet
-        | PackageManager::Dnf
-        | PackageManager::Yum
-        | PackageManager::Zypper => format!("{} -y remove {name}", manager.program()),
-    }
-}
-
-/// `same`: that version is installed.
-fn installation(manager: PackageManager, files: &str, same: bool) -> String {
-    let program = manager.program();
-    match manager {
-        PackageManager::AptGet if same => {
-            format!("apt-get -y --no-install-recommends --reinstall install {files}")
-        }
-        PackageManager::AptGet => {
-            format!("apt-get -y --no-install-recommends --allow-downgrades install {files}")
-        }
-        PackageManager::Dpkg => format!("dpkg --force-confdef --force-confold --install {files}"),
-        PackageManager::Dnf | PackageManager::Yum if same => {
-            format!("{program} -y reinstall {files}")
-        }
-        PackageManager::Dnf | PackageManager::Yum => format!("{program} -y install {files}"),
-        PackageManager::Zypper => {
-            format!("zypper --non-interactive install --oldpackage --force {files}")
-        }
-        PackageManager::Rpm => format!("rpm -U --oldpackage --replacepkgs {files}"),
-    }
+    let dropped = runtime.filter(|change| change.package().is_none());
+    lines.extend(dropped.map(|change| commands.runtime_removal(change.name())));
+    lines.join(" && ")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::artifact::tests::{candidate, runtime, shared};
+    use crate::facts::PackageManager;
 
     fn host(manager: Option<PackageManager>, arch: &str) -> HostFacts {
         HostFacts {

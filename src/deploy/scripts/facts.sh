@@ -21,13 +21,6 @@ fact boot "$(boot_id)"
 fact systemd "$([ -d /run/systemd/system ] && say yes || say no)"
 fact needrestart "$(has needrestart && say yes || say no)"
 
-manager='' installed=''
-for each in apt-get dpkg dnf yum zypper rpm; do
-  if [ $mode = package ] && has "$each"; then manager=$each; break; fi
-done
-fact manager "$manager"
-if [ $mode = tarball ]; then installed=$(installed); fi
-
 # there PATH: the directory that it is or will be in.
 there() {
   at=$1
@@ -36,19 +29,7 @@ there() {
   done
   say "$at"
 }
-# Where a push of a package writes. Some administrators let apt remount what is read-only at other times.
-if [ $mode = package ]; then
-  remounts() { [ "$manager" = apt-get ] && apt-config dump DPkg::Pre-Invoke 2>/dev/null | grep -q remount; }
-  case $manager in apt-get | dpkg) database=/var/lib/dpkg ;; *) database=/var/lib/rpm ;; esac
-  told=
-  for each in "$prefix" /etc /usr/share /usr/lib/systemd/system "$unit_files" "$database" "$state"; do
-    at=$(there "$each")
-    if [ -w "$at" ] || { [ "$each" != "$state" ] && remounts; }; then continue; fi
-    case $told in *" $at "*) continue ;; esac
-    told="$told $at "
-    fact unwritable "$at"
-  done
-fi
+if [ $mode = package ]; then tell_manager; fi
 # kB that are free where the release and where packages are or will be.
 prefix_at=$(there "$prefix") state_at=$(there "$state")
 df -Pk "$prefix_at" "$state_at" | {
@@ -61,200 +42,14 @@ df -Pk "$prefix_at" "$state_at" | {
   done
 }
 
-holder() { # of a lock that fcntl or flock has on FILE: one of /proc/locks whose process has it open
-  # Not by the number of the inode, which may be another one there: on overlayfs, say.
-  while read -r _ _ _ kind_ pid_ _; do
-    [ "$kind_" = WRITE ] || continue
-    for open_ in /proc/"$pid_"/fd/*; do
-      [ "$open_" -ef "$1" ] || continue
-      say "$(cat "/proc/$pid_/comm" 2>/dev/null || say process) ($pid_)"
-      return
-    done
-  done </proc/locks
-}
-case $manager in
-  apt-get | dpkg)
-    for file in /var/lib/dpkg/lock-frontend /var/lib/dpkg/lock; do
-      by=$(holder "$file")
-      if [ -n "$by" ]; then fact held "$file by $by"; break; fi
-    done
-    # What is not `installed` is half-way.
-    half=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
-    case $half in
-      'installed '*) installed=${half#installed } half= ;;
-      not-installed* | config-files*) half= ;;
-    esac
-    fact half "$half"
-    ;;
-  ?*)
-    for file in /var/lib/rpm/.rpm.lock /usr/lib/sysimage/rpm/.rpm.lock; do
-      by=$(holder "$file")
-      if [ -n "$by" ]; then fact held "$file by $by"; break; fi
-    done
-    installed=$(installed)
-    ;;
-esac
+if [ $mode = package ]; then tell_package; else installed=$(installed); fi
 fact installed "$installed"
-if [ $mode = package ] && [ -n "$installed${half-}" ]; then
-  # A package of this name in which no release lies is somebody else's. Of one that was cut off at its first installation,
-  # dpkg knows no file.
-  files=$(dpkg-query -L "$name" 2>/dev/null || rpm -ql "$name" 2>/dev/null)
-  case $files$newline in
-    "$newline" | *"/.pkgapp/release.json$newline"*) ;;
-    *) fact foreign yes ;;
-  esac
-elif [ $mode = package ]; then
-  # What repositories have of this name, as far as the host knows without asking them.
-  case $manager in
-    apt-get) offers=$(apt-cache policy "$name" 2>/dev/null | sed -n 's/^  Candidate: *//p' | head -n1) ;;
-    dnf) offers=$(dnf -q -C repoquery --qf '%{evr}\n' "$name" 2>/dev/null | grep . | tail -n1) ;;
-    yum) offers=$(has repoquery && repoquery -C --qf '%{evr}' "$name" 2>/dev/null | grep . | tail -n1) ;;
-    zypper) offers=$(zypper -q --non-interactive --no-refresh search -s -t package --match-exact "$name" 2>/dev/null |
-      awk -F'|' 'NR > 2 { gsub(/ /, "", $4); v = $4 } END { print v }') ;;
-    *) offers= ;;
-  esac
-  if [ "$offers" != '(none)' ]; then fact offers "$offers"; fi
-fi
 if [ -n "$installed" ] && [ -f "$prefix/.pkgapp/release.json" ]; then
   fact record "$(sha256_of "$prefix/.pkgapp/release.json")"
   fact commit "$(sed -n 's/^ *"commit": *"\([^"]*\)".*/\1/p' "$prefix/.pkgapp/release.json" | head -n1)"
 fi
 
-# Who refuses packages without a signature, and where that is said: dnf.conf(5), rpm's manual on signatures, dpkg(1).
-insists() {
-  case $manager in
-    apt-get | dpkg)
-      [ -x /usr/bin/debsig-verify ] || return
-      cat /etc/dpkg/dpkg.cfg /etc/dpkg/dpkg.cfg.d/* 2>/dev/null | grep -q '^no-debsig' || say "dpkg, with debsig-verify"
-      return
-      ;;
-    dnf | yum)
-      for file in /usr/share/dnf5/libdnf.conf.d/*.conf /etc/dnf/libdnf5.conf.d/*.conf /etc/yum.conf /etc/dnf/dnf.conf; do
-        [ ! -r "$file" ] || sed "s|^|$file:|" "$file"
-      done | awk -v manager="$manager" '
-        { at = index($0, ":"); file = substr($0, 1, at - 1); line = substr($0, at + 1); gsub(/[ \t\r]/, "", line) }
-        line ~ /^\[/ { main = (line == "[main]") }
-        main && line ~ /^localpkg_gpgcheck=/ { value = tolower(substr(line, 19)); said = file }
-        END { if (value ~ /^(1|yes|true|on)$/) print manager ", by `localpkg_gpgcheck` in " said }' | grep . && return
-      ;;
-    '') return ;;
-  esac
-  case $(rpm --eval '%{_pkgverify_level}' 2>/dev/null) in signature | all) say "rpm, by its macro \`%_pkgverify_level\`" ;; esac
-}
-if [ $mode = package ]; then fact insists "$(insists)"; fi
-
-# What rpm's database says: provided CAPABILITY [OPERATOR VERSION].
-provided() {
-  if [ -z "$2" ]; then rpm -q --quiet --whatprovides -- "$1" 2>/dev/null || [ -e "$1" ]; return; fi
-  rpm -q --qf '[%{PROVIDENAME}\t%{PROVIDEVERSION}\n]' --whatprovides -- "$1" 2>/dev/null | while IFS="$(printf '\t')" read -r its version; do
-    [ "$its" = "$1" ] || continue
-    # A release counts only if both have one, and who says no version has all of them (rpm's manual, "Dependencies").
-    case $3 in *-*) ;; *) version=${version%-*} ;; esac
-    case $2$([ -z "$version" ] || rpm_compared "$version" "$3") in
-      '>=' | '<=' | '=' | '>' | '<' | '>=1' | '>=0' | '<=-1' | '<=0' | '=0' | '>1' | '<-1') say yes; break ;;
-    esac
-  done | grep -q yes
-}
-# offered RELATION: by a repository, as far as there is someone to ask.
-offered() {
-  case $manager in
-    dnf | yum)
-      if has dnf; then dnf -q --setopt='*.skip_if_unavailable=True' repoquery --whatprovides="$1" 2>/dev/null | grep -q .
-      elif has repoquery; then repoquery --whatprovides="$1" 2>/dev/null | grep -q .; fi
-      ;;
-    # 104: "no capability was found" (zypper(8), "Exit codes").
-    zypper) zypper -q --non-interactive --no-refresh search --provides --match-exact -- "$1" >/dev/null 2>&1; [ $? != 104 ] ;;
-    *) return 1 ;;
-  esac
-}
-# on_dpkg RELATIONS: prints those, one a line, that installed packages do not meet with any of their alternatives `a (>= 1) | b`.
-on_dpkg() {
-  # The packages' names are what stands before a version; all are asked about at once.
-  names=$(printf '%s\n' "$1" | tr '|' '\n' | while read -r package _; do say "${package%%:*}"; done)
-  # shellcheck disable=SC2086  # words
-  known=$newline$(dpkg-query -W -f '${db:Status-Status} ${Package} ${Version},\n' -- $names 2>/dev/null)
-  provided=
-  printf '%s\n' "$1" | while IFS= read -r relation; do
-    [ -n "$relation" ] || continue
-    alternatives=$relation met=
-    while [ -z "$met" ] && [ -n "$alternatives" ]; do
-      # shellcheck disable=SC2086  # words: PACKAGE (OPERATOR VERSION)
-      set -- ${alternatives%%|*}
-      case $alternatives in *'|'*) alternatives=${alternatives#*|} ;; *) alternatives= ;; esac
-      package=${1%%:*} operator=${2-} wanted=${3-}
-      operator=${operator#(} wanted=${wanted%)} have=
-      case $known in
-        *"${newline}installed $package "*) have=${known#*"${newline}installed $package "} have=${have%%,*} ;;
-      esac
-      if [ -n "$operator" ]; then
-        if [ -n "$have" ] && dpkg --compare-versions "$have" "$operator" "$wanted"; then met=1; fi
-      elif [ -n "$have" ]; then met=1
-      else
-        [ -n "$provided" ] || provided=$(dpkg-query -W -f '${db:Status-Status} ${Provides},\n' | grep '^installed .')
-        case $provided in *" $package,"*) met=1 ;; esac
-      fi
-    done
-    [ -n "$met" ] || say "$relation"
-  done
-}
-
-# version_of PACKAGE: what is installed of it.
-version_of() (name=$1 && installed)
-# order A B: how the version A compares with B, by the package manager.
-order() {
-  case $manager in
-    apt-get | dpkg)
-      if dpkg --compare-versions "$1" gt "$2"; then say newer
-      elif dpkg --compare-versions "$1" eq "$2"; then say same
-      else say older; fi
-      ;;
-    *)
-      case $(rpm_compared "$1" "$2") in
-        1) say newer ;;
-        0) say same ;;
-        *) say older ;;
-      esac
-      ;;
-  esac
-}
-
-# How each artifact's version compares with the installed one, and what of its needs nothing offers.
-index=0
-while [ $# -ge 4 ]; do
-  kind=$1 package=$2 version=$3 depends=$4 its=$installed
-  shift 4
-  case $kind:$manager in
-    deb:apt-get | deb:dpkg | rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
-      if [ "$package" != "$name" ]; then
-        its=$(version_of "$package")
-        [ -z "$its" ] || fact "runtime.$package" "$its"
-      fi
-      [ -z "$its" ] || fact "order.$index" "$(order "$version" "$its")"
-      ;;
-  esac
-  case $kind:$manager in
-    deb:apt-get | deb:dpkg)
-      # apt is asked only about what is not there: all at once, and one by one only to name what is missing.
-      [ -z "$depends" ] || depends=$(on_dpkg "$depends")
-      if [ "$manager" = dpkg ] || { [ -n "$depends" ] && ! apt-get -s -qq satisfy "$(printf %s "$depends" | tr '\n' ',')" >/dev/null 2>&1; }; then
-        printf '%s\n' "$depends" | while read -r relation; do
-          [ -n "$relation" ] || continue
-          if [ "$manager" = apt-get ] && apt-get -s -qq satisfy "$relation" >/dev/null 2>&1; then continue; fi
-          fact "unmet.$index" "$relation"
-        done
-      fi
-      ;;
-    rpm:dnf | rpm:yum | rpm:zypper | rpm:rpm)
-      printf '%s\n' "$depends" | while read -r capability operator wanted; do
-        case $capability in '' | '('* | rpmlib\(*) continue ;; esac
-        provided "$capability" "$operator" "$wanted" </dev/null && continue
-        relation=$capability${operator:+ $operator $wanted}
-        offered "$relation" </dev/null || fact "unmet.$index" "$relation"
-      done
-      ;;
-  esac
-  index=$((index + 1))
-done
+if [ $mode = package ]; then tell_artifacts "$@"; fi
 
 # What earlier pushes left here. What cannot be read, as after a loss of power, is told and counts as absent.
 # is_sound IN SUM: the package that is kept there has the bytes that it should have, or nobody relies on them now. Who installs
@@ -288,13 +83,8 @@ kept() { # IN: a line, and what else is known of a package
     value "$in/info" record)|$(first_line "$in/good")|$failed|$(value "$in/info" commit)|$(value "$in/info" unsigned)"
   [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
   [ ! -f "$in/left" ] || fact left "${in##*/}"
-  if [ -n "$on" ] && [ $mode = package ]; then
-    # shellcheck disable=SC2086  # three words
-    set -- $on
-    its=$(version_of "$1")
-    fact "runs_on.${in##*/}" "$on $([ -z "$its" ] || order "$2" "$its")"
-    [ -z "$its" ] || fact "runtime.$1" "$its"
-  fi
+  # A package of another name is an interpreter's.
+  if [ -z "$of" ] && [ $mode = package ]; then tell_kept "$in" "$on"; fi
 }
 closed=$(closed_to_us) && fact unreadable "$closed"
 why_=

@@ -1,20 +1,16 @@
-# Where packages are installed: root's systemd, and what the package manager says. `name` is the application's.
+# Where packages are installed: root's systemd, and what the package manager says. `name` is the application's. Before it stand
+# the functions of the host's package manager.
 mode=package unit_files=/etc/systemd/system wanted_by=multi-user.target
 # Nobody but root gets in here.
 guarded="${state%/*} $state"
 has_systemd() { [ -d /run/systemd/system ]; }
 ctl() { systemctl "$@"; }
 journal() { journalctl "$@"; }
-installed() {
-  if command -v dpkg-query >/dev/null; then
-    its_=$(dpkg-query -W -f '${db:Status-Status} ${Version}' "$name" 2>/dev/null)
-    case $its_ in 'installed '*) say "${its_#installed }" ;; esac
-  else rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$name" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; fi
-}
+installed() { version_of "$name"; }
 # Its services, sockets and timers; of a template its instances, as far as systemd knows them.
 units_of() {
   has_systemd || return 0
-  { dpkg -L "$name" 2>/dev/null || rpm -ql "$name" 2>/dev/null; } |
+  files_of "$name" |
     sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$#\2#p' | sort -u |
     while read -r unit; do
       case $unit in

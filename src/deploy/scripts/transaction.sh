@@ -1,5 +1,6 @@
 # One transaction of pkgapp: brings one package to one version, and back to the one before if that fails. Nobody needs to
-# watch: what it did is in `log`, how it ended in `result`. It may be run again after a reboot in its middle.
+# watch: what it did is in `log`, how it ended in `result`. It may be run again after a reboot in its middle. Before it stand the
+# functions of the host's package manager.
 dir=$(dirname "$0")
 # The interpreter that the application shares with others, and what is done about it: see `choose_runtime`.
 runtime='' runtime_way='' runtime_file='' runtime_sum='' runtime_version='' runtime_from=''
@@ -25,8 +26,7 @@ run() { say "+ $*"; "$@" 8>&-; }
 
 finish() { # RESULT WHY [SAID]
   if [ -n "${3-}" ]; then say "the scripts of $name $version said:"; say "$3"; fi
-  left=$(find /etc -xdev -newer "$dir/parameters" \( -name '*.dpkg-dist' -o -name '*.dpkg-new' -o -name '*.rpmnew' -o -name '*.rpmsave' \) 2>/dev/null |
-    sed 's/^/left=/')
+  left=$(put_aside "$dir/parameters" | sed 's/^/left=/')
   # The disk may be full: there is space for this. If something else was faster, it is done again by the next push or boot.
   rm -f "$dir/reserve"
   { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
@@ -42,42 +42,14 @@ finish() { # RESULT WHY [SAID]
   exit 0
 }
 
-case $manager in
-  apt-get | dpkg)
-    status_of() { dpkg-query -W -f '${db:Status-Status} ${Version}' "$1" 2>/dev/null; }
-    version_of() { set -- "$(status_of "$1")"; case $1 in 'installed '*) say "${1#installed }" ;; esac; }
-    compared() { if dpkg --compare-versions "$1" gt "$2"; then say 1; elif dpkg --compare-versions "$1" eq "$2"; then say 0; else say -1; fi; }
-    ;;
-  *)
-    status_of() { version_of "$1"; }
-    version_of() { rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}\n' "$1" 2>/dev/null | grep -v ' ' | sed 's/^0://' | tail -n1; }
-    compared() { rpm_compared "$1" "$2"; }
-    ;;
-esac
 installed() { version_of "$name"; }
-apt() {
-  run apt-get -y -q -o Dpkg::Use-Pty=0 -o "DPkg::Lock::Timeout=$lock_wait" -o APT::Sandbox::User=root \
-    -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold --no-install-recommends "$@"
+# carry_out WAY ARGUMENT...: runs the command for a way that pkgapp has built (`PackageCommands`), and that `--dry-run` prints.
+carry_out() {
+  eval "words_=\$to_$1"
+  shift
+  eval "call $words_ \"\$@\""
 }
-# dnf by itself would wait for a lock for ever.
-dnf_() {
-  set -- "$manager" -y --setopt=install_weak_deps=False --setopt='*.skip_if_unavailable=True' "$@"
-  case $("$manager" --version 2>/dev/null | head -n1) in
-    [34].*) ;;
-    *) run "$@"; return ;;
-  esac
-  waited=0
-  while :; do
-    run "$@" --setopt=exit_on_lock=True
-    status=$?
-    # 200: "there was a problem with acquiring of locks" (dnf(8), "Exit codes").
-    if [ $status != 200 ] || [ $waited -ge "$lock_wait" ]; then return $status; fi
-    sleep 2
-    waited=$((waited + 2))
-  done
-}
-
-# way BEFORE VERSION: what dnf calls it.
+# way BEFORE VERSION: how one becomes the other.
 way() {
   if [ -z "$1" ]; then say install
   elif [ "$1" = "$2" ]; then say reinstall
@@ -85,28 +57,13 @@ way() {
   else say install; fi
 }
 # replaced FILE: the installed packages whose place it takes, such as the application under an earlier name.
-replaced() {
-  case $manager in
-    apt-get | dpkg) dpkg-deb -f "$1" Replaces | tr ',' '\n' | grep -v '(' ;;
-    *) rpm -qp --obsoletes "$1" 2>/dev/null | sed 's/ .*//' ;;
-  esac | while read -r other; do [ -z "$(version_of "$other")" ] || say "$other"; done
-}
-# no_remove FILE: keeps apt from removing anything but what the package replaces.
-no_remove() {
-  goes=$(replaced "$1" | tr '\n' ' ')
-  if [ -n "$goes" ]; then
-    for each in $(apt-get -s -qq --no-install-recommends --allow-downgrades install "$1" 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
-      case " $goes" in *" $each "*) ;; *) goes= ;; esac
-    done
-  fi
-  [ -n "$goes" ] || say --no-remove
-}
+replaced() { replaced_by "$1" | while read -r other; do [ -z "$(version_of "$other")" ] || say "$other"; done; }
 # note_replaced FILE: what goes with its installation, and the package that would bring that back, if a push has kept it.
 note_replaced() {
   : >"${dir%/*}/replaced"
   for other in $(replaced "$1"); do
     kept=$(dirname "$(dirname "$dir")")/$other
-    package=$(find "$kept/packages/$(head -n1 "$kept/current" 2>/dev/null)" -maxdepth 1 -name "${other}[_-]*.[dr][ep][bm]" 2>/dev/null | head -n1)
+    package=$(find "$kept/packages/$(head -n1 "$kept/current" 2>/dev/null)" -maxdepth 1 -name "${other}[_-]*.$kind" 2>/dev/null | head -n1)
     say "$other $(version_of "$other") is replaced${package:+, and comes back if this fails}"
     if [ -n "$package" ]; then say "$package" >>"${dir%/*}/replaced"; fi
   done
@@ -114,91 +71,11 @@ note_replaced() {
 bring_replaced_back() {
   [ -s "${dir%/*}/replaced" ] || return 0
   while read -r package; do
-    case $manager in
-      apt-get) apt --no-remove install "$package" ;;
-      dpkg) run dpkg --force-confdef --force-confold --install "$package" ;;
-      dnf | yum) dnf_ install "$package" ;;
-      zypper) run zypper --non-interactive install --allow-unsigned-rpm --no-recommends "$package" ;;
-      *) run rpm -U "$package" ;;
-    esac || { why="what it replaced did not come back: $package"; return 1; }
+    carry_out bring_back "$package" || { why="what it replaced did not come back: $package"; return 1; }
   done <"${dir%/*}/replaced"
 }
-# Whether dpkg was cut off while it unpacked the package, or the interpreter's: apt does nothing then but ask for an archive of the
-# version of before.
-is_torn() { dpkg-query -W -f '${db:Status-Eflag}\n' "$name" ${runtime:+"$runtime"} 2>/dev/null | grep -qx reinstreq; }
 # install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
-install() {
-  set -- "$2" ${with:+"$with"} ${1:+"$1"}
-  version_=$1
-  shift
-  case $manager in
-    apt-get)
-      # What it depends on may be missing yet; that is apt's.
-      if is_torn; then run dpkg --force-confdef --force-confold --install "$@"; fi
-      # shellcheck disable=SC2046  # one word, or none
-      if [ -n "$with" ]; then apt --no-remove --allow-downgrades $([ "$before" != "$version_" ] || say --reinstall) install "$@"
-      elif [ "$before" = "$version_" ]; then apt --no-remove --reinstall install "$@"
-      else apt $(no_remove "$1") --allow-downgrades install "$@"; fi
-      ;;
-    dpkg) run dpkg --force-confdef --force-confold --install "$@" ;;
-    dnf | yum)
-      its=$(way "$before" "$version_")
-      if [ -n "$with" ] && [ $# -gt 1 ] && [ "$(way "$with_before" "$with_version")" != "$its" ]; then
-        # Two calls: none of dnf's words means both.
-        dnf_ "$(way "$with_before" "$with_version")" "$with" || return
-        shift
-      elif [ -n "$with" ]; then its=$(way "$with_before" "$with_version"); fi
-      # dnf does not make a package of another architecture older: from compiled code back to none, say.
-      if [ "$its" = downgrade ] && [ -z "$with" ] && [ "$(rpm -qp --qf '%{ARCH}' "$1" 2>/dev/null)" != "$(rpm -q --qf '%{ARCH}' "$name")" ]; then
-        run rpm -U --oldpackage "$@"
-        return
-      fi
-      dnf_ "$its" "$@"
-      ;;
-    zypper) run zypper --non-interactive install --allow-unsigned-rpm --oldpackage --force --no-recommends "$@" ;;
-    *) run rpm -U --oldpackage --replacepkgs "$@" ;;
-  esac
-}
-remove() {
-  case $manager in
-    apt-get | dpkg)
-      if is_torn; then run dpkg --force-remove-reinstreq --remove "$name"
-      elif [ "$manager" = dpkg ]; then run dpkg --remove "$name"
-      else apt remove "$name"; fi
-      ;;
-    dnf | yum) dnf_ --setopt=clean_requirements_on_remove=False remove "$name" ;;
-    zypper) run zypper --non-interactive remove "$name" ;;
-    *) run rpm -e "$name" ;;
-  esac
-}
-repair() { # what an interruption leaves
-  case $manager in
-    apt-get | dpkg)
-      rm -f /var/lib/dpkg/updates/*.pkgapp 2>/dev/null
-      run dpkg --force-confdef --force-confold --configure -a
-      ;;
-    *)
-      # An rpm that was interrupted may be there twice; the older one goes from the database alone.
-      for each in "$name" $runtime; do
-        rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH} %{NVRA}\n' "$each" | grep -v ' is not ' >"$dir/twice"
-        if [ "$(wc -l <"$dir/twice")" -gt 1 ]; then
-          head -n -1 "$dir/twice" | while read -r _ full; do run rpm -e --justdb --nodeps --noscripts "$full"; done
-        fi
-      done
-      ;;
-  esac
-}
-
-# Whatever has left it: the way back of an earlier transaction on a full disk, say, after which nobody tries again.
-is_half_done() {
-  case $manager in
-    apt-get | dpkg)
-      for each in /var/lib/dpkg/updates/*; do [ ! -e "$each" ] || return 0; done
-      case $(status_of "$name") in '' | 'installed '* | not-installed* | config-files*) return 1 ;; esac
-      ;;
-    *) [ "$(rpm -q "$name" | wc -l)" -gt 1 ] ;;
-  esac
-}
+install() { install_packages "$(way "$before" "$2")" ${with:+"$with"} ${1:+"$1"}; }
 
 # What is installed counts, not what the package manager says.
 proven() { # VERSION RECORD
@@ -219,7 +96,7 @@ proven() { # VERSION RECORD
 guilty() { # VERSION
   [ "$before" != "$(installed)" ] && [ "$(installed)" = "$1" ] && return 0
   [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ] && return 0
-  tail -c "+$((begun + 1))" "$dir/log" | grep -e 'script subprocess' -e 'subprocess .* script' -e 'scriptlet failed' -e 'Error in .* scriptlet' | grep -qF -- "$name"
+  tail -c "+$((begun + 1))" "$dir/log" | script_failures | grep -qF -- "$name"
 }
 # Nothing has happened to the installation: no file of the prefix was touched since it was tried.
 untouched() {
@@ -248,22 +125,18 @@ choose_runtime() {
 # drop_runtime WAY FROM: removes what this push has brought, if WAY says so and no other application needs it: dpkg and rpm know.
 drop_runtime() {
   [ "$1" = remove ] && [ "$(version_of "$runtime")" = "$2" ] || return 0
-  case $manager in
-    apt-get | dpkg) run dpkg --remove "$runtime" ;;
-    *) run rpm -e "$runtime" ;;
-  esac || say "$runtime stays"
+  carry_out remove_runtime "$runtime" || say "$runtime stays"
 }
 # bring FILE SHA256 VERSION RECORD WAY FILE SHA256 VERSION FROM: to a version and, without a file, to none; and so the interpreter.
 bring() {
   state_before=$(status_of "$name") begun=$(stat -c %s "$dir/log")
-  case $manager:$state_before in apt-get:* | dpkg:*) before= ;; *) before=$state_before ;; esac
-  case $state_before in 'installed '*) before=${state_before#installed } ;; esac
+  before=$(version_in "$state_before")
   unset there
   : >"$dir/tried"
   choose_runtime "$5" "$6" "$7" "$8" "$9" || return 1
   if [ -z "$1" ]; then
     if [ -n "$before" ] || is_half_done; then
-      remove
+      remove_package
       status=$?
       if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
     fi

@@ -1,0 +1,1 @@
+# dpkg alone: all is in common.sh.

@@ -1,0 +1,1 @@
+# rpm alone: all is in common.sh.
