@@ -151,7 +151,10 @@ bring() {
   status=$?
   proven "$3" "$4" || { [ $status = 0 ] || why="$why; the package manager's exit status was $status"; return 1; }
   # Of a status other than 0 with everything in place, as for another package's trouble, only the log tells.
-  [ $status = 0 ] || say "the package manager's exit status was $status, but $name $3 is in place"
+  if [ $status != 0 ]; then
+    say "the package manager's exit status was $status, but $name $3 is in place"
+    if is_half_done; then repair; fi
+  fi
   drop_runtime "$5" "$9"
 }
 
