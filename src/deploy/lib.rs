@@ -69,5 +69,7 @@ mod upgrade;
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod transaction_tests;
 
 pub use script::RemoteState;

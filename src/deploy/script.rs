@@ -400,7 +400,7 @@ mod tests {
         assert!(!mark.exists());
     }
 
-    /// All scripts as they run on hosts.
+    /// All scripts as they run on hosts, and the one that plays package managers in tests.
     fn assembled() -> Vec<String> {
         let migrate = migrate();
         let packages = [
@@ -420,6 +420,7 @@ mod tests {
             .map(|script| [PRELUDE, &script].concat())
             .chain(transactions)
             .chain([switch()])
+            .chain([include_str!("fakes/package-manager.sh").to_owned()])
             .collect()
     }
 
