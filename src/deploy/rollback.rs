@@ -2,8 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use serde_json::Value;
+
 use super::facts::{HostFacts, KeptPackage, VersionOrder};
-use super::host_plan::{HostPlanner, changes, found, left_by};
+use super::host_plan::{HookSteps, HostPlanner, changes, found, left_by};
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::{PreflightRefusals, no_signature};
@@ -99,22 +101,8 @@ fn plan_host(
     let package = StoredPackage::from(kept);
     let hooks = planner.hooks(&package);
     let entry = |result: &str| planner.entry("rollback", &package, changes, result);
-    let left = left_by(facts, kept.sha256).map(StoredPackage::from);
-
-    let mut switch: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
-    switch.push(planner.switch(&Transition {
-        from: facts.installed.as_deref(),
-        to: Some(&package),
-        change: version_change(kept, changes, facts),
-        fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
-        runtime: changes,
-        lock_wait: policy.patience,
-    }));
-    switch.push(planner.health());
-    switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
-    // What was left is not gone back to again, although nothing is wrong with it.
-    let marked = left.as_ref().map(|left| (FailureMark::Left, left));
-    switch.push(planner.record(Some(Some(&package)), marked, &entry("ok")));
+    let change = version_change(kept, changes, facts);
+    let switch = switch(&planner, &hooks, &package, change, changes, &entry("ok"));
 
     let mut prepare = vec![planner.lock(&[])];
     prepare.extend(planner.prepare(&package));
@@ -130,6 +118,35 @@ fn plan_host(
     }
 }
 
+/// The steps from the installed release to a package, and back to what is left if they fail.
+fn switch(
+    planner: &HostPlanner<'_>,
+    hooks: &HookSteps,
+    package: &StoredPackage,
+    change: VersionChange,
+    runtime: &RuntimeChanges,
+    entry: &Value,
+) -> Vec<Step> {
+    let facts = planner.facts;
+    let left = left_by(facts, package.sha256).map(StoredPackage::from);
+    let mut steps: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
+    steps.push(planner.switch(&Transition {
+        from: facts.installed.as_deref(),
+        to: Some(package),
+        change,
+        fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
+        runtime,
+        lock_wait: planner.policy.patience,
+    }));
+    steps.push(planner.health());
+    steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+    // What was left is not gone back to again, although nothing is wrong with it.
+    let marked = left.as_ref().map(|left| (FailureMark::Left, left));
+    steps.push(planner.record(Some(Some(package)), marked, entry));
+    steps
+}
+
+/// How the version of a kept package compares with the installed one.
 fn version_change(
     kept: &KeptPackage,
     changes: &RuntimeChanges,
