@@ -187,6 +187,16 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp check --targets --target debian12,el9 --arch x86_64,aarch64
     Check(CheckArgs),
+    /// Show where the values of the configuration come from
+    ///
+    /// Prints every value of the configuration with the file and line that sets it, the facts about
+    /// the project that a recipe used, and the values that were replaced. With KEY, prints one
+    /// table or value; with the path of a file on hosts, the values behind that file.
+    ///
+    /// Example: pkgapp explain service.web
+    ///
+    /// Example: pkgapp explain /usr/lib/systemd/system/shop-web.service
+    Explain(ExplainArgs),
     /// Print the text files that a build generates
     ///
     /// Prints every file that pkgapp itself writes: files of the release, configuration, and the
@@ -591,6 +601,20 @@ pub struct CheckArgs {
     /// How the hosts are reached.
     #[command(flatten)]
     pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp explain`.
+#[derive(Debug, Args)]
+pub struct ExplainArgs {
+    /// Explain a key such as `service.web.exec`, a table such as `service.web`, or a file on hosts
+    #[arg(value_name = "KEY|PATH")]
+    pub key: Option<String>,
+    /// Write the values of the recipe into the configuration file, which then needs no recipe
+    #[arg(long, conflicts_with = "key")]
+    pub eject: bool,
+    /// Print the configuration that `--eject` would write
+    #[arg(long, requires = "eject")]
+    pub print: bool,
 }
 
 /// Arguments of `pkgapp inspect`.

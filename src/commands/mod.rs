@@ -6,6 +6,7 @@ mod build;
 mod cache;
 mod check;
 mod diff;
+mod explain;
 mod export;
 mod get;
 mod init;
@@ -26,11 +27,12 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use crate::cli::{Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, TargetArgs};
-use pkgapp_config::{Config, Deploy};
+use pkgapp_config::{Config, ConfigDraft, Deploy, ProjectFacts};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::Report;
 use pkgapp_deploy::fleet::{self, Fleet};
+use pkgapp_detect::Survey;
 
 /// Runs the command that was given.
 ///
@@ -44,6 +46,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
             runtime::build(args, &cli.global, report)
         }
         CliCommand::Lock(args) => lock::lock(args, &cli.global, report),
+        CliCommand::Explain(args) => explain::explain(args, &cli.global, report),
         CliCommand::Inspect(args) => inspect::inspect(args, report),
         CliCommand::Diff(args) => diff::diff(args, report),
         CliCommand::Check(args) => check::check(args, &cli.global, report),
@@ -74,7 +77,13 @@ fn load_aimed(args: &TargetArgs, global: &GlobalOptions, report: &Report) -> Res
 
 /// The configuration; warns of what is outdated in it.
 fn load_app(global: &GlobalOptions, report: &Report) -> Result<Config> {
-    let app = Config::load(global.config.as_deref(), &working_directory()?)?;
+    let draft = ConfigDraft::read(global.config.as_deref(), &working_directory()?)?;
+    let facts = if draft.has_recipe() {
+        Survey::of(draft.root())?.facts
+    } else {
+        ProjectFacts::default()
+    };
+    let app = draft.finish(&facts)?;
     for deprecation in &app.deprecations {
         let place = deprecation
             .location()

@@ -11,6 +11,7 @@ use pkgapp_core::path::InstallPath;
 use super::command::CommandLine;
 use super::reader::{Located, TableReader, ValueReader};
 use super::service::{PartName, TimeSpan, UserName, count, host_path, setting_name};
+use super::without_places;
 
 /// How long a push waits for another one, unless it is configured.
 const DEFAULT_WAIT: Duration = Duration::from_secs(120);
@@ -211,14 +212,15 @@ impl Deploy {
         }
     }
 
-    pub(super) fn read_all(root: &TableReader<'_>) -> Vec<Self> {
+    /// Reads all deployments; `migration` is the application's own.
+    pub(super) fn read_all(root: &TableReader<'_>, migration: Option<&Migrate>) -> Vec<Self> {
         let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
         tables
-            .filter_map(|(name, table)| Self::read(name, table))
+            .filter_map(|(name, table)| Self::read(name, table, migration))
             .collect()
     }
 
-    fn read(name: PartName, table: TableReader<'_>) -> Option<Self> {
+    fn read(name: PartName, table: TableReader<'_>, migration: Option<&Migrate>) -> Option<Self> {
         let (at, default) = (table.at(), Self::defaults());
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
         let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
@@ -235,7 +237,11 @@ impl Deploy {
         let health = table
             .get("health")
             .and_then(|value| HealthChecks::read(&value));
-        let migrate = table.get("migrate").and_then(|value| Migrate::read(&value));
+        let migrate = match table.get("migrate") {
+            Some(value) if value.is_false() => None,
+            Some(value) => Migrate::read(&value, "deploy.NAME.migrate", migration),
+            None => migration.cloned(),
+        };
         let hooks = table
             .get("hooks")
             .and_then(|value| DeployHooks::read(&value))
@@ -728,12 +734,23 @@ impl HealthChecks {
 }
 
 impl Migrate {
-    fn read(value: &ValueReader<'_>) -> Option<Self> {
-        let table = value.table("deploy.NAME.migrate")?;
-        let exec = table
-            .require("exec", "exec = \"PROGRAM ARGUMENT …\"")
-            .and_then(|value| CommandLine::read(&value));
-        let on = table.get("on").map_or(Some(MigrateOn::One), |value| {
+    /// Reads a migration; keys that it lacks are those of `base`, the application's.
+    pub(super) fn read(
+        value: &ValueReader<'_>,
+        kind: &'static str,
+        base: Option<&Self>,
+    ) -> Option<Self> {
+        let table = value.table(kind)?;
+        let exec = match (table.get("exec"), base) {
+            (Some(value), _) => CommandLine::read(&value),
+            (None, Some(base)) => Some(base.exec.clone()),
+            (None, None) => {
+                table.require("exec", "exec = \"PROGRAM ARGUMENT …\"");
+                None
+            }
+        };
+        let default_on = base.map_or(MigrateOn::One, |base| base.on);
+        let on = table.get("on").map_or(Some(default_on), |value| {
             value.choice(&[("one", MigrateOn::One), ("all", MigrateOn::All)])
         });
         let user = table
@@ -748,18 +765,25 @@ impl Migrate {
         let memory_max = table
             .get("memory-max")
             .and_then(|value| value.parsed(memory));
-        let write = table.each("write", host_path);
-        let relax = table.each("relax", setting_name);
+        let inherited = |key| base.filter(|_| table.get(key).is_none());
+        let write = match inherited("write") {
+            Some(base) => base.write.clone(),
+            None => without_places(table.each("write", host_path)),
+        };
+        let relax = match inherited("relax") {
+            Some(base) => base.relax.clone(),
+            None => without_places(table.each("relax", setting_name)),
+        };
         table.finish();
         Some(Self {
             exec: exec?,
             on: on?,
-            user,
-            service,
-            timeout,
-            memory_max,
-            write: write.into_iter().map(|path| path.value).collect(),
-            relax: relax.into_iter().map(|name| name.value).collect(),
+            user: user.or_else(|| base?.user.clone()),
+            service: service.or_else(|| base?.service.clone()),
+            timeout: timeout.or_else(|| base?.timeout.clone()),
+            memory_max: memory_max.or_else(|| base?.memory_max.clone()),
+            write,
+            relax,
         })
     }
 

@@ -16,12 +16,16 @@
 
 mod command;
 mod deploy;
+mod document;
+mod facts;
 mod files;
 mod glob;
 mod indexes;
+mod load;
 mod packaging;
 mod project;
 mod reader;
+mod recipe;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -33,7 +37,7 @@ use std::path::{Path, PathBuf};
 use url::Url;
 
 use pkgapp_core::digest::Sha256Sum;
-use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::error::{Context, Error, Location, Result};
 use pkgapp_core::name::{AppName, Arch, PythonMinor};
 use pkgapp_core::path::ReleasePath;
 use pkgapp_core::target::Target;
@@ -47,14 +51,17 @@ pub use deploy::{
     BatchSize, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
     HostPattern, Migrate, MigrateOn, SharedPath, TarballMode, UnitsOf, check_into,
 };
+pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
 pub use indexes::{DEFAULT_NAME, NamedIndex};
+pub use load::ConfigDraft;
 pub use packaging::revision;
 pub use packaging::{
     ByteCode, Compression, CompressionPreset, PackageRelation, PackageRelations, PackageRevision,
     Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
 pub use reader::Located;
+pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin};
 pub use service::{
     ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,
@@ -65,7 +72,7 @@ pub use writable::WritablePath;
 pub use writable::has_dot;
 
 use project::ProjectTable;
-use reader::{SourceDocument, TableReader, ValueReader, one_line};
+use reader::{TableReader, ValueReader, one_line};
 
 /// A part of CPython that a server does not need, and that `[python] keep` lets ship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -166,8 +173,12 @@ pub struct Config {
     pub configs: Vec<ConfigFile>,
     /// `[deploy.NAME]`, in the order of the file.
     pub deploys: Vec<Deploy>,
+    /// `[migrate]`: the migration of every deployment that has none of its own.
+    pub migrate: Option<Migrate>,
     /// Keys that are written with an older name, as warnings with their places.
     pub deprecations: Vec<Error>,
+    /// The recipes that the configuration is based on, and the origin of every value.
+    pub recipes: AppliedRecipes,
 }
 
 /// `[python]`: what the release runs on, and what is installed for it.
@@ -278,49 +289,7 @@ impl Config {
     /// from pyproject.toml. Files that it names and that are missing are mistakes too, except
     /// what [`Config::check_files`] finds.
     pub fn load(config: Option<&Path>, start: &Path) -> Result<Self> {
-        let files = ConfigFiles::find(config, start)?;
-        let config = files.config.as_ref().map(SourceDocument::parse).transpose();
-        let project = files
-            .project
-            .as_ref()
-            .map(SourceDocument::parse)
-            .transpose();
-        let (config, project) = match (config, project) {
-            (Ok(config), Ok(project)) => (config, project),
-            (config, project) => {
-                let errors = config.err().into_iter().chain(project.err());
-                return Err(Error::all(errors)
-                    .unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")));
-            }
-        };
-        let tables = project
-            .as_ref()
-            .map(|(entries, source)| TableReader::root(source, entries));
-        let defaults = tables.as_ref().map(ProjectTable::read).unwrap_or_default();
-        let reader = ConfigReader {
-            files: &files,
-            defaults,
-        };
-        let app = match (&config, &tables) {
-            (Some((entries, source)), _) => reader.read(TableReader::root(source, entries)),
-            (None, Some(project)) => reader.read(project.table("tool").table("pkgapp").of_kind("")),
-            (None, None) => return Err(Error::bug("there is no configuration to read")),
-        };
-        let sources = [&config, &project].into_iter().flatten();
-        let (mut mistakes, mut deprecations) = (Vec::new(), Vec::new());
-        for (_, source) in sources {
-            mistakes.extend(source.mistakes());
-            deprecations.extend(source.deprecations());
-        }
-        match (app, Error::all(mistakes)) {
-            (_, Some(error)) => Err(error),
-            (Some(app), None) => Self {
-                deprecations,
-                ..app
-            }
-            .with_content(),
-            (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
-        }
+        ConfigDraft::read(config, start)?.finish(&ProjectFacts::default())
     }
 
     /// Puts what the command line says of the target in place of what the file says.
@@ -408,135 +377,12 @@ pub fn is_whole_lock(file: &Path) -> bool {
         .is_some_and(|name| WHOLE_LOCKS.iter().any(|lock| name == *lock))
 }
 
-/// The files that were found, read but not yet taken apart.
-struct ConfigFiles {
-    root: PathBuf,
-    /// A file of our own; `None` if the configuration is in pyproject.toml.
-    config: Option<SourceDocument>,
-    /// The project's pyproject.toml.
-    project: Option<SourceDocument>,
-}
-
-impl ConfigFiles {
-    fn find(config: Option<&Path>, start: &Path) -> Result<Self> {
-        match config {
-            Some(file) => Self::named(&absolute(file)?),
-            None => Self::in_directory(&absolute(start)?),
-        }
-    }
-
-    fn named(file: &Path) -> Result<Self> {
-        let document = SourceDocument::read(file)?;
-        let root = file.parent().unwrap_or(Path::new("/")).to_owned();
-        if file
-            .file_name()
-            .is_some_and(|name| name == "pyproject.toml")
-            || document.has(&["tool", "pkgapp"])
-        {
-            return Ok(Self {
-                root,
-                config: None,
-                project: Some(document),
-            });
-        }
-        Self::with_project(root, document)
-    }
-
-    fn in_directory(root: &Path) -> Result<Self> {
-        let (ours, theirs) = (root.join("pkgapp.toml"), root.join("pyproject.toml"));
-        let config = ours
-            .exists()
-            .then(|| SourceDocument::read(&ours))
-            .transpose()?;
-        let project = theirs
-            .exists()
-            .then(|| SourceDocument::read(&theirs))
-            .transpose()?;
-        match (config, project) {
-            (Some(_), Some(project)) if project.has(&["tool", "pkgapp"]) => {
-                let both = format!(
-                    "both `{}` and `[tool.pkgapp]` in `{}` exist",
-                    shown(&ours),
-                    shown(&theirs)
-                );
-                Err(Error::new(both)
-                    .at(Location::file(theirs))
-                    .hint("keep one of them, or choose with `--config FILE`"))
-            }
-            (Some(config), _) => Self::with_project(root.to_owned(), config),
-            (None, Some(project))
-                if project.has(&["tool", "pkgapp"]) || project.has(&["project"]) =>
-            {
-                Ok(Self {
-                    root: root.to_owned(),
-                    config: None,
-                    project: Some(project),
-                })
-            }
-            (None, project) => Err(no_configuration(root, project.is_some())),
-        }
-    }
-
-    /// Adds the pyproject.toml of the source that the configuration names, or of its own directory.
-    fn with_project(root: PathBuf, config: SourceDocument) -> Result<Self> {
-        let source = config.string(&["app", "source"]).unwrap_or_default();
-        let file = root.join(source).join("pyproject.toml");
-        let project = file
-            .is_file()
-            .then(|| SourceDocument::read(&file))
-            .transpose()?;
-        Ok(Self {
-            root,
-            config: Some(config),
-            project,
-        })
-    }
-
-    fn file(&self) -> &Path {
-        self.config
-            .as_ref()
-            .or(self.project.as_ref())
-            .map_or(&self.root, |document| &document.file)
-    }
-}
-
-fn no_configuration(root: &Path, has_project: bool) -> Error {
-    let error = Error::new(format!("there is no configuration in `{}`", shown(root)));
-    let named = |directory: &Path| {
-        let ours = directory.join("pkgapp.toml");
-        let theirs = directory.join("pyproject.toml");
-        let has_table =
-            || SourceDocument::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
-        if ours.is_file() {
-            Some(ours)
-        } else {
-            has_table().then_some(theirs)
-        }
-    };
-    let error = match root.ancestors().skip(1).find_map(named) {
-        Some(file) => error.hint(format!("there is one above: `--config {}`", file.display())),
-        None => error.hint(
-            "write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`",
-        ),
-    };
-    if has_project {
-        error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`")
-    } else {
-        error
-    }
-}
-
-fn absolute(path: &Path) -> Result<PathBuf> {
-    let path = std::path::absolute(path)
-        .context(|| format!("there is no such path as `{}`", path.display()))?;
-    // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care
-    // about.
-    Ok(path.components().collect())
-}
-
 /// Reads the tables of one configuration.
 struct ConfigReader<'a> {
-    files: &'a ConfigFiles,
+    /// The directory of the configuration.
+    root: &'a Path,
+    /// The configuration file.
+    file: &'a Path,
     defaults: ProjectTable,
 }
 
@@ -561,23 +407,26 @@ impl ConfigReader<'_> {
     fn read(&self, root: TableReader<'_>) -> Option<Config> {
         let about = self.about(root.table("app"));
         let python = self.python(root.table("python"));
-        let build = build(root.table("build"), &self.files.root);
+        let build = build(root.table("build"), self.root);
         let package = packaging::read(
             root.table("package"),
             about.as_ref().map(|about| &about.name),
-            &self.files.root,
+            self.root,
         );
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);
         let logrotate = Logrotate::read(root.table("logrotate"), &services);
-        let configs = ConfigFile::read_all(&root, &self.files.root);
-        let deploys = Deploy::read_all(&root);
+        let configs = ConfigFile::read_all(&root, self.root);
+        let migrate = root
+            .get("migrate")
+            .and_then(|value| Migrate::read(&value, "migrate", None));
+        let deploys = Deploy::read_all(&root, migrate.as_ref());
         root.finish();
         let (about, python, package) = (about?, python?, package?);
         Some(Config {
-            root: self.files.root.clone(),
-            file: self.files.file().to_owned(),
+            root: self.root.to_owned(),
+            file: self.file.to_owned(),
             name: about.name,
             version: about.version,
             summary: about.summary,
@@ -599,7 +448,9 @@ impl ConfigReader<'_> {
             logrotate,
             configs,
             deploys,
+            migrate,
             deprecations: Vec::new(),
+            recipes: AppliedRecipes::default(),
         })
     }
 
@@ -633,7 +484,7 @@ impl ConfigReader<'_> {
         let exclude = table.collection("exclude", |value| {
             PathPattern::read_all(value, PathPattern::of_files)
         });
-        let root = &self.files.root;
+        let root = self.root;
         let import_from = table.each("import-from", |text| import_directory(root, text));
         let writable = table.collection("writable", |value| WritablePath::read_all(value, root));
         table.finish();
@@ -661,12 +512,7 @@ impl ConfigReader<'_> {
             return value.parsed(AppName::parse);
         }
         if self.defaults.name.is_none() {
-            let directory = self
-                .files
-                .root
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy();
+            let directory = self.root.file_name().unwrap_or_default().to_string_lossy();
             let example = project::nearest_name(&directory)
                 .map_or_else(|| "shop".to_owned(), |name| name.to_string());
             let error = Error::new("the application has no name");
@@ -696,10 +542,10 @@ impl ConfigReader<'_> {
 
     /// Returns the project to build: what the file says, else the root if it holds a project.
     fn source(&self, table: &TableReader<'_>) -> Option<PathBuf> {
-        let root = &self.files.root;
+        let root = self.root;
         let Some(value) = table.get("source") else {
             let is_project = self.defaults.is_project || root.join("setup.py").is_file();
-            return is_project.then(|| root.clone());
+            return is_project.then(|| root.to_owned());
         };
         value.parsed(|text| match text {
             "" => Ok(None),
@@ -708,7 +554,7 @@ impl ConfigReader<'_> {
     }
 
     fn python(&self, table: TableReader<'_>) -> Option<PythonSettings> {
-        let root = &self.files.root;
+        let root = self.root;
         let version = match table.get("version") {
             Some(value) => value.placed(str::parse),
             None => python_version_file(root, &table),
@@ -754,7 +600,7 @@ impl ConfigReader<'_> {
     /// The files that pin the requirements: those that the configuration names, else the first lock
     /// that is there.
     fn requirement_files(&self, table: &TableReader<'_>) -> Vec<Located<PathBuf>> {
-        let root = &self.files.root;
+        let root = self.root;
         if let Some(value) = table.get("requirements") {
             return value.each(|text| existing_file(root, "requirements file", text));
         }
@@ -768,7 +614,7 @@ impl ConfigReader<'_> {
     /// The lock of the requirements that the configuration adds, where it lies beside a lock that
     /// lists all of the project's.
     fn lock_of_added(&self, requirements: &[Located<PathBuf>]) -> Option<Located<PathBuf>> {
-        let beside = self.files.root.join(ADDED_LOCK);
+        let beside = self.root.join(ADDED_LOCK);
         let is_beside_a_lock = requirements.iter().any(|file| is_whole_lock(&file.value));
         (is_beside_a_lock && beside.is_file()).then(|| located_file(beside))
     }
@@ -805,7 +651,7 @@ impl ConfigReader<'_> {
             table.complain_of_missing("path", error.hint(example));
             return None;
         };
-        let path = path.placed(|text| existing(&self.files.root, "interpreter", text));
+        let path = path.placed(|text| existing(self.root, "interpreter", text));
         // Absent, or right, or a mistake that was kept.
         let sha256 = sha256.map_or(Some(None), |value| {
             let sum = value.placed(|text| archive_sum(text, path.as_ref()));

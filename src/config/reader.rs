@@ -1,21 +1,20 @@
-//! TOML with places: every value knows where it stands, and every mistake is kept until the whole
-//! file was read.
+//! Readers of a document's tables and values. They keep every mistake until the whole document was
+//! read.
 //!
 //! A reader asks a [`TableReader`] for the keys it knows, one by one; [`TableReader::finish`] complains of
 //! those that nobody asked for. Readers go on after a mistake (they return `None` for the value),
-//! and [`SourceText::mistakes`] has them all in the end, in the order of the file.
+//! and [`DocumentReader::mistakes`] has them all in the end, in the order of the file.
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::ops::{Deref, Range, RangeInclusive};
-use std::path::{Path, PathBuf};
+use std::ops::{Deref, RangeInclusive};
 use std::time::Duration;
 
-use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use pkgapp_core::error::{Error, Location, Result};
 
-use pkgapp_core::error::{Error, Location, Result, shown};
-
+use super::document::{
+    DocumentItem, DocumentTable, DocumentValue, Origin, SourceTexts, dotted_key,
+};
 use super::service::TimeSpan;
 
 /// A value and the place where a person wrote it, for what later stages find wrong with it.
@@ -35,109 +34,10 @@ impl<T> Deref for Located<T> {
     }
 }
 
-/// A text file that was read.
+/// A document that is being read, and the findings about its keys so far.
 #[derive(Debug)]
-pub(super) struct SourceDocument {
-    pub(super) file: PathBuf,
-    text: String,
-}
-
-impl SourceDocument {
-    /// Reads a file.
-    ///
-    /// # Errors
-    /// It is missing or unreadable, or not UTF-8 (with the place of the first byte that is not).
-    pub(super) fn read(file: &Path) -> Result<Self> {
-        match String::from_utf8(pkgapp_core::fs::read(file)?) {
-            Ok(text) => Ok(Self {
-                file: file.to_owned(),
-                text,
-            }),
-            Err(error) => {
-                let valid = error.utf8_error().valid_up_to();
-                let before = String::from_utf8_lossy(&error.as_bytes()[..valid]).into_owned();
-                Err(Error::new(format!("`{}` is not UTF-8", shown(file)))
-                    .at(Location::at_offset(file, &before, valid))
-                    .hint("TOML is UTF-8: save the file in this encoding"))
-            }
-        }
-    }
-
-    /// Returns whether it has this key; `false` where it is broken, which [`SourceDocument::parse`]
-    /// tells.
-    pub(super) fn has(&self, path: &[&str]) -> bool {
-        let (table, _) = DeTable::parse_recoverable(&self.text);
-        at_path(&table, path).is_some()
-    }
-
-    /// Returns the string at a key, if there is one.
-    pub(super) fn string(&self, path: &[&str]) -> Option<String> {
-        let (table, _) = DeTable::parse_recoverable(&self.text);
-        at_path(&table, path)?.as_str().map(str::to_owned)
-    }
-
-    /// Takes it apart.
-    ///
-    /// # Errors
-    /// Everything that is no TOML, at once. A key that is given twice is kept as a mistake of the
-    /// source, so that what else is wrong in the file is told along with it.
-    pub(super) fn parse(&self) -> Result<(DeTable<'_>, SourceText<'_>)> {
-        let source = SourceText {
-            file: &self.file,
-            text: &self.text,
-            mistakes: RefCell::default(),
-            deprecations: RefCell::default(),
-            known: RefCell::default(),
-            unknown: RefCell::default(),
-        };
-        let (table, errors) = DeTable::parse_recoverable(&self.text);
-        let mut broken = false;
-        for error in errors {
-            let span = error.span().unwrap_or_default();
-            if error.message() == "duplicate key" {
-                let key = source.raw(&span);
-                source.complain(
-                    &span,
-                    Error::new(format!("`{key}` is given twice")).hint("keep one of the two"),
-                );
-            } else {
-                broken = true;
-                source.complain(&span, not_toml(error.message(), source.raw(&span)));
-            }
-        }
-        match Error::all(source.mistakes()) {
-            Some(error) if broken => Err(error),
-            _ => Ok((table.into_inner(), source)),
-        }
-    }
-}
-
-/// Returns what is said of `raw`, which the parser complains of with `message`.
-fn not_toml(message: &str, raw: &str) -> Error {
-    match (message, raw.trim()) {
-        ("string values must be quoted, expected literal string", "") => {
-            Error::new("this is not TOML: a value is missing")
-        }
-        ("string values must be quoted, expected literal string", text) => {
-            Error::new("this is not TOML: a string has no quotes").hint(format!("write `{text:?}`"))
-        }
-        _ => Error::new(format!("this is not TOML: {message}")),
-    }
-}
-
-fn at_path<'t>(table: &'t Spanned<DeTable<'t>>, path: &[&str]) -> Option<&'t DeValue<'t>> {
-    let (first, rest) = path.split_first()?;
-    let first = table.get_ref().get(*first)?.get_ref();
-    rest.iter()
-        .try_fold(first, |value, key| Some(value.get(*key)?.get_ref()))
-}
-
-/// A file that is being read, and what was found wrong with it so far.
-#[derive(Debug)]
-pub(super) struct SourceText<'s> {
-    file: &'s Path,
-    text: &'s str,
-    mistakes: RefCell<Vec<Error>>,
+pub(super) struct DocumentReader<'s> {
+    texts: &'s SourceTexts,
     /// Keys that are written with an older name.
     deprecations: RefCell<Vec<Error>>,
     /// The keys that were asked for, by kind of table.
@@ -151,19 +51,33 @@ struct UnknownKey {
     kind: &'static str,
     table: String,
     key: String,
-    span: Range<usize>,
+    origin: Origin,
 }
 
-impl SourceText<'_> {
-    pub(super) fn location(&self, offset: usize) -> Location {
-        Location::at_offset(self.file, self.text, offset)
+impl<'s> DocumentReader<'s> {
+    /// Begins to read a document.
+    pub(super) fn new(texts: &'s SourceTexts) -> Self {
+        Self {
+            texts,
+            deprecations: RefCell::default(),
+            known: RefCell::default(),
+            unknown: RefCell::default(),
+        }
+    }
+
+    /// Returns the place where an origin begins.
+    pub(super) fn location(&self, origin: &Origin) -> Location {
+        self.texts.location(origin)
     }
 
     /// Keeps a mistake, with its place.
-    pub(super) fn complain(&self, span: &Range<usize>, error: Error) {
-        self.mistakes
-            .borrow_mut()
-            .push(error.at(self.location(span.start)));
+    pub(super) fn complain(&self, origin: &Origin, error: Error) {
+        self.texts.complain(origin, error);
+    }
+
+    /// Keeps a mistake that has its own place.
+    pub(super) fn complain_elsewhere(&self, error: Error) {
+        self.texts.complain_elsewhere(error);
     }
 
     /// Returns a warning for every key that is written with an older name.
@@ -171,17 +85,15 @@ impl SourceText<'_> {
         self.deprecations.borrow().clone()
     }
 
-    /// Returns all mistakes: those of other files and of this one as a whole, then the rest in its
-    /// order.
+    /// Returns all mistakes, sorted by their places.
     pub(super) fn mistakes(&self) -> Vec<Error> {
-        let mut mistakes = self.mistakes.borrow().clone();
-        mistakes.extend(self.unknown.borrow().iter().map(|unknown| {
+        let unknown = self.unknown.borrow();
+        let unknown = unknown.iter().map(|unknown| {
             self.unknown_key(unknown)
-                .at(self.location(unknown.span.start))
-        }));
-        let position = |error: &Error| error.location().filter(|at| at.file == self.file)?.position;
-        mistakes.sort_by_key(position);
-        mistakes
+                .at(self.texts.location(&unknown.origin))
+        });
+        self.texts
+            .sorted(self.texts.mistakes().into_iter().chain(unknown).collect())
     }
 
     fn unknown_key(&self, unknown: &UnknownKey) -> Error {
@@ -215,10 +127,6 @@ impl SourceText<'_> {
                 listed(here.iter().copied())
             )),
         }
-    }
-
-    fn raw(&self, span: &Range<usize>) -> &str {
-        self.text.get(span.clone()).unwrap_or_default()
     }
 }
 
@@ -259,13 +167,14 @@ pub(super) fn listed<'c>(names: impl IntoIterator<Item = &'c str>) -> String {
 /// A table that is being read.
 #[derive(Debug)]
 pub(super) struct TableReader<'s> {
-    source: &'s SourceText<'s>,
+    source: &'s DocumentReader<'s>,
     /// As in its header, e.g. `service.web`; empty for the file's root.
     path: String,
     /// The kind of table, for suggestions, e.g. `service.NAME`.
     kind: &'static str,
-    entries: Option<&'s DeTable<'s>>,
-    span: Range<usize>,
+    entries: Option<&'s DocumentTable>,
+    /// The place of its header; `None` for an absent table and the root.
+    origin: Option<&'s Origin>,
     asked: RefCell<Vec<&'static str>>,
     /// Older names of keys, which no message suggests.
     older_names: RefCell<Vec<&'static str>>,
@@ -276,13 +185,13 @@ pub(super) struct TableReader<'s> {
 
 impl<'s> TableReader<'s> {
     /// The root of a file.
-    pub(super) fn root(source: &'s SourceText<'s>, entries: &'s DeTable<'s>) -> Self {
+    pub(super) fn root(source: &'s DocumentReader<'s>, entries: &'s DocumentTable) -> Self {
         Self {
             source,
             path: String::new(),
             kind: "",
             entries: Some(entries),
-            span: 0..0,
+            origin: None,
             asked: RefCell::default(),
             older_names: RefCell::default(),
             missing: RefCell::default(),
@@ -400,14 +309,14 @@ impl<'s> TableReader<'s> {
             path: self.below(key),
             kind: key,
             entries: None,
-            span: 0..0,
+            origin: None,
             asked: RefCell::default(),
             older_names: RefCell::default(),
             missing: RefCell::default(),
             is_mistyped: self.entries.is_some_and(|entries| {
                 entries
                     .keys()
-                    .any(|there| nearest(there.get_ref(), [key]).is_some())
+                    .any(|there| nearest(&there.name, [key]).is_some())
             }),
         })
     }
@@ -423,8 +332,10 @@ impl<'s> TableReader<'s> {
         };
         let mut tables = Vec::new();
         for (name, value) in group.entries() {
-            match value.item.get_ref() {
-                DeValue::Table(_) => tables.extend(value.table(kind).map(|table| (name, table))),
+            match &value.item.value {
+                DocumentValue::Table(_) => {
+                    tables.extend(value.table(kind).map(|table| (name, table)))
+                }
                 _ => value.complain(
                     Error::new(format!(
                         "`{}` must be a table, not {}",
@@ -445,10 +356,10 @@ impl<'s> TableReader<'s> {
         };
         let entries = entries.iter().map(|(key, item)| {
             let name = Located {
-                value: key.get_ref().to_string(),
-                at: self.source.location(key.span().start),
+                value: key.name.clone(),
+                at: self.source.texts.location(&key.origin),
             };
-            (name, self.value(key.get_ref(), item))
+            (name, self.value(&key.name, item))
         });
         entries.collect()
     }
@@ -457,17 +368,17 @@ impl<'s> TableReader<'s> {
     pub(super) fn finish(self) {
         let asked = self.asked.take();
         let older_names = self.older_names.take();
-        let keys = self.entries.into_iter().flat_map(DeTable::keys);
+        let keys = self.entries.into_iter().flat_map(DocumentTable::keys);
         let unknown: Vec<_> = keys
-            .filter(|key| !asked.contains(&key.get_ref().as_ref()))
-            .filter(|key| !older_names.contains(&key.get_ref().as_ref()))
+            .filter(|key| !asked.contains(&key.name.as_str()))
+            .filter(|key| !older_names.contains(&key.name.as_str()))
             .collect();
         for (key, error) in self.missing.take() {
             // A key with a slip in it is one mistake, not two.
             if !self.is_mistyped
                 && !unknown
                     .iter()
-                    .any(|unknown| nearest(unknown.get_ref(), [key]).is_some())
+                    .any(|unknown| nearest(&unknown.name, [key]).is_some())
             {
                 self.complain(error);
             }
@@ -476,8 +387,8 @@ impl<'s> TableReader<'s> {
             self.source.unknown.borrow_mut().push(UnknownKey {
                 kind: self.kind,
                 table: self.path.clone(),
-                key: key.get_ref().to_string(),
-                span: key.span(),
+                key: key.name.clone(),
+                origin: key.origin.clone(),
             });
         }
         self.source
@@ -499,10 +410,9 @@ impl<'s> TableReader<'s> {
 
     /// Returns the place of its header; the whole file for a table that is absent and for the root.
     pub(super) fn at(&self) -> Location {
-        if self.span.is_empty() {
-            Location::file(self.source.file)
-        } else {
-            self.source.location(self.span.start)
+        match self.origin {
+            Some(origin) => self.source.texts.location(origin),
+            None => Location::file(self.source.texts.first_file()),
         }
     }
 
@@ -515,7 +425,7 @@ impl<'s> TableReader<'s> {
     /// Keeps a mistake about the table as a whole.
     pub(super) fn complain(&self, error: Error) {
         let at = self.at();
-        self.source.mistakes.borrow_mut().push(error.at(at));
+        self.source.texts.complain_elsewhere(error.at(at));
     }
 
     /// Returns a default; a mistake in it, which has its own place, is kept.
@@ -531,10 +441,10 @@ impl<'s> TableReader<'s> {
 
     /// Keeps a mistake that has its own place.
     pub(super) fn complain_elsewhere(&self, error: Error) {
-        self.source.mistakes.borrow_mut().push(error);
+        self.source.texts.complain_elsewhere(error);
     }
 
-    fn value(&self, key: &str, item: &'s Spanned<DeValue<'s>>) -> ValueReader<'s> {
+    fn value(&self, key: &str, item: &'s DocumentItem) -> ValueReader<'s> {
         ValueReader {
             source: self.source,
             label: self.below(key),
@@ -544,33 +454,19 @@ impl<'s> TableReader<'s> {
     }
 
     fn below(&self, key: &str) -> String {
-        // As TOML would have it written: only bare keys go without quotes.
-        let is_bare = key
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')
-            && !key.is_empty();
-        let key = if is_bare {
-            key.to_owned()
-        } else {
-            format!("{key:?}")
-        };
-        if self.path.is_empty() {
-            key
-        } else {
-            format!("{}.{key}", self.path)
-        }
+        dotted_key(&self.path, key)
     }
 }
 
 /// A value that is being read.
 #[derive(Debug, Clone)]
 pub(super) struct ValueReader<'s> {
-    source: &'s SourceText<'s>,
+    source: &'s DocumentReader<'s>,
     /// What a message calls it, e.g. `app.name`.
     label: String,
     /// Its key, for hints that show the whole line; `None` for an element of a list.
     key: Option<String>,
-    item: &'s Spanned<DeValue<'s>>,
+    item: &'s DocumentItem,
 }
 
 impl<'s> ValueReader<'s> {
@@ -579,31 +475,41 @@ impl<'s> ValueReader<'s> {
         &self.label
     }
 
+    /// Returns the value itself.
+    pub(super) fn item(&self) -> &'s DocumentItem {
+        self.item
+    }
+
+    /// Returns its place in the document.
+    pub(super) fn origin(&self) -> &'s Origin {
+        &self.item.origin
+    }
+
     /// Returns its place.
     pub(super) fn at(&self) -> Location {
-        self.source.location(self.item.span().start)
+        self.source.texts.location(&self.item.origin)
     }
 
     /// Keeps a mistake about it.
     pub(super) fn complain(&self, error: Error) {
-        self.source.complain(&self.item.span(), error);
+        self.source.texts.complain(&self.item.origin, error);
     }
 
     /// Keeps a mistake about the byte `offset` of the string that it is; at its beginning if
     /// escapes hide the place.
     pub(super) fn complain_inside(&self, offset: usize, error: Error) {
-        let mut span = self.item.span();
-        let raw = self.source.raw(&span);
-        let text = self.item.get_ref().as_str().unwrap_or_default();
+        let mut origin = self.item.origin.clone();
+        let raw = self.source.texts.raw(&origin);
+        let text = self.item.as_str().unwrap_or_default();
         if raw.len() == text.len() + 2 && raw.get(1..raw.len() - 1) == Some(text) {
-            span.start += 1 + offset;
+            origin.span.start += 1 + offset;
         }
-        self.source.complain(&span, error);
+        self.source.texts.complain(&origin, error);
     }
 
     /// Returns the text of a string.
     pub(super) fn text(&self) -> Option<&'s str> {
-        let text = self.item.get_ref().as_str();
+        let text = self.item.as_str();
         if text.is_none() {
             self.wrong_type("a string");
         }
@@ -642,7 +548,10 @@ impl<'s> ValueReader<'s> {
 
     /// Returns a Boolean.
     pub(super) fn boolean(&self) -> Option<bool> {
-        let value = self.item.get_ref().as_bool();
+        let value = match self.item.value {
+            DocumentValue::Boolean(value) => Some(value),
+            _ => None,
+        };
         if value.is_none() {
             self.wrong_type("`true` or `false`");
         }
@@ -651,13 +560,11 @@ impl<'s> ValueReader<'s> {
 
     /// Returns an integer of a range.
     pub(super) fn integer(&self, range: RangeInclusive<i64>) -> Option<i64> {
-        let Some(number) = self.item.get_ref().as_integer() else {
+        let DocumentValue::Integer(number) = &self.item.value else {
             self.wrong_type("an integer");
             return None;
         };
-        let value = i64::from_str_radix(number.as_str(), number.radix())
-            .ok()
-            .filter(|value| range.contains(value));
+        let value = number.value.filter(|value| range.contains(value));
         if value.is_none() {
             let (from, to) = (range.start(), range.end());
             let limits = if *to == i64::MAX {
@@ -666,8 +573,8 @@ impl<'s> ValueReader<'s> {
                 format!("between {from} and {to}")
             };
             self.complain(Error::new(format!(
-                "`{}` must be {limits}, not {number}",
-                self.label
+                "`{}` must be {limits}, not {}",
+                self.label, number.text
             )));
         }
         value
@@ -690,7 +597,7 @@ impl<'s> ValueReader<'s> {
 
     /// Returns the elements of a list.
     pub(super) fn list(&self) -> Vec<Self> {
-        let Some(array) = self.item.get_ref().as_array() else {
+        let DocumentValue::Array(array) = &self.item.value else {
             self.wrong_type("a list");
             return Vec::new();
         };
@@ -714,17 +621,17 @@ impl<'s> ValueReader<'s> {
 
     /// Returns the table that it is; `kind` stands for all tables of its kind in suggestions.
     pub(super) fn table(&self, kind: &'static str) -> Option<TableReader<'s>> {
-        let Some(entries) = self.item.get_ref().as_table() else {
+        let Some(entries) = self.item.as_table() else {
             self.wrong_type("a table");
             return None;
         };
-        let (path, span) = (self.label.clone(), self.item.span());
+        let path = self.label.clone();
         Some(TableReader {
             source: self.source,
             path,
             kind,
             entries: Some(entries),
-            span,
+            origin: Some(&self.item.origin),
             asked: RefCell::default(),
             older_names: RefCell::default(),
             missing: RefCell::default(),
@@ -732,20 +639,27 @@ impl<'s> ValueReader<'s> {
         })
     }
 
+    /// Returns whether it is `false`.
+    pub(super) fn is_false(&self) -> bool {
+        self.item.value == DocumentValue::Boolean(false)
+    }
+
     /// Returns whether it is a table.
     pub(super) fn is_table(&self) -> bool {
-        self.item.get_ref().is_table()
+        self.item.as_table().is_some()
     }
 
     /// Returns the number that it is, for what is either a number or something else.
     pub(super) fn as_integer(&self) -> Option<i64> {
-        let number = self.item.get_ref().as_integer()?;
-        i64::from_str_radix(number.as_str(), number.radix()).ok()
+        match &self.item.value {
+            DocumentValue::Integer(number) => number.value,
+            _ => None,
+        }
     }
 
     /// Returns whether it is a string.
     pub(super) fn is_string(&self) -> bool {
-        self.item.get_ref().is_str()
+        self.item.as_str().is_some()
     }
 
     /// Complains that it should have been something else.
@@ -763,31 +677,23 @@ impl<'s> ValueReader<'s> {
 
     /// Returns what it is, in words.
     pub(super) fn found(&self) -> &'static str {
-        match self.item.get_ref() {
-            DeValue::String(_) => "a string",
-            DeValue::Integer(_) => "an integer",
-            DeValue::Float(_) => "a float",
-            DeValue::Boolean(_) => "a Boolean",
-            DeValue::Datetime(_) => "a date",
-            DeValue::Array(_) => "a list",
-            DeValue::Table(_) => "a table",
-        }
+        self.item.value.described()
     }
 
     /// Returns the line as it was probably meant.
     fn corrected(&self, expected: &str) -> Option<String> {
-        let raw = self.source.raw(&self.item.span());
-        let value = match (expected, self.item.get_ref()) {
+        let raw = self.source.texts.raw(&self.item.origin);
+        let value = match (expected, &self.item.value) {
             _ if raw.is_empty() || raw.contains('\n') || raw.chars().count() > 60 => return None,
-            (_, DeValue::Array(_) | DeValue::Table(_)) => return None,
+            (_, DocumentValue::Array(_) | DocumentValue::Table(_)) => return None,
             ("a string", _) => format!("\"{raw}\""),
             ("a list", _) => format!("[{raw}]"),
-            ("`true` or `false`", DeValue::String(text))
-                if matches!(text.as_ref(), "true" | "false") =>
+            ("`true` or `false`", DocumentValue::String(text))
+                if matches!(text.as_str(), "true" | "false") =>
             {
                 text.to_string()
             }
-            ("an integer", DeValue::String(text)) if text.parse::<i64>().is_ok() => {
+            ("an integer", DocumentValue::String(text)) if text.parse::<i64>().is_ok() => {
                 text.to_string()
             }
             _ => return None,

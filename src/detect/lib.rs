@@ -16,6 +16,7 @@
 mod choices;
 mod code;
 mod deployment;
+mod facts;
 mod links;
 mod pins;
 mod project;
@@ -29,7 +30,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use pkgapp_config::LOCKS;
+use pkgapp_config::{LOCKS, ProjectFacts};
 use pkgapp_core::error::Result;
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_pypa::VersionSpecifiers;
@@ -158,6 +159,8 @@ pub struct Survey {
     pub scripts: Vec<String>,
     /// What is left to the reader, one sentence each.
     pub open: Vec<String>,
+    /// What recipes build on.
+    pub facts: ProjectFacts,
     /// The files of its lock.
     wheels: LockedWheels,
 }
@@ -257,6 +260,7 @@ impl Survey {
             groups: choices.groups,
             add: choices.add,
             kept: Vec::new(),
+            facts: ProjectFacts::default(),
             wheels: LockedWheels::read(root, &pins),
             pins,
             gap,
@@ -267,6 +271,7 @@ impl Survey {
         };
         survey.look_at_static_files(&code);
         survey.say_what_is_open(&project, &code);
+        survey.facts = survey.project_facts(&code);
         Ok(survey)
     }
 

@@ -739,6 +739,27 @@ impl CodeFacts {
         (manage != served && last(manage) && !last(served)).then_some(served)
     }
 
+    /// The settings module that servers take, else the one that manage.py takes.
+    pub(super) fn settings(&self) -> Option<&str> {
+        self.served_settings
+            .as_deref()
+            .or(self.manage_settings.as_deref())
+    }
+
+    /// The file in which an object of a module was found.
+    pub(super) fn file_of(&self, module: &str, name: &str) -> Option<&Path> {
+        let is_it = |found: &&FoundObject| {
+            found.name == name
+                && self
+                    .module_of(&found.file)
+                    .is_some_and(|(known, _)| known == module)
+        };
+        self.found
+            .iter()
+            .find(is_it)
+            .map(|found| found.file.as_path())
+    }
+
     /// Whether files of the tree are opened from the working directory.
     pub(super) fn opens_from_here(&self) -> bool {
         self.opens_from_here

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 
+use super::super::facts::{NamedObject, QueueFacts};
 use super::{CodeFacts, FoundObject, ObjectKind, Worker};
 
 /// A command that works for a queue.
@@ -26,6 +27,10 @@ impl CodeFacts {
     /// The Celery application to work for: what `celery -A` takes, and the directory that it is
     /// imported from.
     fn celery(&self) -> Option<(String, PathBuf)> {
+        self.celery_name(self.celery_object()?)
+    }
+
+    fn celery_object(&self) -> Option<&FoundObject> {
         // A module that makes the web application first, so that tasks have it, before the one that
         // has the object alone.
         let of_kind = |kind| self.found.iter().filter(move |found| found.kind == kind);
@@ -43,7 +48,7 @@ impl CodeFacts {
                 })
             })
         };
-        self.celery_name(all().find(is_started).or_else(|| all().next())?)
+        all().find(is_started).or_else(|| all().next())
     }
 
     /// What `celery -A` takes for an object, and the directory that it is imported from.
@@ -84,6 +89,46 @@ impl CodeFacts {
         }
         workers.extend(self.looping_commands());
         (workers, bases)
+    }
+
+    /// The names that the command lines of workers take.
+    pub(crate) fn queue_facts(&self) -> QueueFacts {
+        let celery = self.celery_object();
+        let named = |found: &FoundObject| {
+            Some(NamedObject {
+                target: self.celery_name(found)?.0,
+                file: found.file.clone(),
+            })
+        };
+        let modules: Vec<String> = self
+            .actors
+            .iter()
+            .filter_map(|file| Some(self.module_of(file)?.0))
+            .collect();
+        let huey = self
+            .found
+            .iter()
+            .find(|found| found.kind == ObjectKind::Huey);
+        let queues: Vec<&str> = self.queues.iter().map(String::as_str).collect();
+        QueueFacts {
+            celery: celery.and_then(named),
+            celery_queues: self.started_celery.clone().and_then(|(_, queues)| queues),
+            has_schedule: self.has_schedule,
+            rq: if queues.is_empty() {
+                self.enqueues.then(|| "default".to_owned())
+            } else {
+                Some(queues.join(" "))
+            },
+            dramatiq: (!modules.is_empty()).then(|| modules.join(" ")),
+            huey: huey.and_then(|found| {
+                Some(format!("{}.{}", self.module_of(&found.file)?.0, found.name))
+            }),
+            has_django_huey: self.has_djhuey,
+            arq: self
+                .arq
+                .first()
+                .and_then(|file| Some(format!("{}.WorkerSettings", self.module_of(file)?.0))),
+        }
     }
 
     fn celery_worker(&self, app: &str) -> String {

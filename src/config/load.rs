@@ -1,0 +1,327 @@
+//! Loading in two steps: a draft is the parsed files, before the recipes that they name are filled
+//! with facts about the project.
+
+use std::path::{Path, PathBuf};
+
+use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::name::AppName;
+use pkgapp_pypa::{Requirement, VerbatimParsedUrl};
+
+use super::document::{Document, DocumentItem, DocumentTable, DocumentValue, SourceDocument};
+use super::facts::ProjectFacts;
+use super::project::ProjectTable;
+use super::reader::{DocumentReader, TableReader};
+use super::recipe::{self, RecipeContext};
+use super::{Config, ConfigReader};
+
+/// A configuration whose files are parsed. Its recipes, if it has any, wait for facts.
+#[derive(Debug)]
+pub struct ConfigDraft {
+    root: PathBuf,
+    file: PathBuf,
+    /// A file of our own; `None` if the configuration is in pyproject.toml.
+    config: Option<Document>,
+    /// The project's pyproject.toml.
+    project: Option<Document>,
+}
+
+impl ConfigDraft {
+    /// Finds and parses the configuration: the file `config`, else pkgapp.toml in `start`, else its
+    /// pyproject.toml.
+    ///
+    /// # Errors
+    /// There is no configuration, there are two, or a file is not TOML.
+    pub fn read(config: Option<&Path>, start: &Path) -> Result<Self> {
+        let files = ConfigFiles::find(config, start)?;
+        let file = files.file().to_owned();
+        let config = files.config.map(Document::parse).transpose();
+        let project = files.project.map(Document::parse).transpose();
+        match (config, project) {
+            (Ok(config), Ok(project)) => Ok(Self {
+                root: files.root,
+                file,
+                config,
+                project,
+            }),
+            (config, project) => {
+                let errors = config.err().into_iter().chain(project.err());
+                Err(Error::all(errors)
+                    .unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")))
+            }
+        }
+    }
+
+    /// Returns the directory of the configuration.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns whether the configuration uses a recipe, and so needs facts.
+    pub fn has_recipe(&self) -> bool {
+        self.own_table()
+            .is_some_and(|table| table.at(&["app", "recipe"]).is_some())
+    }
+
+    /// Merges the recipes into the configuration and reads the result.
+    ///
+    /// # Errors
+    /// All mistakes of the configuration, of its recipes, and of the values that come from
+    /// pyproject.toml. Missing files that the configuration names are mistakes too, except those
+    /// that [`Config::check_files`] finds.
+    pub fn finish(mut self, facts: &ProjectFacts) -> Result<Config> {
+        let recipes = if self.has_recipe() {
+            self.apply_recipes(facts)?
+        } else {
+            self.values_without_recipe()
+        };
+
+        let config = self
+            .config
+            .as_ref()
+            .map(|document| (document, DocumentReader::new(&document.sources)));
+        let project = self
+            .project
+            .as_ref()
+            .map(|document| (document, DocumentReader::new(&document.sources)));
+        let tables = project
+            .as_ref()
+            .map(|(document, source)| TableReader::root(source, &document.table));
+        let reader = ConfigReader {
+            root: &self.root,
+            file: &self.file,
+            defaults: tables.as_ref().map(ProjectTable::read).unwrap_or_default(),
+        };
+        let app = match (&config, &tables) {
+            (Some((document, source)), _) => {
+                reader.read(TableReader::root(source, &document.table))
+            }
+            (None, Some(project)) => reader.read(project.table("tool").table("pkgapp").of_kind("")),
+            (None, None) => return Err(Error::bug("there is no configuration to read")),
+        };
+
+        let (mut mistakes, mut deprecations) = (Vec::new(), Vec::new());
+        for (_, source) in [&config, &project].into_iter().flatten() {
+            mistakes.extend(source.mistakes());
+            deprecations.extend(source.deprecations());
+        }
+        match (app, Error::all(mistakes)) {
+            (_, Some(error)) => Err(error),
+            (Some(app), None) => Config {
+                deprecations,
+                recipes,
+                ..app
+            }
+            .with_content(),
+            (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
+        }
+    }
+
+    /// The table of the configuration itself: the root of pkgapp.toml, or `[tool.pkgapp]`.
+    fn own_table(&self) -> Option<&DocumentTable> {
+        match (&self.config, &self.project) {
+            (Some(config), _) => Some(&config.table),
+            (None, Some(project)) => project.table.at(&["tool", "pkgapp"])?.as_table(),
+            (None, None) => None,
+        }
+    }
+
+    fn values_without_recipe(&self) -> recipe::AppliedRecipes {
+        let document = self.config.as_ref().or(self.project.as_ref());
+        match (self.own_table(), document) {
+            (Some(own), Some(document)) => recipe::AppliedRecipes::none(own, &document.sources),
+            _ => recipe::AppliedRecipes::default(),
+        }
+    }
+
+    fn apply_recipes(&mut self, facts: &ProjectFacts) -> Result<recipe::AppliedRecipes> {
+        let context = RecipeContext {
+            root: self.root.clone(),
+            name: self.app_name(),
+            prefix: self.own_string(&["package", "prefix"]),
+            added: self.added_requirements(),
+            facts,
+        };
+        match (&mut self.config, &mut self.project) {
+            (Some(config), _) => {
+                let own = std::mem::take(&mut config.table);
+                let (table, applied) = recipe::apply(own, &mut config.sources, &context)?;
+                config.table = table;
+                Ok(applied)
+            }
+            (None, Some(project)) => {
+                let own = project
+                    .table
+                    .get_mut("tool")
+                    .and_then(DocumentItem::as_table_mut)
+                    .and_then(|tool| tool.get_mut("pkgapp"))
+                    .and_then(DocumentItem::as_table_mut)
+                    .ok_or_else(|| Error::bug("`[tool.pkgapp]` got lost"))?;
+                let (table, applied) =
+                    recipe::apply(std::mem::take(own), &mut project.sources, &context)?;
+                *own = table;
+                Ok(applied)
+            }
+            (None, None) => Err(Error::bug("there is no configuration to read")),
+        }
+    }
+
+    /// The distributions that `[python] add` names, by normalized name.
+    fn added_requirements(&self) -> Vec<String> {
+        let added = self
+            .own_table()
+            .and_then(|table| table.at(&["python", "add"]));
+        match added.map(|item| &item.value) {
+            Some(DocumentValue::Array(items)) => items
+                .iter()
+                .filter_map(DocumentItem::as_str)
+                .filter_map(|text| text.parse().ok())
+                .map(|requirement: Requirement<VerbatimParsedUrl>| requirement.name.to_string())
+                .collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// A string of the configuration itself.
+    fn own_string(&self, path: &[&str]) -> Option<String> {
+        let item = self.own_table()?.at(path)?;
+        item.as_str().map(str::to_owned)
+    }
+
+    /// The application's name, as far as it is one: the reader reports others.
+    fn app_name(&self) -> Option<AppName> {
+        if let Some(name) = self.own_string(&["app", "name"]) {
+            return AppName::parse(&name).ok();
+        }
+        let project = self.project.as_ref()?;
+        let source = DocumentReader::new(&project.sources);
+        ProjectTable::read(&TableReader::root(&source, &project.table))
+            .name?
+            .ok()
+    }
+}
+
+/// The files that were found, read but not yet parsed.
+struct ConfigFiles {
+    root: PathBuf,
+    /// A file of our own; `None` if the configuration is in pyproject.toml.
+    config: Option<SourceDocument>,
+    /// The project's pyproject.toml.
+    project: Option<SourceDocument>,
+}
+
+impl ConfigFiles {
+    fn find(config: Option<&Path>, start: &Path) -> Result<Self> {
+        match config {
+            Some(file) => Self::named(&absolute(file)?),
+            None => Self::in_directory(&absolute(start)?),
+        }
+    }
+
+    fn named(file: &Path) -> Result<Self> {
+        let document = SourceDocument::read(file)?;
+        let root = file.parent().unwrap_or(Path::new("/")).to_owned();
+        if file
+            .file_name()
+            .is_some_and(|name| name == "pyproject.toml")
+            || document.has(&["tool", "pkgapp"])
+        {
+            return Ok(Self {
+                root,
+                config: None,
+                project: Some(document),
+            });
+        }
+        Self::with_project(root, document)
+    }
+
+    fn in_directory(root: &Path) -> Result<Self> {
+        let (ours, theirs) = (root.join("pkgapp.toml"), root.join("pyproject.toml"));
+        let config = ours
+            .exists()
+            .then(|| SourceDocument::read(&ours))
+            .transpose()?;
+        let project = theirs
+            .exists()
+            .then(|| SourceDocument::read(&theirs))
+            .transpose()?;
+        match (config, project) {
+            (Some(_), Some(project)) if project.has(&["tool", "pkgapp"]) => {
+                let both = format!(
+                    "both `{}` and `[tool.pkgapp]` in `{}` exist",
+                    shown(&ours),
+                    shown(&theirs)
+                );
+                Err(Error::new(both)
+                    .at(Location::file(theirs))
+                    .hint("keep one of them, or choose with `--config FILE`"))
+            }
+            (Some(config), _) => Self::with_project(root.to_owned(), config),
+            (None, Some(project))
+                if project.has(&["tool", "pkgapp"]) || project.has(&["project"]) =>
+            {
+                Ok(Self {
+                    root: root.to_owned(),
+                    config: None,
+                    project: Some(project),
+                })
+            }
+            (None, project) => Err(no_configuration(root, project.is_some())),
+        }
+    }
+
+    /// Adds the pyproject.toml of the source that the configuration names, or of its own directory.
+    fn with_project(root: PathBuf, config: SourceDocument) -> Result<Self> {
+        let source = config.string(&["app", "source"]).unwrap_or_default();
+        let file = root.join(source).join("pyproject.toml");
+        let project = file
+            .is_file()
+            .then(|| SourceDocument::read(&file))
+            .transpose()?;
+        Ok(Self {
+            root,
+            config: Some(config),
+            project,
+        })
+    }
+
+    fn file(&self) -> &Path {
+        self.config
+            .as_ref()
+            .or(self.project.as_ref())
+            .map_or(&self.root, |document| &document.file)
+    }
+}
+
+fn no_configuration(root: &Path, has_project: bool) -> Error {
+    let error = Error::new(format!("there is no configuration in `{}`", shown(root)));
+    let named = |directory: &Path| {
+        let ours = directory.join("pkgapp.toml");
+        let theirs = directory.join("pyproject.toml");
+        let has_table =
+            || SourceDocument::read(&theirs).is_ok_and(|project| project.has(&["tool", "pkgapp"]));
+        if ours.is_file() {
+            Some(ours)
+        } else {
+            has_table().then_some(theirs)
+        }
+    };
+    let error = match root.ancestors().skip(1).find_map(named) {
+        Some(file) => error.hint(format!("there is one above: `--config {}`", file.display())),
+        None => error.hint(
+            "write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`",
+        ),
+    };
+    if has_project {
+        error.note("its pyproject.toml has neither `[project]` nor `[tool.pkgapp]`")
+    } else {
+        error
+    }
+}
+
+fn absolute(path: &Path) -> Result<PathBuf> {
+    let path = std::path::absolute(path)
+        .context(|| format!("there is no such path as `{}`", path.display()))?;
+    // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care
+    // about.
+    Ok(path.components().collect())
+}

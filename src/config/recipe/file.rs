@@ -1,0 +1,296 @@
+//! The files of recipes: which of them a configuration uses, and their headers.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Location, Result};
+
+use super::super::document::{
+    DocumentItem, DocumentKey, DocumentTable, DocumentValue, SourceDocument, SourceTexts,
+};
+use super::super::reader::{DocumentReader, TableReader, ValueReader, listed, nearest};
+use super::super::without_places;
+use super::parameter::{Parameter, ParameterValues};
+use super::{AppliedRecipe, NamedRecipe, builtin};
+
+/// Recipes that one configuration may use, their parents included.
+const MOST_RECIPES: usize = 32;
+
+/// Bytes of a recipe's file.
+const MOST_BYTES: u64 = 1 << 20;
+
+/// A parsed recipe.
+pub(super) struct RecipeSource {
+    name: String,
+    /// Its file; `None` for one that is built in.
+    file: Option<PathBuf>,
+    sha256: Sha256Sum,
+    table: DocumentTable,
+}
+
+/// Loads the recipes that a configuration names, and those that they extend: the weakest first.
+///
+/// # Errors
+/// A recipe does not exist, is not TOML, or extends itself.
+pub(super) fn load(
+    names: &[NamedRecipe],
+    sources: &mut SourceTexts,
+    root: &Path,
+) -> Result<Vec<RecipeSource>> {
+    let mut loader = RecipeLoader {
+        sources,
+        root,
+        loaded: Vec::new(),
+        extending: Vec::new(),
+    };
+    for named in names {
+        loader.load(&named.name, &named.at, root)?;
+    }
+    Ok(loader.loaded)
+}
+
+struct RecipeLoader<'s> {
+    sources: &'s mut SourceTexts,
+    root: &'s Path,
+    loaded: Vec<RecipeSource>,
+    /// Recipes whose parents are being loaded.
+    extending: Vec<String>,
+}
+
+impl RecipeLoader<'_> {
+    /// Loads a recipe after its parent, unless both are there already.
+    fn load(&mut self, name: &str, at: &Location, directory: &Path) -> Result<()> {
+        let (label, file, document) =
+            find(name, directory).map_err(|error| error.at(at.clone()))?;
+        if self.loaded.iter().any(|recipe| recipe.name == label) {
+            return Ok(());
+        }
+        if self.extending.contains(&label) {
+            let error = Error::new(format!("recipe `{name}` extends itself"));
+            return Err(error.at(at.clone()).hint("remove one `extends`"));
+        }
+        if self.loaded.len() + self.extending.len() >= MOST_RECIPES {
+            let error = Error::new(format!(
+                "the configuration uses more than {MOST_RECIPES} recipes"
+            ));
+            return Err(error.at(at.clone()));
+        }
+
+        let sha256 = Sha256Sum::of(document.text().as_bytes());
+        let table = self.sources.parse(document)?;
+        self.extending.push(label.clone());
+        if let Some(extends) = table.at(&["recipe", "extends"])
+            && let Some(parent) = extends.as_str()
+        {
+            let at = self.sources.location(&extends.origin);
+            let beside = file.as_ref().and_then(|file| file.parent());
+            let directory = beside.unwrap_or(self.root).to_owned();
+            self.load(parent, &at, &directory)?;
+        }
+        self.extending.pop();
+        self.loaded.push(RecipeSource {
+            name: label,
+            file,
+            sha256,
+            table,
+        });
+        Ok(())
+    }
+}
+
+/// Finds a recipe; returns its label, its file unless it is built in, and its text.
+fn find(name: &str, directory: &Path) -> Result<(String, Option<PathBuf>, SourceDocument)> {
+    if name.ends_with(".toml") || name.contains('/') {
+        let file: PathBuf = directory.join(name).components().collect();
+        let size = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+        if size > MOST_BYTES {
+            return Err(Error::new(format!(
+                "recipe `{name}` is larger than {} KiB",
+                MOST_BYTES >> 10
+            )));
+        }
+        let document = SourceDocument::read(&file)
+            .map_err(|error| error.context(format!("cannot read recipe `{name}`")))?;
+        return Ok((file.display().to_string(), Some(file), document));
+    }
+    let Some((known, version, text)) = builtin::find(name) else {
+        return Err(unknown_recipe(name));
+    };
+    let label = format!("{known}@{version}");
+    let document = SourceDocument::new(builtin::place(known, version), text.to_owned());
+    Ok((label, None, document))
+}
+
+fn unknown_recipe(name: &str) -> Error {
+    let (plain, version) = name
+        .split_once('@')
+        .map_or((name, None), |(plain, version)| (plain, Some(version)));
+    if version.is_some() && builtin::find(plain).is_some() {
+        return Error::new(format!("recipe `{plain}` has no version `{name}`"))
+            .hint(format!("write `{plain}` for the newest version"));
+    }
+    let error = Error::new(format!("unknown recipe `{name}`"));
+    match nearest(plain, builtin::names()) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint(format!(
+            "built in are {}; name a file with its path, such as `./house.toml`",
+            listed(builtin::names())
+        )),
+    }
+}
+
+/// A recipe whose header is read.
+pub(super) struct RecipeFile<'r> {
+    source: &'r RecipeSource,
+    /// The parameters that it declares.
+    pub(super) parameters: Vec<Parameter>,
+    /// Keys that the merged configuration must have, with the errors for those that are missing.
+    required: Vec<RequiredKey>,
+    /// The tables that always apply.
+    pub(super) tables: Vec<(&'r DocumentKey, &'r DocumentItem)>,
+    /// Tables that apply in certain cases.
+    pub(super) variants: Vec<&'r DocumentItem>,
+}
+
+/// A key that must have a value in the end, such as `service.web.exec`.
+struct RequiredKey {
+    path: String,
+    /// Parameters of which one must have a value before the error makes sense.
+    parameters: Vec<String>,
+    error: String,
+    hint: Option<String>,
+}
+
+impl<'r> RecipeFile<'r> {
+    /// Reads the header; mistakes are kept in `reader`.
+    pub(super) fn read(source: &'r RecipeSource, reader: &DocumentReader<'r>) -> Self {
+        let root = TableReader::root(reader, &source.table);
+        let header = root.table("recipe");
+        // The loader has followed it.
+        header.get("extends").and_then(|value| value.text());
+        header
+            .get("version")
+            .and_then(|value| value.integer(1..=i64::MAX));
+        header.get("summary").and_then(|value| value.line());
+        let parameters = header.table("parameters").entries();
+        let parameters = parameters
+            .into_iter()
+            .filter_map(|(name, value)| Parameter::read(&name, &value))
+            .collect();
+        let required = header.table("required").entries();
+        let required = required
+            .into_iter()
+            .filter_map(|(path, value)| RequiredKey::read(&path.value, &value))
+            .collect();
+        header.finish();
+
+        let variants = match source.table.get("variant").map(|item| &item.value) {
+            Some(DocumentValue::Array(items)) => items.iter().collect(),
+            Some(_) => {
+                let variant = root.get("variant");
+                variant.inspect(|value| value.wrong_type("a list of tables"));
+                Vec::new()
+            }
+            None => Vec::new(),
+        };
+        let tables = source.table.iter();
+        let tables = tables.filter(|(key, _)| !["recipe", "variant"].contains(&key.name.as_str()));
+        Self {
+            source,
+            parameters,
+            required,
+            tables: tables.collect(),
+            variants,
+        }
+    }
+
+    /// Returns whether it is part of pkgapp.
+    pub(super) fn is_built_in(&self) -> bool {
+        self.source.file.is_none()
+    }
+
+    /// Returns its name for messages.
+    pub(super) fn name(&self) -> &str {
+        &self.source.name
+    }
+
+    /// Returns the entry of the release record.
+    pub(super) fn applied(&self) -> AppliedRecipe {
+        AppliedRecipe {
+            name: self.source.name.clone(),
+            is_built_in: self.is_built_in(),
+            sha256: self.source.sha256,
+            file: self.source.file.clone(),
+        }
+    }
+
+    /// Returns whether it declares a table, such as `service.beat`, in whichever case.
+    pub(super) fn has_part(&self, path: &[&str]) -> bool {
+        self.source.table.at(path).is_some()
+            || self.variants.iter().any(|variant| {
+                variant
+                    .as_table()
+                    .is_some_and(|table| table.at(path).is_some())
+            })
+    }
+
+    /// Returns the names of the tables of a group, such as `service`.
+    pub(super) fn parts_of(&self, group: &str) -> BTreeSet<&str> {
+        let variants = self
+            .variants
+            .iter()
+            .filter_map(|variant| variant.as_table());
+        std::iter::once(&self.source.table)
+            .chain(variants)
+            .filter_map(|table| table.get(group)?.as_table())
+            .flat_map(DocumentTable::keys)
+            .map(|key| key.name.as_str())
+            .collect()
+    }
+
+    /// Reports required keys without a value, unless the table that they belong to is absent.
+    pub(super) fn check_required(
+        &self,
+        merged: &DocumentTable,
+        values: &ParameterValues,
+        reader: &DocumentReader<'_>,
+    ) {
+        for required in &self.required {
+            let path: Vec<&str> = required.path.split('.').collect();
+            let (_, parent) = path.split_last().unwrap_or((&"", &[]));
+            if merged.at(parent).is_none() || merged.at(&path).is_some() {
+                continue;
+            }
+            let has_value = |name: &String| values.get(name).is_some();
+            match required.parameters.first() {
+                Some(first) if !required.parameters.iter().any(has_value) => {
+                    values.complain_of_missing(first, self.name(), reader);
+                }
+                _ => {
+                    let error = Error::new(required.error.clone()).at(values.at());
+                    let hint = required.hint.iter();
+                    reader.complain_elsewhere(hint.fold(error, |error, hint| error.hint(hint)));
+                }
+            }
+        }
+    }
+}
+
+impl RequiredKey {
+    fn read(path: &str, value: &ValueReader<'_>) -> Option<Self> {
+        let table = value.table("recipe.required")?;
+        let error = table
+            .require("error", "error = \"…\"")
+            .and_then(|value| value.line());
+        let hint = table.get("hint").and_then(|value| value.line());
+        let parameters = table.each("parameters", |text| Ok(text.to_owned()));
+        table.finish();
+        Some(Self {
+            path: path.to_owned(),
+            parameters: without_places(parameters),
+            error: error?,
+            hint,
+        })
+    }
+}

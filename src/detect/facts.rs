@@ -1,0 +1,241 @@
+//! The facts that recipes build on, with the places that show them.
+
+use std::path::{Path, PathBuf};
+
+use pkgapp_config::{FactValue, ProjectFacts, has_dot};
+use pkgapp_core::error::Location;
+
+use super::code::{CodeFacts, Factory, Gateway, WebApp};
+use super::{PinState, Survey, migration};
+
+impl Survey {
+    /// Returns the facts about the tree.
+    pub(super) fn project_facts(&self, code: &CodeFacts) -> ProjectFacts {
+        let mut facts = FactCollector {
+            root: &self.root,
+            facts: ProjectFacts::new(self.requires.clone()),
+        };
+        facts.web(self, code);
+        facts.django(self, code);
+        facts.workers(code);
+        facts.files(self);
+        facts.requirements(self);
+        facts.facts
+    }
+}
+
+struct FactCollector<'s> {
+    root: &'s Path,
+    facts: ProjectFacts,
+}
+
+impl FactCollector<'_> {
+    fn set(&mut self, name: &str, value: FactValue, at: Option<Location>) {
+        self.facts.insert(name, value, at);
+    }
+
+    fn text(&mut self, name: &str, text: Option<&str>, at: Option<Location>) {
+        if let Some(text) = text {
+            self.set(name, FactValue::String(text.to_owned()), at);
+        }
+    }
+
+    fn list(&mut self, name: &str, texts: &[String]) {
+        if !texts.is_empty() {
+            self.set(
+                name,
+                FactValue::list(texts.iter().map(String::as_str)),
+                None,
+            );
+        }
+    }
+
+    /// The place in a file of the tree where the first of some texts stands.
+    fn place(&self, file: &Path, texts: &[String]) -> Option<Location> {
+        let path = self.root.join(file);
+        let content = pkgapp_core::fs::read_to_string(&path).ok()?;
+        let offset = texts.iter().find_map(|text| content.find(text.as_str()));
+        Some(match offset {
+            Some(offset) => Location::at_offset(path, &content, offset),
+            None => Location::file(path),
+        })
+    }
+
+    fn object_place(&self, code: &CodeFacts, module: &str, object: &str) -> Option<Location> {
+        let file = code.file_of(module, object)?;
+        let texts = [
+            format!("\n{object} ="),
+            format!("\n{object}: "),
+            format!("\ndef {object}("),
+            format!("\nasync def {object}("),
+        ];
+        let mut place = self.place(file, &texts)?;
+        if let Some((line, _)) = &mut place.position {
+            // The text begins with the end of the line before.
+            *line += 1;
+        }
+        place.position = place.position.map(|(line, _)| (line, 1));
+        Some(place)
+    }
+
+    fn web(&mut self, survey: &Survey, code: &CodeFacts) {
+        match &survey.web {
+            Some(WebApp::Object {
+                module,
+                name,
+                factory,
+                gateway,
+            }) => {
+                let fact = match (gateway, factory) {
+                    (Gateway::Wsgi, Factory::No) => "wsgi",
+                    (Gateway::Wsgi, Factory::Yes) => "wsgi-factory",
+                    (Gateway::Asgi, Factory::No) => "asgi",
+                    (Gateway::Asgi, Factory::Yes) => "asgi-factory",
+                };
+                let at = self.object_place(code, module, name);
+                self.text(fact, Some(&format!("{module}:{name}")), at);
+            }
+            Some(WebApp::Paste { file, has_server }) => {
+                let at = self.place(Path::new(file), &["[server:".to_owned()]);
+                self.text("paste-ini", Some(file), at.clone());
+                self.set("paste-server", FactValue::Boolean(*has_server), at);
+            }
+            Some(WebApp::Pecan(file)) => {
+                let at = self.place(Path::new(file), &[]);
+                self.text("pecan-config", Some(file), at);
+            }
+            None => {}
+        }
+        self.text("server-program", survey.server_program.as_deref(), None);
+    }
+
+    fn django(&mut self, survey: &Survey, code: &CodeFacts) {
+        let manage = code.manage_file();
+        let file = code
+            .manage_directory()
+            .map(|directory| directory.join("manage.py"));
+        let at = file.as_deref().and_then(|file| self.place(file, &[]));
+        self.text("manage", manage.as_deref(), at);
+        if let Some(settings) = code.other_settings() {
+            self.text(
+                "migrate-options",
+                Some(&format!(" --settings {settings}")),
+                None,
+            );
+        }
+        self.text("django-settings", code.settings(), None);
+        if let Some(Ok(())) = code.static_root() {
+            self.set("collects-static", FactValue::Boolean(true), None);
+            let compresses = code.compresses() && survey.has("django-compressor");
+            self.set("compresses", FactValue::Boolean(compresses), None);
+        }
+        if !survey.variables.is_empty() {
+            let entry = |(name, value): (&String, &&str)| {
+                (name.clone(), FactValue::String((*value).to_owned()))
+            };
+            let table = survey.variables.iter().map(entry).collect();
+            self.set("build-variables", FactValue::Table(table), None);
+        }
+        if manage.is_none() {
+            let command = migration(code, survey.web.as_ref(), &survey.requires);
+            let at = code
+                .alembic()
+                .and_then(|alembic| self.place(&alembic.file, &[]));
+            self.text("migration", command.as_deref(), at);
+        }
+    }
+
+    fn workers(&mut self, code: &CodeFacts) {
+        let queues = code.queue_facts();
+        if let Some(celery) = &queues.celery {
+            let at = self.place(&celery.file, &["Celery(".to_owned()]);
+            self.text("celery", Some(&celery.target), at);
+        }
+        self.text("celery-queues", queues.celery_queues.as_deref(), None);
+        if queues.has_schedule {
+            self.set("celery-schedule", FactValue::Boolean(true), None);
+        }
+        self.text("rq-queues", queues.rq.as_deref(), None);
+        self.text("dramatiq", queues.dramatiq.as_deref(), None);
+        self.text("huey", queues.huey.as_deref(), None);
+        if queues.has_django_huey {
+            self.set("django-huey", FactValue::Boolean(true), None);
+        }
+        self.text("arq", queues.arq.as_deref(), None);
+    }
+
+    fn files(&mut self, survey: &Survey) {
+        if survey.no_wheel.is_some() {
+            self.text("source", Some(""), None);
+        }
+        self.list("files", &survey.include);
+        self.list("excluded", &survey.exclude);
+        self.list("import-from", &survey.import_from);
+        let writes = &survey.writes;
+        if !writes.paths.is_empty() {
+            // What code writes to is a file unless it ends in `/`; a directory may have a dot.
+            let written = |path: &String| {
+                let text = FactValue::String(path.clone());
+                if path.ends_with('/') || has_dot(path) {
+                    text
+                } else {
+                    FactValue::Table(vec![("file".to_owned(), text)])
+                }
+            };
+            let paths = writes.paths.iter().map(written).collect();
+            let at = writes
+                .by
+                .first()
+                .map(|file| Location::file(self.root.join(file)));
+            self.set("writable", FactValue::List(paths), at);
+        }
+        if survey.opens_from_here || writes.in_working_directory {
+            self.set("in-tree", FactValue::Boolean(true), None);
+        }
+
+        let state = format!("/var/lib/{}", survey.name);
+        let moved = writes.variables.iter();
+        let moved = moved.map(|(name, path)| (name.clone(), format!("{state}/{path}")));
+        let kept = survey
+            .data_variables
+            .iter()
+            .filter(|name| !writes.variables.contains_key(*name))
+            .map(|name| (name.clone(), state.clone()));
+        let variables: Vec<(String, FactValue)> = kept
+            .chain(moved)
+            .map(|(name, value)| (name, FactValue::String(value)))
+            .collect();
+        if !variables.is_empty() {
+            self.set("data-variables", FactValue::Table(variables), None);
+        }
+    }
+
+    fn requirements(&mut self, survey: &Survey) {
+        if let PinState::Elsewhere(name, true) = &survey.pins {
+            let at = Some(Location::file(self.root.join(name)));
+            self.set("requirements", FactValue::list([name.as_str()]), at);
+        }
+        self.list("extras", &survey.extras);
+        self.list("groups", &survey.groups);
+    }
+}
+
+/// A file and the name of an object in it, as a command line takes it.
+#[derive(Debug)]
+pub(super) struct NamedObject {
+    pub(super) target: String,
+    pub(super) file: PathBuf,
+}
+
+/// The facts about task queues.
+#[derive(Debug)]
+pub(super) struct QueueFacts {
+    pub(super) celery: Option<NamedObject>,
+    pub(super) celery_queues: Option<String>,
+    pub(super) has_schedule: bool,
+    pub(super) rq: Option<String>,
+    pub(super) dramatiq: Option<String>,
+    pub(super) huey: Option<String>,
+    pub(super) has_django_huey: bool,
+    pub(super) arq: Option<String>,
+}
