@@ -398,14 +398,20 @@ impl DocumentTable {
     }
 
     /// Lays the entries of a stronger document over this one: tables merge key by key, every other
-    /// value replaces the weaker one.
+    /// value replaces the weaker one. The order is that of the stronger document, then the rest.
     pub(super) fn overlay(&mut self, stronger: Self) {
+        let mut entries = Vec::with_capacity(self.entries.len() + stronger.entries.len());
         for (key, item) in stronger.entries {
-            match self.get_mut(&key.name) {
-                Some(weaker) => weaker.overlay(item),
-                None => self.entries.push((key, item)),
-            }
+            entries.push(match self.remove(&key.name) {
+                Some((_, mut weaker)) => {
+                    weaker.overlay(item);
+                    (key, weaker)
+                }
+                None => (key, item),
+            });
         }
+        entries.append(&mut self.entries);
+        self.entries = entries;
     }
 }
 
