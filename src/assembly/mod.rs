@@ -124,6 +124,7 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
         python: app.python.version.value,
         runtime: python.runtime.as_ref(),
         import_from: &app.import_from,
+        recipes: &app.recipes.recipes,
     };
     let composed = build.compose(&release, &python, &builder, &layers, date)?;
     layers.extend(composed.written.iter().cloned());

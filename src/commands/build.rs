@@ -15,7 +15,7 @@ use pkgapp_format::{self as format, PackageFormat};
 use pkgapp_release::layer;
 use pkgapp_release::package::Package;
 
-use super::{load_aimed, lock, open_cache};
+use super::{load_aimed, lock, open_cache, recipe};
 
 pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
@@ -26,6 +26,8 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
     }
     let mut app = load_aimed(&args.target, global, report)?;
     app.python.wheelhouses = wheelhouses(&args.find_links)?;
+    let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
+    recipe::warn_of_changes(&app, &output, report);
     let cache = open_cache(global, report)?;
     if args.lock {
         let path = lock::write(

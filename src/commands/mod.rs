@@ -15,6 +15,7 @@ mod lock;
 mod logs;
 mod push;
 mod put;
+mod recipe;
 mod render;
 mod rollback;
 mod run;

@@ -10,7 +10,7 @@ use crate::layer::{Layer, LayerEntryKind};
 use crate::prune::PruneSavings;
 use crate::runtime::{InterpreterHome, RecordedInterpreter, Runtime, SHARED, directory};
 use crate::tree::{EntryOrigin, Tree, TreeEntry};
-use pkgapp_config::PruneProfile;
+use pkgapp_config::{AppliedRecipe, PruneProfile};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_core::name::{AppName, PythonMinor};
@@ -38,6 +38,8 @@ pub struct Release<'a> {
     pub runtime: Option<&'a Runtime>,
     /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
     pub import_from: &'a [ReleasePath],
+    /// The recipes that its configuration is based on.
+    pub recipes: &'a [AppliedRecipe],
 }
 
 /// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
@@ -59,6 +61,18 @@ pub struct ReleaseRecord {
     pub interpreter: Option<RecordedInterpreter>,
     /// What it is made of, sorted by name.
     pub distributions: Vec<RecordedDistribution>,
+    /// The recipes of its configuration, the weakest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub recipes: Vec<RecordedRecipe>,
+}
+
+/// A recipe in a release's record.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordedRecipe {
+    /// A built-in recipe with its version, or the path of a file in the project.
+    pub name: String,
+    /// SHA-256 of its file.
+    pub sha256: String,
 }
 
 /// A distribution in a release's record.
@@ -95,7 +109,18 @@ impl ReleaseRecord {
             python: runtime.python,
             interpreter: Some(runtime.recorded()?),
             distributions: Vec::new(),
+            recipes: Vec::new(),
         })
+    }
+}
+
+impl RecordedRecipe {
+    /// The record of a recipe.
+    pub fn of(recipe: &AppliedRecipe) -> Self {
+        Self {
+            name: recipe.name.clone(),
+            sha256: recipe.sha256.to_string(),
+        }
     }
 }
 
@@ -139,6 +164,7 @@ impl Release<'_> {
             python: self.python,
             interpreter: self.runtime.map(Runtime::recorded).transpose()?,
             distributions,
+            recipes: self.recipes.iter().map(RecordedRecipe::of).collect(),
         })
     }
 
@@ -268,6 +294,7 @@ mod tests {
             python,
             runtime: None,
             import_from: &import_from,
+            recipes: &[],
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();

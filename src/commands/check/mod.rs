@@ -18,7 +18,7 @@ use pkgapp_lock::environment_diff::Venv;
 use pkgapp_pypa::PackageName;
 use pkgapp_release::package::Package;
 
-use super::{load_aimed, open_cache, open_fleet, targets, working_directory};
+use super::{load_aimed, open_cache, open_fleet, recipe, targets, working_directory};
 
 /// What became of one check.
 struct CheckFinding {
@@ -87,6 +87,7 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
         return targets::check(args, global, report);
     }
     let app = load_aimed(&targets::only(args)?, global, report)?;
+    recipe::warn_of_changes(&app, &app.root.join("dist"), report);
     let deploy = args
         .name
         .as_deref()
@@ -103,6 +104,7 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
         "configuration",
         app.file.display().to_string(),
     )];
+    findings.extend(recipe::effects(&app).map(|effects| CheckFinding::passed("recipe", effects)));
     let package = match assembly::assemble(&app, &options, report) {
         Ok(package) => {
             findings.push(CheckFinding::passed(

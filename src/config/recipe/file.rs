@@ -62,7 +62,7 @@ impl RecipeLoader<'_> {
     /// Loads a recipe after its parent, unless both are there already.
     fn load(&mut self, name: &str, at: &Location, directory: &Path) -> Result<()> {
         let (label, file, document) =
-            find(name, directory).map_err(|error| error.at(at.clone()))?;
+            find(name, directory, self.root).map_err(|error| error.at(at.clone()))?;
         if self.loaded.iter().any(|recipe| recipe.name == label) {
             return Ok(());
         }
@@ -100,7 +100,11 @@ impl RecipeLoader<'_> {
 }
 
 /// Finds a recipe; returns its label, its file unless it is built in, and its text.
-fn find(name: &str, directory: &Path) -> Result<(String, Option<PathBuf>, SourceDocument)> {
+fn find(
+    name: &str,
+    directory: &Path,
+    root: &Path,
+) -> Result<(String, Option<PathBuf>, SourceDocument)> {
     if name.ends_with(".toml") || name.contains('/') {
         let file: PathBuf = directory.join(name).components().collect();
         let size = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
@@ -112,7 +116,12 @@ fn find(name: &str, directory: &Path) -> Result<(String, Option<PathBuf>, Source
         }
         let document = SourceDocument::read(&file)
             .map_err(|error| error.context(format!("cannot read recipe `{name}`")))?;
-        return Ok((file.display().to_string(), Some(file), document));
+        // Records name it, so it is no path of the build machine.
+        let label = match file.strip_prefix(root) {
+            Ok(below) => below.display().to_string(),
+            Err(_) => name.to_owned(),
+        };
+        return Ok((label, Some(file), document));
     }
     let Some((known, version, text)) = builtin::find(name) else {
         return Err(unknown_recipe(name));

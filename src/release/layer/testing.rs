@@ -84,6 +84,7 @@ impl Bench {
             python: self.python(),
             runtime: None,
             import_from: &[],
+            recipes: &[],
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();
