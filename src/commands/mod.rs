@@ -85,11 +85,11 @@ fn load_app(global: &GlobalOptions, report: &Report) -> Result<Config> {
         ProjectFacts::default()
     };
     let app = draft.finish(&facts)?;
-    for deprecation in &app.deprecations {
-        let place = deprecation
+    for warning in &app.warnings {
+        let place = warning
             .location()
             .map_or_else(String::new, |at| format!("{at}: "));
-        report.warning(&format!("{place}{}", deprecation.message()));
+        report.warning(&format!("{place}{}", warning.message()));
     }
     Ok(app)
 }

@@ -44,7 +44,7 @@ impl CommandLine {
 }
 
 /// A failure and the byte of the text that it is about.
-type SplitError = (usize, Error);
+pub(super) type SplitError = (usize, Error);
 
 /// A word that is being read.
 #[derive(Debug, Default)]
@@ -56,7 +56,7 @@ struct CommandWord {
 }
 
 /// Splits a command line into words.
-fn split(text: &str) -> Result<Vec<String>, SplitError> {
+pub(super) fn split(text: &str) -> Result<Vec<String>, SplitError> {
     let mut words = Vec::new();
     let mut word: Option<CommandWord> = None;
     let mut chars = text.char_indices().peekable();

@@ -397,6 +397,21 @@ impl DocumentTable {
         self.entries.iter().map(|(key, _)| key)
     }
 
+    /// Adds the entries of a weaker table that this one lacks.
+    pub(super) fn add_missing(&mut self, weaker: &Self) {
+        for (key, default) in weaker.iter() {
+            match self.get_mut(&key.name).map(|item| &mut item.value) {
+                Some(DocumentValue::Table(table)) => {
+                    if let Some(default) = default.as_table() {
+                        table.add_missing(default);
+                    }
+                }
+                Some(_) => {}
+                None => self.insert(key.clone(), default.clone()),
+            }
+        }
+    }
+
     /// Lays the entries of a stronger document over this one: tables merge key by key, every other
     /// value replaces the weaker one. The order is that of the stronger document, then the rest.
     pub(super) fn overlay(&mut self, stronger: Self) {

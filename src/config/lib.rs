@@ -175,8 +175,8 @@ pub struct Config {
     pub deploys: Vec<Deploy>,
     /// `[migrate]`: the migration of every deployment that has none of its own.
     pub migrate: Option<Migrate>,
-    /// Keys that are written with an older name, as warnings with their places.
-    pub deprecations: Vec<Error>,
+    /// Warnings with their places, such as of keys that are written with an older name.
+    pub warnings: Vec<Error>,
     /// The recipes that the configuration is based on, and the origin of every value.
     pub recipes: AppliedRecipes,
 }
@@ -449,7 +449,7 @@ impl ConfigReader<'_> {
             configs,
             deploys,
             migrate,
-            deprecations: Vec::new(),
+            warnings: Vec::new(),
             recipes: AppliedRecipes::default(),
         })
     }

@@ -99,15 +99,15 @@ impl ConfigDraft {
             (None, None) => return Err(Error::bug("there is no configuration to read")),
         };
 
-        let (mut mistakes, mut deprecations) = (Vec::new(), Vec::new());
+        let (mut mistakes, mut warnings) = (Vec::new(), recipes.warnings.clone());
         for (_, source) in [&config, &project].into_iter().flatten() {
             mistakes.extend(source.mistakes());
-            deprecations.extend(source.deprecations());
+            warnings.extend(source.deprecations());
         }
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
             (Some(app), None) => Config {
-                deprecations,
+                warnings,
                 recipes,
                 ..app
             }

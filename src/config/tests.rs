@@ -732,8 +732,8 @@ hooks = { local_before = ["echo a"], local_after = ["echo b"] }
     };
     assert_eq!(texts(old_deploy), texts(new_deploy));
 
-    assert!(new.deprecations.is_empty());
-    let warnings: Vec<&str> = old.deprecations.iter().map(Error::message).collect();
+    assert!(new.warnings.is_empty());
+    let warnings: Vec<&str> = old.warnings.iter().map(Error::message).collect();
     assert_eq!(
         warnings,
         [

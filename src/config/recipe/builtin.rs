@@ -12,7 +12,7 @@ macro_rules! recipe {
     };
 }
 /// Name, version, and text of every built-in recipe; of each name the newest version first.
-pub(super) const RECIPES: [(&str, u32, &str); 11] = [
+pub(super) const RECIPES: [(&str, u32, &str); 12] = [
     recipe!("plain"),
     recipe!("workers"),
     recipe!("web"),
@@ -24,6 +24,7 @@ pub(super) const RECIPES: [(&str, u32, &str); 11] = [
     recipe!("pyramid"),
     recipe!("pecan"),
     recipe!("celery"),
+    recipe!("procfile"),
 ];
 
 /// Finds a built-in recipe by `NAME` or `NAME@VERSION`; returns its name, version, and text.

@@ -7,12 +7,12 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Location, Result};
 
 use super::super::document::{
-    DocumentItem, DocumentKey, DocumentTable, DocumentValue, SourceDocument, SourceTexts,
+    DocumentItem, DocumentKey, DocumentTable, DocumentValue, Origin, SourceDocument, SourceTexts,
 };
 use super::super::reader::{DocumentReader, TableReader, ValueReader, listed, nearest};
 use super::super::without_places;
 use super::parameter::{Parameter, ParameterValues};
-use super::{AppliedRecipe, NamedRecipe, builtin};
+use super::{AppliedRecipe, NamedRecipe, builtin, procfile};
 
 /// Recipes that one configuration may use, their parents included.
 const MOST_RECIPES: usize = 32;
@@ -27,6 +27,8 @@ pub(super) struct RecipeSource {
     file: Option<PathBuf>,
     sha256: Sha256Sum,
     table: DocumentTable,
+    /// Warnings about a file that the recipe reads.
+    pub(super) warnings: Vec<Error>,
 }
 
 /// Loads the recipes that a configuration names, and those that they extend: the weakest first.
@@ -89,12 +91,56 @@ impl RecipeLoader<'_> {
             self.load(parent, &at, &directory)?;
         }
         self.extending.pop();
-        self.loaded.push(RecipeSource {
+        let mut recipe = RecipeSource {
             name: label,
             file,
             sha256,
             table,
-        });
+            warnings: Vec::new(),
+        };
+        if recipe.file.is_none() && recipe.name.starts_with("procfile@") {
+            self.add_procfile(&mut recipe, at)?;
+        }
+        self.loaded.push(recipe);
+        Ok(())
+    }
+}
+
+impl RecipeLoader<'_> {
+    /// Adds the processes of the project's Procfile to the recipe that stands for them.
+    fn add_procfile(&mut self, recipe: &mut RecipeSource, at: &Location) -> Result<()> {
+        let file = self.root.join(procfile::FILE);
+        if !file.is_file() {
+            return Err(
+                Error::new("recipe `procfile` needs a Procfile, and the project has none")
+                    .at(at.clone())
+                    .hint("write one beside the configuration, or use another recipe"),
+            );
+        }
+        let tables = procfile::read(SourceDocument::read(&file)?, self.sources)?;
+        recipe.warnings = tables.warnings;
+        let origin = recipe.table.get("recipe").map_or(
+            Origin {
+                source: 0,
+                span: 0..0,
+            },
+            |item| item.origin.clone(),
+        );
+        let services = DocumentValue::Table(tables.services);
+        recipe.table.insert_new(
+            "service",
+            &origin,
+            DocumentItem::new(services, origin.clone()),
+        );
+        let variants = recipe.table.get_mut("variant").map(|item| &mut item.value);
+        match variants {
+            Some(DocumentValue::Array(variants)) => variants.extend(tables.variants),
+            _ => {
+                let variants =
+                    DocumentItem::new(DocumentValue::Array(tables.variants), origin.clone());
+                recipe.table.insert_new("variant", &origin, variants);
+            }
+        }
         Ok(())
     }
 }

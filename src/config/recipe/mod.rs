@@ -10,6 +10,7 @@ mod file;
 mod fill;
 mod origin;
 mod parameter;
+mod procfile;
 mod restrict;
 
 use std::path::PathBuf;
@@ -58,6 +59,8 @@ pub struct AppliedRecipes {
     pub values: Vec<ConfigValue>,
     /// The merged configuration, as a file that needs no recipe.
     pub ejected: String,
+    /// Warnings about the files that a recipe reads.
+    pub(super) warnings: Vec<Error>,
 }
 
 impl AppliedRecipes {
@@ -67,6 +70,7 @@ impl AppliedRecipes {
             recipes: Vec::new(),
             values: origin::values(own, sources, &ParameterValues::default()),
             ejected: own.to_string(),
+            warnings: Vec::new(),
         }
     }
 }
@@ -130,6 +134,10 @@ pub(super) fn apply(
     let applied = AppliedRecipes {
         values: origin::values(&merged, sources, &values),
         ejected: merged.to_string(),
+        warnings: tables
+            .iter()
+            .flat_map(|recipe| recipe.warnings.clone())
+            .collect(),
         recipes: recipes.iter().map(RecipeFile::applied).collect(),
     };
     Ok((merged, applied))
@@ -188,11 +196,7 @@ fn add_defaults(merged: &mut DocumentTable, every: &DocumentTable) {
             continue;
         };
         for part in group.items_mut().filter_map(DocumentItem::as_table_mut) {
-            for (key, default) in defaults.iter() {
-                if part.get(&key.name).is_none() {
-                    part.insert(key.clone(), default.clone());
-                }
-            }
+            part.add_missing(defaults);
         }
     }
 }

@@ -417,10 +417,11 @@ impl ParameterValues {
         }
     }
 
-    /// Reports parameters that nothing refers to.
+    /// Reports parameters of the user's own recipes that nothing refers to.
     pub(super) fn check_use(&self, recipes: &[RecipeFile<'_>], reader: &DocumentReader<'_>) {
         let used = self.used.borrow();
-        let declared = recipes.iter().flat_map(|recipe| &recipe.parameters);
+        let own = recipes.iter().filter(|recipe| !recipe.is_built_in());
+        let declared = own.flat_map(|recipe| &recipe.parameters);
         for parameter in declared.filter(|parameter| !used.contains(&parameter.name)) {
             let error = Error::new(format!(
                 "no string and no `when` refers to the parameter `{}`",
