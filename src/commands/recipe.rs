@@ -109,7 +109,6 @@ fn effect(app: &Config, value: &ConfigValue) -> Option<String> {
         ("build", "run") => "on the build machine, as you".to_owned(),
         ("migrate", "exec") => format!("on a host at each push, as `{name}`"),
         ("service" | "timer" | "cron", "exec" | "reload") => format!("on hosts, as `{name}`"),
-        _ if table == "package.scriptlets" => "on hosts, as root".to_owned(),
         _ => return None,
     };
     Some(format!("{} = {} ({runs})", value.key, value.value))

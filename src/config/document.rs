@@ -388,7 +388,7 @@ impl DocumentTable {
     /// Lays the entries of a table over this one, as [`DocumentTable::overlay`] does.
     pub(super) fn overlay_item(&mut self, stronger: DocumentItem) {
         if let DocumentValue::Table(table) = stronger.value {
-            self.overlay(table);
+            self.overlay(table, MergeOrder::StrongerFirst);
         }
     }
 
@@ -413,21 +413,43 @@ impl DocumentTable {
     }
 
     /// Lays the entries of a stronger document over this one: tables merge key by key, every other
-    /// value replaces the weaker one. The order is that of the stronger document, then the rest.
-    pub(super) fn overlay(&mut self, stronger: Self) {
+    /// value replaces the weaker one.
+    pub(super) fn overlay(&mut self, stronger: Self, order: MergeOrder) {
         let mut entries = Vec::with_capacity(self.entries.len() + stronger.entries.len());
         for (key, item) in stronger.entries {
-            entries.push(match self.remove(&key.name) {
-                Some((_, mut weaker)) => {
-                    weaker.overlay(item);
-                    (key, weaker)
+            let there = self
+                .entries
+                .iter()
+                .position(|(known, _)| known.name == key.name);
+            match (there, order) {
+                (Some(index), MergeOrder::WeakerFirst) => {
+                    self.entries[index].1.overlay(item, order);
                 }
-                None => (key, item),
-            });
+                (Some(index), MergeOrder::StrongerFirst) => {
+                    let (_, mut weaker) = self.entries.remove(index);
+                    weaker.overlay(item, order);
+                    entries.push((key, weaker));
+                }
+                (None, _) => entries.push((key, item)),
+            }
         }
-        entries.append(&mut self.entries);
-        self.entries = entries;
+        match order {
+            MergeOrder::WeakerFirst => self.entries.append(&mut entries),
+            MergeOrder::StrongerFirst => {
+                entries.append(&mut self.entries);
+                self.entries = entries;
+            }
+        }
     }
+}
+
+/// The order of the entries of two merged tables.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MergeOrder {
+    /// Those of the weaker table keep their places, and new ones follow.
+    WeakerFirst,
+    /// Those of the stronger table, then the rest.
+    StrongerFirst,
 }
 
 impl DocumentItem {
@@ -480,10 +502,10 @@ impl DocumentItem {
         names
     }
 
-    fn overlay(&mut self, mut stronger: Self) {
+    fn overlay(&mut self, mut stronger: Self, order: MergeOrder) {
         match (&mut self.value, stronger.value) {
             (DocumentValue::Table(weaker), DocumentValue::Table(entries)) => {
-                weaker.overlay(entries);
+                weaker.overlay(entries, order);
                 self.origin = stronger.origin;
             }
             (_, value) => {

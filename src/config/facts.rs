@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 33] = [
+pub const FACTS: [(&str, FactType, &str); 31] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -154,8 +154,6 @@ pub const FACTS: [(&str, FactType, &str); 33] = [
         FactType::List,
         "lock files at an unusual place",
     ),
-    ("extras", FactType::List, "extras that ship"),
-    ("groups", FactType::List, "dependency groups that ship"),
     (
         "django-settings",
         FactType::Module,

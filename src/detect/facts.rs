@@ -215,8 +215,6 @@ impl FactCollector<'_> {
             let at = Some(Location::file(self.root.join(name)));
             self.set("requirements", FactValue::list([name.as_str()]), at);
         }
-        self.list("extras", &survey.extras);
-        self.list("groups", &survey.groups);
     }
 }
 

@@ -265,11 +265,6 @@ impl<'r> RecipeFile<'r> {
         self.source.file.is_none()
     }
 
-    /// Returns its name for messages.
-    pub(super) fn name(&self) -> &str {
-        &self.source.name
-    }
-
     /// Returns the entry of the release record.
     pub(super) fn applied(&self) -> AppliedRecipe {
         AppliedRecipe {
@@ -303,30 +298,35 @@ impl<'r> RecipeFile<'r> {
             .map(|key| key.name.as_str())
             .collect()
     }
+}
 
-    /// Reports required keys without a value, unless the table that they belong to is absent.
-    pub(super) fn check_required(
-        &self,
-        merged: &DocumentTable,
-        values: &ParameterValues,
-        reader: &DocumentReader<'_>,
-    ) {
-        for required in &self.required {
-            let path: Vec<&str> = required.path.split('.').collect();
-            let (_, parent) = path.split_last().unwrap_or((&"", &[]));
-            if merged.at(parent).is_none() || merged.at(&path).is_some() {
-                continue;
+/// Reports required keys without a value, unless the table that they belong to is absent. The
+/// strongest recipe that requires a key has the words.
+pub(super) fn check_required(
+    recipes: &[RecipeFile<'_>],
+    merged: &DocumentTable,
+    values: &ParameterValues,
+    reader: &DocumentReader<'_>,
+) {
+    let mut checked = BTreeSet::new();
+    for required in recipes.iter().rev().flat_map(|recipe| &recipe.required) {
+        let path: Vec<&str> = required.path.split('.').collect();
+        let (_, parent) = path.split_last().unwrap_or((&"", &[]));
+        let has_parent = merged
+            .at(parent)
+            .is_some_and(|item| item.as_table().is_some());
+        if !checked.insert(&required.path) || !has_parent || merged.at(&path).is_some() {
+            continue;
+        }
+        let has_value = |name: &String| values.get(name).is_some();
+        match required.parameters.first() {
+            Some(first) if !required.parameters.iter().any(has_value) => {
+                values.complain_of_missing(first, reader);
             }
-            let has_value = |name: &String| values.get(name).is_some();
-            match required.parameters.first() {
-                Some(first) if !required.parameters.iter().any(has_value) => {
-                    values.complain_of_missing(first, self.name(), reader);
-                }
-                _ => {
-                    let error = Error::new(required.error.clone()).at(values.at());
-                    let hint = required.hint.iter();
-                    reader.complain_elsewhere(hint.fold(error, |error, hint| error.hint(hint)));
-                }
+            _ => {
+                let error = Error::new(required.error.clone()).at(values.at());
+                let hint = required.hint.iter();
+                reader.complain_elsewhere(hint.fold(error, |error, hint| error.hint(hint)));
             }
         }
     }

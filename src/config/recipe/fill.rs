@@ -2,7 +2,7 @@
 
 use pkgapp_core::error::{Error, Result};
 
-use super::super::document::{DocumentItem, DocumentTable, DocumentValue};
+use super::super::document::{DocumentItem, DocumentTable, DocumentValue, MergeOrder};
 use super::super::reader::{DocumentReader, listed, nearest};
 use super::RecipeContext;
 use super::file::RecipeFile;
@@ -19,7 +19,6 @@ pub(super) struct Filling<'a, 'r> {
     values: &'a ParameterValues,
     context: &'a RecipeContext<'a>,
     reader: &'a DocumentReader<'r>,
-    recipe: &'a str,
 }
 
 /// A piece of a string.
@@ -41,7 +40,6 @@ impl<'a, 'r> Filling<'a, 'r> {
             values,
             context,
             reader,
-            recipe: recipe.name(),
         };
         let mut filled = DocumentTable::default();
         for (key, item) in &recipe.tables {
@@ -50,7 +48,7 @@ impl<'a, 'r> Filling<'a, 'r> {
             }
         }
         for variant in filling.variants(recipe) {
-            filled.overlay(variant);
+            filled.overlay(variant, MergeOrder::WeakerFirst);
         }
         filled
     }
@@ -125,11 +123,12 @@ impl<'a, 'r> Filling<'a, 'r> {
         match &item.value {
             DocumentValue::String(text) => self.string(item, text),
             DocumentValue::Array(items) => {
-                let items = items.iter().flat_map(|item| self.element(item)).collect();
-                Some(DocumentItem::new(
-                    DocumentValue::Array(items),
-                    item.origin.clone(),
-                ))
+                let elements = items.iter().flat_map(|item| self.element(item)).collect();
+                let mut list =
+                    DocumentItem::new(DocumentValue::Array(elements), item.origin.clone());
+                // The elements of a list know nothing of the parameter that it was.
+                list.parameters = items.iter().filter_map(whole_parameter).collect();
+                Some(list)
             }
             DocumentValue::Table(table) if self.applies(table) => {
                 let table = self.table(table, &["when"]);
@@ -218,8 +217,7 @@ impl<'a, 'r> Filling<'a, 'r> {
                 let hint = format!("add `when = \"{name}\"` to the table");
                 self.reader.complain(&item.origin, error.hint(hint));
             } else {
-                self.values
-                    .complain_of_missing(name, self.recipe, self.reader);
+                self.values.complain_of_missing(name, self.reader);
             }
             return None;
         };
@@ -240,8 +238,7 @@ impl<'a, 'r> Filling<'a, 'r> {
 
     fn check_optional(&self, name: &str) {
         if !self.values.is_optional(name) {
-            self.values
-                .complain_of_missing(name, self.recipe, self.reader);
+            self.values.complain_of_missing(name, self.reader);
         }
     }
 
@@ -302,6 +299,14 @@ impl<'a, 'r> Filling<'a, 'r> {
             },
         );
         false
+    }
+}
+
+/// Returns the parameter that a string consists of.
+fn whole_parameter(item: &DocumentItem) -> Option<String> {
+    match &pieces(item.as_str()?).ok()?[..] {
+        [TemplatePiece::Parameter(name)] => Some(name.clone()),
+        _ => None,
     }
 }
 

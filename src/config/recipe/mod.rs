@@ -12,6 +12,8 @@ mod origin;
 mod parameter;
 mod procfile;
 mod restrict;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 
@@ -19,7 +21,7 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 
-use super::document::{DocumentItem, DocumentTable, DocumentValue, SourceTexts};
+use super::document::{DocumentItem, DocumentTable, DocumentValue, MergeOrder, SourceTexts};
 use super::facts::ProjectFacts;
 use super::reader::{DocumentReader, listed, nearest};
 
@@ -107,8 +109,7 @@ pub(super) fn apply(
         .iter()
         .map(|loaded| RecipeFile::read(loaded, &source))
         .collect();
-    let at = names[0].at.clone();
-    let values = ParameterValues::resolve(&recipes, settings.as_ref(), context, at, &source);
+    let values = ParameterValues::resolve(&recipes, settings.as_ref(), context, &names, &source);
     let (mut merged, mut every) = (DocumentTable::default(), DocumentTable::default());
     for recipe in &recipes {
         let mut filled = Filling::recipe(recipe, &values, context, &source);
@@ -118,14 +119,12 @@ pub(super) fn apply(
         if let Some((_, defaults)) = filled.remove("every") {
             every.overlay_item(defaults);
         }
-        merged.overlay(filled);
+        merged.overlay(filled, MergeOrder::StrongerFirst);
     }
-    merged.overlay(own);
+    merged.overlay(own, MergeOrder::StrongerFirst);
     take_out_parts(&mut merged, &recipes, &source);
     add_defaults(&mut merged, &every);
-    for recipe in &recipes {
-        recipe.check_required(&merged, &values, &source);
-    }
+    file::check_required(&recipes, &merged, &values, &source);
     values.check_use(&recipes, &source);
 
     if let Some(error) = Error::all(source.mistakes()) {

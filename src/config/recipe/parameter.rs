@@ -8,8 +8,8 @@ use pkgapp_core::error::{Error, Location};
 use super::super::document::{DocumentInteger, DocumentItem, DocumentTable, DocumentValue, Origin};
 use super::super::facts::{FACTS, FactType, FactValue};
 use super::super::reader::{DocumentReader, Located, ValueReader, listed, nearest};
-use super::RecipeContext;
 use super::file::RecipeFile;
+use super::{NamedRecipe, RecipeContext};
 
 /// A parameter that a recipe declares.
 #[derive(Debug, Clone)]
@@ -311,7 +311,9 @@ pub(super) struct ParameterValues {
     used: RefCell<BTreeSet<String>>,
     /// Names whose absence is reported.
     reported: RefCell<BTreeSet<String>>,
-    /// The place that names the recipes.
+    /// The recipes that the configuration names.
+    names: String,
+    /// The place that names them.
     at: Option<Location>,
 }
 
@@ -321,7 +323,7 @@ impl ParameterValues {
         recipes: &[RecipeFile<'_>],
         settings: Option<&DocumentItem>,
         context: &RecipeContext<'_>,
-        at: Location,
+        named: &[NamedRecipe],
         reader: &DocumentReader<'_>,
     ) -> Self {
         let mut declared = BTreeMap::new();
@@ -350,7 +352,12 @@ impl ParameterValues {
             declared,
             used: RefCell::default(),
             reported: RefCell::default(),
-            at: Some(at),
+            names: named
+                .iter()
+                .map(|recipe| format!("`{}`", recipe.name))
+                .collect::<Vec<_>>()
+                .join(", "),
+            at: named.first().map(|recipe| recipe.at.clone()),
         }
     }
 
@@ -393,12 +400,7 @@ impl ParameterValues {
     }
 
     /// Reports a parameter that has no value, once.
-    pub(super) fn complain_of_missing(
-        &self,
-        name: &str,
-        recipe: &str,
-        reader: &DocumentReader<'_>,
-    ) {
+    pub(super) fn complain_of_missing(&self, name: &str, reader: &DocumentReader<'_>) {
         let Some(parameter) = self.declared.get(name) else {
             return;
         };
@@ -407,7 +409,7 @@ impl ParameterValues {
                 Some(_) => "and nothing in the project shows it",
                 None => "which has no default",
             };
-            let error = Error::new(format!("recipe `{recipe}` needs `{name}`, {why}"))
+            let error = Error::new(format!("recipe {} needs `{name}`, {why}", self.names))
                 .at(self.at())
                 .hint(format!(
                     "write `{name} = {}` below `[recipe]`",

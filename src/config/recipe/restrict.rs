@@ -6,7 +6,8 @@ use super::super::document::{DocumentItem, DocumentTable, DocumentValue};
 use super::super::reader::DocumentReader;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-const RESERVED: [(&str, &str); 10] = [
+const RESERVED: [(&str, &str); 11] = [
+    ("package.scriptlets", "scriptlets run as root on hosts"),
     (
         "every.*.user",
         "processes run as the application's own user",

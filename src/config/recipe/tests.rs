@@ -1,0 +1,430 @@
+//! Tests of recipes as a configuration uses them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::super::document::SourceTexts;
+use super::super::reader::DocumentReader;
+use super::super::{Config, ConfigDraft, FactValue, ProjectFacts};
+use super::NamedRecipe;
+use super::builtin;
+use super::file;
+use super::file::RecipeFile;
+use super::parameter::Parameter;
+use super::{ConfigValue, ValueOrigin};
+use pkgapp_core::error::{Error, Location, Result};
+
+/// The tables that most cases share; `{R}` in a case ends `[app]`.
+const PYTHON: &str = "[python]\nversion = \"3.11\"\n";
+
+/// Facts about a Django project that requires these distributions.
+fn facts(root: &Path, requires: &[&str]) -> ProjectFacts {
+    let requires: BTreeSet<String> = requires.iter().map(|name| (*name).to_owned()).collect();
+    let mut facts = ProjectFacts::new(requires);
+    let text = |text: &str| FactValue::String(text.to_owned());
+    let at = |file: &str| Some(Location::file(root.join(file)));
+    facts.insert("wsgi", text("shop.wsgi:application"), at("shop/wsgi.py"));
+    facts.insert("celery", text("shop.tasks:app"), at("shop/tasks.py"));
+    facts.insert(
+        "celery-schedule",
+        FactValue::Boolean(true),
+        at("shop/tasks.py"),
+    );
+    facts.insert("manage", text("app/manage.py"), at("manage.py"));
+    facts.insert("collects-static", FactValue::Boolean(true), None);
+    facts.insert("files", FactValue::list(["manage.py"]), None);
+    facts
+}
+
+/// Writes files into a directory.
+fn project(files: &[(&str, &str)]) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    for (name, text) in files {
+        let path = directory.path().join(name);
+        fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+        fs_err::write(path, text).unwrap();
+    }
+    directory
+}
+
+fn load(directory: &Path, facts: &ProjectFacts) -> Result<Config> {
+    ConfigDraft::read(None, directory)?.finish(facts)
+}
+
+/// A configuration with these lines in `[app]`; `{R}` begins `[recipe]`.
+fn configuration(lines: &str) -> String {
+    let lines = match lines.split_once("{R}\n") {
+        Some((app, recipe)) => format!("{app}[recipe]\n{recipe}"),
+        None => lines.to_owned(),
+    };
+    format!("[app]\nname = \"shop\"\nversion = \"1.0\"\n{lines}{PYTHON}")
+}
+
+/// Returns an error's text without the directory.
+fn shown_in(directory: &Path, error: &Error) -> String {
+    error
+        .to_string()
+        .replace(&format!("{}/", directory.display()), "")
+}
+
+fn django(lines: &str) -> Config {
+    let directory = project(&[("pkgapp.toml", &configuration(lines)), ("manage.py", "")]);
+    let facts = facts(directory.path(), &["gunicorn", "celery", "django"]);
+    load(directory.path(), &facts).unwrap()
+}
+
+#[test]
+fn two_lines_make_a_django_application() {
+    let app = django("recipe = \"django\"\n");
+    let names: Vec<&str> = app
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    assert_eq!(names, ["web", "worker", "beat"]);
+    assert_eq!(
+        app.services[0].process.exec.text,
+        "gunicorn shop.wsgi:application --workers 2 --access-logfile /var/log/shop/access.log"
+    );
+    assert_eq!(
+        app.services[2].process.exec.text,
+        "celery -A shop.tasks:app beat --loglevel INFO --schedule /var/lib/shop/beat"
+    );
+    assert_eq!(
+        app.build.run[0].text,
+        "python app/manage.py collectstatic --noinput"
+    );
+    let migrate = app.migrate.unwrap();
+    assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
+    assert_eq!(
+        app.logrotate.unwrap().paths[0].as_str(),
+        "/var/log/shop/*.log"
+    );
+    let recipes: Vec<&str> = app
+        .recipes
+        .recipes
+        .iter()
+        .map(|recipe| recipe.name.as_str())
+        .collect();
+    assert_eq!(recipes, ["plain@1", "workers@1", "web@1", "django@1"]);
+}
+
+#[test]
+fn the_configuration_wins_value_by_value_and_takes_parts_out() {
+    let app = django(
+        "recipe = \"django@1\"\n{R}\nworkers = 7\nlisten = \"0.0.0.0:80\"\n[service]\nbeat = false\n\
+         [service.web]\ntimeout-stop = \"9s\"\n[service.worker]\nexec = \"celery -A x worker\"\n[logrotate]\nkeep = 3\n",
+    );
+    let names: Vec<&str> = app
+        .services
+        .iter()
+        .map(|service| service.name.as_str())
+        .collect();
+    assert_eq!(names, ["web", "worker"]);
+    assert!(app.services[0].process.exec.text.contains("--workers 7"));
+    assert_eq!(app.services[1].process.exec.text, "celery -A x worker");
+    let worker = value(&app, "service.worker.exec");
+    assert_eq!(worker.at.position.unwrap().0, 13);
+    assert_eq!(worker.replaced.len(), 1);
+    assert!(worker.replaced[0].0.contains("shop.tasks"));
+}
+
+fn value<'a>(app: &'a Config, key: &str) -> &'a ConfigValue {
+    let found = app.recipes.values.iter().find(|value| value.key == key);
+    found.unwrap_or_else(|| panic!("no {key} among {:#?}", app.recipes.values))
+}
+
+#[test]
+fn deployments_inherit_the_migration_key_by_key() {
+    let app = django(
+        "recipe = \"django\"\n[migrate]\ntimeout = \"10min\"\n\
+         [deploy.a]\nhosts = [\"a\"]\n[deploy.b]\nhosts = [\"b\"]\nmigrate = { on = \"all\" }\n\
+         [deploy.c]\nhosts = [\"c\"]\nmigrate = false\n",
+    );
+    let migrate = |index: usize| app.deploys[index].migrate.as_ref();
+    assert_eq!(migrate(0), app.migrate.as_ref());
+    let other = migrate(1).unwrap();
+    assert_eq!(other.exec.text, "python app/manage.py migrate --noinput");
+    assert!(other.timeout.is_some());
+    assert_ne!(other.on, app.migrate.as_ref().unwrap().on);
+    assert_eq!(migrate(2), None);
+}
+
+#[test]
+fn later_recipes_are_stronger_and_a_file_extends_a_built_in_one() {
+    let directory = project(&[
+        (
+            "pkgapp.toml",
+            &configuration("recipe = [\"django\", \"./deploy/house.toml\"]\n"),
+        ),
+        ("manage.py", ""),
+        (
+            "deploy/house.toml",
+            "[recipe]\nextends = \"web\"\n[recipe.parameters]\nthreads = { type = \"integer\", default = 4 }\n\
+             [service.web]\nexec = \"gunicorn {wsgi} --threads {threads} --name {{{name}}} {instance}\"\n",
+        ),
+    ]);
+    let facts = facts(directory.path(), &["gunicorn"]);
+    let app = load(directory.path(), &facts).unwrap();
+    assert_eq!(
+        app.services[0].process.exec.text,
+        "gunicorn shop.wsgi:application --threads 4 --name {shop} {instance}"
+    );
+    assert_eq!(
+        app.recipes.recipes.last().unwrap().name,
+        "deploy/house.toml"
+    );
+    let exec = value(&app, "service.web.exec");
+    assert!(exec.at.file.ends_with("deploy/house.toml"));
+    assert!(exec.replaced[0].0.contains("--workers"));
+}
+
+/// An ejected configuration means the same without its recipe.
+#[test]
+fn an_ejected_configuration_needs_no_recipe() {
+    let app = django("recipe = \"django\"\n{R}\nworkers = 3\n");
+    let directory = project(&[("pkgapp.toml", &app.recipes.ejected), ("manage.py", "")]);
+    let ejected = Config::load(None, directory.path()).unwrap();
+    assert!(ejected.recipes.recipes.is_empty());
+    let meaning = |app: &Config| {
+        let text = format!(
+            "{:#?}{:#?}{:#?}{:#?}{:#?}",
+            app.services, app.build, app.logrotate, app.migrate, app.include
+        );
+        without_places(&text)
+    };
+    assert_eq!(meaning(&ejected), meaning(&app));
+}
+
+/// A value's debug text without the places in it.
+fn without_places(text: &str) -> String {
+    let mut depth = None;
+    let mut kept = String::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match depth {
+            Some(outer) if indent > outer => {}
+            Some(_) => depth = None,
+            None if line.trim_start().ends_with("Location {") => depth = Some(indent),
+            None => _ = writeln!(kept, "{line}"),
+        }
+    }
+    kept
+}
+
+#[test]
+fn a_procfile_is_a_recipe() {
+    let procfile = "web: gunicorn shop.wsgi\nworker: celery -A shop worker\n\
+                    slow: python manage.py migrate && python x.py ${X:-4}\nrelease: python manage.py migrate\n";
+    let directory = project(&[
+        ("pkgapp.toml", &configuration("recipe = \"procfile\"\n")),
+        ("manage.py", ""),
+        ("Procfile", procfile),
+    ]);
+    let app = load(directory.path(), &facts(directory.path(), &[])).unwrap();
+    let services: Vec<(&str, &str)> = app
+        .services
+        .iter()
+        .map(|service| (service.name.as_str(), service.process.exec.text.as_str()))
+        .collect();
+    assert_eq!(
+        services,
+        [
+            ("web", "gunicorn shop.wsgi"),
+            ("worker", "celery -A shop worker"),
+            (
+                "slow",
+                "/bin/sh -c 'python manage.py migrate && python x.py ${X:-4}'"
+            ),
+        ]
+    );
+    assert_eq!(
+        app.migrate.as_ref().unwrap().exec.text,
+        "/bin/sh -c 'cd /opt/shop/app && python manage.py migrate'"
+    );
+    let warnings: Vec<String> = app
+        .warnings
+        .iter()
+        .map(|error| error.message().to_owned())
+        .collect();
+    assert_eq!(
+        warnings,
+        ["`slow` runs `migrate` at every start and on every host: move it to `release:`"]
+    );
+    let exec = value(&app, "service.worker.exec");
+    assert!(exec.at.file.ends_with("Procfile"));
+    assert_eq!(exec.at.position, Some((2, 9)));
+}
+
+/// mistakes.txt: lines of `[app]` and what follows it, files after lines with `---` and their
+/// names, a line of `-`, the message, a line of `=`. `# facts:` chooses the facts.
+#[test]
+fn mistakes_get_exact_words() {
+    let all = include_str!("mistakes.txt");
+    let mut told = String::new();
+    for case in all.split("\n=====\n") {
+        let (input, _) = case.split_once("\n-----\n").unwrap_or((case, ""));
+        let mut parts = input.split("\n--- ");
+        let lines = format!("{}\n", parts.next().unwrap());
+        let text = configuration(&lines);
+        let named = parts.map(|part| part.split_once('\n').unwrap_or((part, "")));
+        let mut files: Vec<(&str, &str)> = named.collect();
+        files.extend([("pkgapp.toml", text.as_str()), ("manage.py", "")]);
+        let directory = project(&files);
+        let facts = match lines.lines().next() {
+            Some("# facts: none") => ProjectFacts::default(),
+            Some("# facts: no server") => facts(directory.path(), &[]),
+            _ => facts(directory.path(), &["gunicorn", "celery"]),
+        };
+        let found = match load(directory.path(), &facts) {
+            Ok(_) => "no mistake".to_owned(),
+            Err(error) => shown_in(directory.path(), &error),
+        };
+        _ = write!(told, "{input}\n-----\n{found}\n=====\n");
+    }
+    let told = told.trim_end_matches("\n=====\n").to_owned() + "\n";
+    if std::env::var_os("PKGAPP_GOLDEN").is_some() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe/mistakes.txt");
+        fs_err::write(golden, &told).unwrap();
+        return;
+    }
+    similar_asserts::assert_eq!(told, all);
+}
+
+/// Every parameter of a built-in recipe is used, each recipe is filled without a mistake, and its
+/// file says its version.
+#[test]
+fn built_in_recipes_are_whole() {
+    for (name, version, text) in builtin::RECIPES {
+        let mut sources = SourceTexts::default();
+        let named = NamedRecipe {
+            name: format!("{name}@{version}"),
+            at: Location::file("pkgapp.toml"),
+        };
+        let directory = project(&[("Procfile", "web: gunicorn a --port $PORT\nx: gunicorn b\n")]);
+        let loaded = file::load(&[named], &mut sources, directory.path()).unwrap();
+        let reader = DocumentReader::new(&sources);
+        for recipe in loaded
+            .iter()
+            .map(|recipe| RecipeFile::read(recipe, &reader))
+        {
+            let parameters: Vec<&Parameter> = recipe.parameters.iter().collect();
+            assert!(parameters.len() < 100);
+        }
+        assert_eq!(
+            reader.mistakes().len(),
+            0,
+            "{name}: {:?}",
+            reader.mistakes()
+        );
+        assert!(text.contains(&format!("\nversion = {version}\n")), "{name}");
+        assert!(text.contains("\nsummary = "), "{name}");
+    }
+}
+
+/// Texts that may stand in a recipe.
+fn recipe_text() -> impl Strategy<Value = String> {
+    let value = prop_oneof![
+        Just("\"{wsgi}\"".to_owned()),
+        Just("\"{a} {{ {instance}\"".to_owned()),
+        Just("\"{\"".to_owned()),
+        Just("[\"{files}\", 1, { when = \"a\" }]".to_owned()),
+        Just("{ when = \"requires:x\", exec = \"{p}\" }".to_owned()),
+        Just("false".to_owned()),
+        Just("12".to_owned()),
+        "\"[ -~&&[^\"\\\\]]{0,12}\"",
+    ];
+    let key = prop_oneof![
+        Just("exec"),
+        Just("when"),
+        Just("of"),
+        Just("env"),
+        Just("type"),
+        Just("default"),
+        Just("extends"),
+        Just("user"),
+        Just("source"),
+        Just("a"),
+    ];
+    let header = prop_oneof![
+        Just("[recipe]"),
+        Just("[recipe.parameters]"),
+        Just("[recipe.parameters.a]"),
+        Just("[service.web]"),
+        Just("[every.service]"),
+        Just("[[variant]]"),
+        Just("[variant.service.web]"),
+        Just("[deploy.x]"),
+        Just("[recipe.required.\"service.web.exec\"]"),
+        Just("[app]"),
+        Just("[migrate]"),
+        Just("[logrotate]"),
+    ];
+    let line = prop_oneof![
+        3 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
+        1 => header.prop_map(str::to_owned),
+    ];
+    prop::collection::vec(line, 0..14).prop_map(|lines| lines.join("\n"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(400))]
+
+    /// Whatever stands in a recipe, it is a configuration or a list of mistakes.
+    #[test]
+    fn no_recipe_panics(text in recipe_text()) {
+        let directory = project(&[
+            ("pkgapp.toml", &configuration("recipe = [\"web\", \"./house.toml\"]\n")),
+            ("house.toml", &text),
+            ("manage.py", ""),
+        ]);
+        if let Err(error) = load(directory.path(), &facts(directory.path(), &["gunicorn"])) {
+            prop_assert!(!error.to_string().contains("bug"), "{}", error);
+        }
+    }
+
+    /// The line that `explain` names holds the value: changing it changes the value.
+    #[test]
+    fn every_origin_holds_its_value(workers in 1_u32..90, stop in 1_u32..90, keep in 1_u32..90, level in 0_usize..4) {
+        let level = ["DEBUG", "INFO", "WARNING", "ERROR"][level];
+        let text = configuration(&format!(
+            "recipe = [\"django\", \"./house.toml\"]\n{{R}}\nworkers = {workers}\nlog-level = \"{level}\"\n\
+             [service.web]\ntimeout-stop = \"{stop}s\"\n[logrotate]\nkeep = {keep}\n[timer.x]\nexec = \"x\"\ncalendar = \"daily\"\n",
+        ));
+        let house = "[recipe]\nextends = \"web\"\n[service.web]\nrestart = \"always\"\nenv = { A = \"{name}\" }\n[app]\nlicense = \"MIT\"\n";
+        let directory = project(&[("pkgapp.toml", &text), ("house.toml", house), ("manage.py", "")]);
+        let facts = facts(directory.path(), &["gunicorn", "celery"]);
+        let app = load(directory.path(), &facts).unwrap();
+        prop_assert!(app.recipes.values.len() > 20);
+        for value in &app.recipes.values {
+            let line = line_at(directory.path(), &value.at);
+            let key = value.key.rsplit('.').next().unwrap();
+            let is_literal = value.parameters.is_empty();
+            // A value of a parameter stands in the line of the parameter.
+            let is_there = line.contains(key) || value.parameters.iter().any(|used| line.contains(&used.name));
+            prop_assert!(is_there, "{value:?}: {line}");
+            prop_assert!(!is_literal || line.contains(&value.value) || line.ends_with('['), "{value:?}: {line}");
+            for used in &value.parameters {
+                if let ValueOrigin::Set(at) | ValueOrigin::Default(at) = &used.origin {
+                    let line = line_at(directory.path(), at);
+                    prop_assert!(line.contains(&used.name), "{used:?}: {line}");
+                }
+            }
+        }
+    }
+}
+
+/// The line of a place, in the project or in a built-in recipe.
+fn line_at(root: &Path, at: &Location) -> String {
+    let text = if at.file.starts_with("<built-in>") {
+        let name = at.file.file_stem().unwrap().to_str().unwrap();
+        builtin::find(name).unwrap().2.to_owned()
+    } else {
+        fs_err::read_to_string(root.join(&at.file)).unwrap()
+    };
+    let (line, _) = at.position.unwrap();
+    text.lines().nth(line - 1).unwrap().to_owned()
+}
