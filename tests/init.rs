@@ -53,7 +53,7 @@ fn plain_django_is_built_with_its_server() {
     );
     let text = sandbox.pkgapp(["init", "--print"]).stdout();
     assert!(
-        text.lines().filter(|line| !line.starts_with('#')).count() <= 20,
+        text.lines().filter(|line| !line.starts_with('#')).count() <= 12,
         "{text}"
     );
     assert!(!sandbox.path("pkgapp.toml").exists());
@@ -64,7 +64,11 @@ fn plain_django_is_built_with_its_server() {
     );
     let dump = sandbox.dump(&sandbox.build(["--format", "deb"])[0]);
     // What settings say is written to leads out of the release.
-    assert!(text.contains(r#"{ file = "shopdata" }"#), "{text}");
+    let explained = sandbox.pkgapp(["explain", "app.writable"]).stdout();
+    assert!(
+        explained.contains(r#"{ file = "shopdata" }"#),
+        "{explained}"
+    );
     let [media, data] = ["/opt/project/app/media", "/opt/project/app/shopdata"];
     for path in [
         "/opt/project/app/manage.py",
@@ -89,6 +93,11 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
         );
         sandbox.write(pins, text);
         let outcome = sandbox.pkgapp(["init"]).outcome();
+        let exec = sandbox.pkgapp(["explain", "service.web.exec"]).stdout();
+        assert!(
+            exec.contains("exec = \"gunicorn shop:application "),
+            "{exec}"
+        );
         (
             std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap(),
             outcome.report,
@@ -99,11 +108,7 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
         "flask==3.0.0\nwerkzeug==3.0.0\nblinker==1.7.0\n",
     );
     assert!(
-        text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\nexec = \"gunicorn shop:application\"\nsocket = "),
+        text.contains("\nadd = [\"gunicorn\"]") && text.contains("\nrecipe = \"flask\"\n"),
         "{text}"
     );
     assert!(
@@ -130,7 +135,7 @@ fn a_server_that_is_not_required_is_added_where_it_can_be_locked() {
         "[[package]]\nname = \"flask\"\nversion = \"3.0.0\"\n",
     );
     assert!(
-        text.contains("\nadd = [\"gunicorn\"]") && text.contains("\n[service.web]\n"),
+        text.contains("\nadd = [\"gunicorn\"]") && text.contains("\nrecipe = \"flask\"\n"),
         "{text}"
     );
     assert!(
@@ -211,7 +216,7 @@ fn django_below_src_is_imported_from_there() {
         text.contains("ships as plain files, not as a wheel"),
         "{text}"
     );
-    let text = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
+    let text = sandbox.pkgapp(["explain"]).stdout();
     assert!(
         text.contains("import-from = [\"src\"]") && text.contains("gunicorn shop.wsgi:application"),
         "{text}"
@@ -263,8 +268,8 @@ fn a_tree_that_makes_no_wheel_is_told_how_to_ship_without() {
         .collect();
     sandbox.edit(
         "pkgapp.toml",
-        "[python]",
-        &format!("[app]\n{}\n\n[python]", lines.join("\n")),
+        "recipe = \"plain\"",
+        &format!("recipe = \"plain\"\n{}", lines.join("\n")),
     );
     let dump = sandbox.dump(&sandbox.build(["--format", "tar"])[0]);
     assert!(dump.contains("app/hello/__init__.py"), "{dump}");

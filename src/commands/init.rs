@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::{GlobalOptions, InitArgs};
-use pkgapp_config::{ADDED_LOCK, Config, has_dot, is_whole_lock};
+use pkgapp_config::{ADDED_LOCK, ConfigDraft, FactValue, ProjectFacts, is_whole_lock, serves};
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_core::target::{TARGETS, Target};
-use pkgapp_detect::{Factory, Framework, Gateway, PinState, Survey, WebApp};
+use pkgapp_detect::{Framework, Gateway, PinState, Survey, WebApp};
 use pkgapp_lock::environment_diff::{Venv, editable_line};
 use pkgapp_pypa::PackageName;
 
@@ -53,7 +53,7 @@ pub(super) fn init(args: &InitArgs, global: &GlobalOptions, report: &Report) -> 
         report.text(&text);
         return Ok(());
     }
-    write(&file, &text)?;
+    write(&file, &text, &survey.facts)?;
     match report.style() {
         OutputStyle::Text => report.result(&shown(&file).to_string()),
         OutputStyle::Json => report
@@ -104,7 +104,7 @@ fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
 }
 
 /// Writes the configuration, and has it read as a build does; what can't be read does not stay.
-fn write(file: &Path, text: &str) -> Result<()> {
+fn write(file: &Path, text: &str, facts: &ProjectFacts) -> Result<()> {
     let before = file.is_file().then(|| fs::read(file)).transpose()?;
     let put = |bytes: &[u8]| {
         fs::write_atomically(file, |out| {
@@ -113,7 +113,8 @@ fn write(file: &Path, text: &str) -> Result<()> {
         })
     };
     put(text.as_bytes())?;
-    let read = Config::load(Some(file), file.parent().unwrap_or(Path::new("/")))
+    let read = ConfigDraft::read(Some(file), file.parent().unwrap_or(Path::new("/")))
+        .and_then(|draft| draft.finish(facts))
         .and_then(|app| app.check_files());
     read.or_else(|error| {
         match &before {
@@ -188,23 +189,32 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
     .hint("set `requires-python` in pyproject.toml to what the application runs on"))
 }
 
-/// The text: what was found, and as comments what nearly every application needs in the end.
+/// The text: the recipe, and the lines that no recipe can know.
 fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
+    let recipe = recipe(survey);
     let mut tables = vec![
-        ("app".to_owned(), app(survey)),
+        ("app".to_owned(), app(survey, recipe)),
         ("python".to_owned(), python_table(survey, python)),
-        ("build".to_owned(), build(survey)),
-        web_service(survey),
+        (String::new(), lacking_web(survey, recipe)),
     ];
-    let surroundings = surroundings(survey);
-    tables.extend(survey.workers.iter().map(|worker| {
-        let lines = std::iter::once(exec(survey, &worker.exec)).chain(surroundings.clone());
-        (format!("service.{}", worker.name), lines.collect())
+    if recipe == "django" && !is_served(survey) {
+        let line = "web = false  # none of its requirements is a server";
+        tables.push(("service".to_owned(), vec![line.to_owned()]));
+    }
+    // Recipes know the workers of task queues; commands that loop have names of their own.
+    let loops = survey
+        .workers
+        .iter()
+        .filter(|worker| !["worker", "beat"].contains(&worker.name.as_str()));
+    tables.extend(loops.map(|worker| {
+        let lines = vec![exec(survey, &worker.exec)];
+        (format!("service.{}", worker.name), lines)
     }));
-    tables.push((String::new(), deployment(survey)));
+    let deployment = ["# [deploy.production]", "# hosts = [\"web1.example.com\"]"];
+    tables.push((String::new(), deployment.map(str::to_owned).to_vec()));
 
     let mut text = format!(
-        "# A {} application; docs/configuration.md lists all keys.\n",
+        "# A {} application. `pkgapp explain` shows all values and where they come from.\n",
         survey.framework.name()
     );
     for (name, lines) in tables.iter().filter(|(_, lines)| !lines.is_empty()) {
@@ -217,119 +227,81 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     text
 }
 
-/// The web service's table, or comments if a server has to be chosen.
-fn web_service(survey: &Survey) -> (String, Vec<String>) {
-    let surroundings = surroundings(survey);
-    let commented = surroundings.iter().map(|line| format!("# {line}"));
-    if let Some(lines) = web(survey).or_else(|| added_server(survey).map(|(_, lines)| lines)) {
-        let lines = lines.into_iter().chain(surroundings);
-        return ("service.web".to_owned(), lines.collect());
-    }
-
-    let mut lines = Vec::new();
-    if let Some((server, assumed)) = assumed(survey) {
-        lines.push(format!("# with `{server}` among the requirements:"));
-        lines.push("# [service.web]".to_owned());
-        lines.extend(assumed.iter().map(|line| format!("# {line}")));
-        lines.extend(commented);
-    } else if let Some(script) = survey.scripts.first().filter(|_| survey.has_backend) {
-        lines.push("# [service.web]".to_owned());
-        lines.push(format!("# exec = {}", quoted(script)));
-        lines.extend(commented);
-    }
-    (String::new(), lines)
-}
-
-/// The lines of a deployment, as comments.
-fn deployment(survey: &Survey) -> Vec<String> {
-    let mut lines = vec![
-        "# [deploy.production]".to_owned(),
-        "# hosts = [\"web1.example.com\"]".to_owned(),
-    ];
-    let migrate = survey.migrate.iter();
-    lines.extend(migrate.map(|exec| format!("# migrate = {{ exec = {} }}", quoted(exec))));
-    lines
-}
-
-fn app(survey: &Survey) -> Vec<String> {
-    let mut lines = Vec::new();
-    lines.extend(
-        survey
-            .lacks_name
-            .then(|| format!("name = {}", quoted(survey.name.as_str()))),
-    );
-    lines.extend(
-        survey
-            .lacks_version
-            .then(|| "version = \"0.1.0\"".to_owned()),
-    );
-    lines.extend(
-        survey
-            .no_wheel
-            .as_ref()
-            .map(|why| format!("source = \"\"  # {why}")),
-    );
-    let list = |names: &[String]| {
-        names
-            .iter()
-            .map(|name| quoted(name))
-            .collect::<Vec<_>>()
-            .join(", ")
+/// Chooses the recipe.
+fn recipe(survey: &Survey) -> &'static str {
+    let named = match (survey.framework, &survey.web) {
+        (Framework::Django, _) => return "django",
+        (Framework::Pyramid, Some(_)) => "pyramid",
+        (Framework::Pecan, Some(_)) => "pecan",
+        (Framework::FastApi, Some(_)) => "fastapi",
+        (Framework::Flask, Some(_)) => "flask",
+        (_, Some(WebApp::Object { gateway, .. })) => match gateway {
+            Gateway::Wsgi => "wsgi",
+            Gateway::Asgi => "asgi",
+        },
+        (Framework::Celery, None) => "celery",
+        _ => "plain",
     };
-    if !survey.include.is_empty() {
-        lines.push(format!("include = [{}]", list(&survey.include)));
-        let exclude = [&["**/tests/**".to_owned()], &survey.exclude[..]].concat();
-        lines.push(format!("exclude = [{}]", list(&exclude)));
+    if named == "celery" && !survey.workers.is_empty() || survey.web.is_some() && is_served(survey)
+    {
+        named
+    } else if survey.workers.is_empty() {
+        "plain"
+    } else {
+        "workers"
     }
-    if !survey.import_from.is_empty() {
-        lines.push(format!("import-from = [{}]", list(&survey.import_from)));
-    }
-    lines.extend(writable(survey));
-    lines
 }
 
-/// Paths that services write to: as a comment where nothing runs that could.
-fn writable(survey: &Survey) -> Vec<String> {
-    let writes = &survey.writes;
-    // What code writes to is a file unless it ends in `/`; what .gitignore has may be either.
-    let written = |path: &String| {
-        if path.ends_with('/') || has_dot(path) {
-            quoted(path)
-        } else {
-            format!("{{ file = {} }}", quoted(path))
+/// Whether a recipe serves the application, perhaps with a server that is added.
+fn is_served(survey: &Survey) -> bool {
+    has_server(survey) || added_server(survey).is_some()
+}
+
+/// Whether one of the recipes knows how to serve the application with what it requires.
+fn has_server(survey: &Survey) -> bool {
+    ["web", "pyramid", "pecan"]
+        .iter()
+        .any(|recipe| serves(recipe, &survey.root, &survey.facts))
+}
+
+/// Comments for a web service that has to be written by hand.
+fn lacking_web(survey: &Survey, recipe: &str) -> Vec<String> {
+    if is_served(survey) || recipe == "django" {
+        return Vec::new();
+    }
+    let script = survey.scripts.first().filter(|_| survey.has_backend);
+    let exec = match (assumed_server(survey), script) {
+        (Some(server), _) => {
+            return vec![format!(
+                "# with `{server}` among the requirements: `recipe = \"{}\"`",
+                if server == "uvicorn" { "asgi" } else { "wsgi" }
+            )];
         }
+        (None, Some(script)) => format!("# exec = {}", quoted(script)),
+        (None, None) => return Vec::new(),
     };
-    let paths: Vec<String> = writes.paths.iter().map(written).collect();
-    let is_run =
-        web(survey).is_some() || added_server(survey).is_some() || !survey.workers.is_empty();
-    let mark = if is_run { "" } else { "# " };
-    let mut lines = Vec::new();
-    if !writes.paths.is_empty() {
-        let by: Vec<String> = writes
-            .by
-            .iter()
-            .take(2)
-            .map(|file| format!("`{file}`"))
-            .collect();
-        let more = if writes.by.len() > 2 {
-            " and others write"
-        } else if by.len() == 2 {
-            " write"
-        } else {
-            " writes"
-        };
-        let by = by.join(if writes.by.len() == 2 { " and " } else { ", " });
-        lines.push(format!(
-            "{mark}writable = [{}]  # {by}{more} there",
-            paths.join(", ")
-        ));
+    vec!["# [service.web]".to_owned(), exec]
+}
+
+fn app(survey: &Survey, recipe: &str) -> Vec<String> {
+    let mut lines = vec![format!("recipe = {}", quoted(recipe))];
+    if survey.lacks_name {
+        lines.push(format!("name = {}", quoted(survey.name.as_str())));
     }
+    if survey.lacks_version {
+        lines.push("version = \"0.1.0\"".to_owned());
+    }
+    let writes = &survey.writes;
     if !writes.perhaps.is_empty() {
-        let perhaps = writes.perhaps.iter().map(|path| quoted(path));
-        let all: Vec<String> = paths.into_iter().chain(perhaps).collect();
+        let paths: Vec<String> = writes
+            .paths
+            .iter()
+            .chain(&writes.perhaps)
+            .map(|path| quoted(path))
+            .collect();
         lines.push(format!(
             "# writable = [{}]  # if it writes to all that .gitignore has",
-            all.join(", ")
+            paths.join(", ")
         ));
     }
     lines
@@ -340,10 +312,7 @@ fn python_table(survey: &Survey, python: Option<PythonMinor>) -> Vec<String> {
     lines.extend(python.map(|python| format!("version = {}", quoted(&python.to_string()))));
     match &survey.pins {
         PinState::Elsewhere(name, true)
-            if additions(survey).is_none() || is_whole_lock(Path::new(name)) =>
-        {
-            lines.push(format!("requirements = [{}]", quoted(name)));
-        }
+            if additions(survey).is_none() || is_whole_lock(Path::new(name)) => {}
         PinState::Elsewhere(name, _) => {
             lines.push(format!(
                 "# `pkgapp lock {name}` writes the pylock.toml that a build reads"
@@ -390,7 +359,7 @@ fn extras_and_groups(survey: &Survey) -> Vec<String> {
 
 /// What ships besides the requirements, and why.
 fn additions(survey: &Survey) -> Option<String> {
-    let server = added_server(survey).map(|(server, _)| server);
+    let server = added_server(survey);
     let server = server.filter(|server| !survey.keeps_already(server));
     let added = server.iter().copied().chain(survey.add.iter().copied());
     let all: Vec<String> = added
@@ -409,66 +378,6 @@ fn additions(survey: &Survey) -> Option<String> {
     Some(format!("add = [{}]  # {why}", all.join(", ")))
 }
 
-fn build(survey: &Survey) -> Vec<String> {
-    if survey.collect_static.is_empty() || !survey.has("django") {
-        return Vec::new();
-    }
-    let commands: Vec<String> = survey
-        .collect_static
-        .iter()
-        .map(|command| quoted(command))
-        .collect();
-    let mut lines = vec![format!("run = [{}]", commands.join(", "))];
-    if !survey.variables.is_empty() {
-        let pair = |(name, value): (&String, &&str)| format!("{name} = {}", quoted(value));
-        let pairs: Vec<String> = survey.variables.iter().map(pair).collect();
-        lines.push(format!(
-            "env = {{ {} }}  # so that the settings load",
-            pairs.join(", ")
-        ));
-    }
-    lines
-}
-
-/// Where a service finds its data, and the file that it gets its secrets from: the package makes
-/// it, empty.
-fn surroundings(survey: &Survey) -> Vec<String> {
-    let names: Vec<&str> = survey
-        .variables
-        .keys()
-        .map(String::as_str)
-        .take(6)
-        .collect();
-    let what = if names.is_empty() {
-        "secrets and settings".to_owned()
-    } else {
-        names.join(", ")
-    };
-    let data = |name: &String| format!("{name} = {}", quoted(&format!("/var/lib/{}", survey.name)));
-    let moved = |(name, path): (&String, &String)| {
-        format!(
-            "{name} = {}",
-            quoted(&format!("/var/lib/{}/{path}", survey.name))
-        )
-    };
-    let is_moved = |name: &&String| !survey.writes.variables.contains_key(*name);
-    let data = survey.data_variables.iter().filter(is_moved).map(data);
-    let data: Vec<String> = data
-        .chain(survey.writes.variables.iter().map(moved))
-        .collect();
-    let directory = format!(
-        "working-directory = {}  # its paths count from there",
-        quoted(&format!("/opt/{}/app", survey.name))
-    );
-    let directory = runs_in_tree(survey).then_some(directory);
-    let env = (!data.is_empty()).then(|| format!("env = {{ {} }}", data.join(", ")));
-    let file = format!(
-        "environment-file = \"/etc/{}/secrets.env\"  # {what}",
-        survey.name
-    );
-    directory.into_iter().chain(env).chain([file]).collect()
-}
-
 /// Whether services run in the application's tree: what they open or write counts from there.
 fn runs_in_tree(survey: &Survey) -> bool {
     survey.opens_from_here || survey.writes.in_working_directory
@@ -484,112 +393,20 @@ fn exec(survey: &Survey, line: &str) -> String {
     format!("exec = {}", quoted(&line))
 }
 
-/// How the application is served, by a server that it requires itself.
-fn web(survey: &Survey) -> Option<Vec<String>> {
-    let exec = |line: String| exec(survey, &line);
-    let socket = || "socket = \"127.0.0.1:8000\"".to_owned();
-    let (module, name, factory, gateway) = match survey.web.as_ref()? {
-        // `pserve` wants a server section, and gunicorn takes the application alone.
-        WebApp::Paste {
-            file,
-            has_server: false,
-        } if survey.has("gunicorn") => {
-            return Some(vec![exec(format!("gunicorn --paste app/{file}")), socket()]);
-        }
-        WebApp::Paste { file, .. } => return Some(vec![exec(format!("pserve app/{file}"))]),
-        WebApp::Pecan(file) if survey.has("gunicorn") => {
-            return Some(vec![exec(format!("gunicorn_pecan app/{file}")), socket()]);
-        }
-        WebApp::Pecan(file) => return Some(vec![exec(format!("pecan serve app/{file}"))]),
-        WebApp::Object {
-            module,
-            name,
-            factory,
-            gateway,
-        } => (module, name, *factory, *gateway),
-    };
-    let target = format!("{module}:{name}");
-    let is_made = factory == Factory::Yes;
-    let called = if is_made {
-        format!("'{target}()'")
-    } else {
-        target.clone()
-    };
-    let make = if is_made { "--factory " } else { "" };
-    let has = |name: &str| survey.has(name);
-    let (interface, port) = (
-        if gateway == Gateway::Asgi {
-            "asgi"
-        } else {
-            "wsgi"
-        },
-        "--host 127.0.0.1 --port 8000",
-    );
-    match gateway {
-        Gateway::Wsgi if has("gunicorn") => {
-            Some(vec![exec(format!("gunicorn {called}")), socket()])
-        }
-        Gateway::Wsgi if has("waitress") => {
-            let call = if is_made { "--call " } else { "" };
-            Some(vec![exec(format!(
-                "waitress-serve --listen 127.0.0.1:8000 {call}{target}"
-            ))])
-        }
-        Gateway::Asgi if has("uvicorn") => Some(vec![
-            exec(format!("uvicorn --fd 3 {make}{target}")),
-            socket(),
-        ]),
-        Gateway::Asgi if has("hypercorn") => Some(vec![exec(format!(
-            "hypercorn --bind 127.0.0.1:8000 {}",
-            called.replace('\'', "")
-        ))]),
-        Gateway::Asgi if has("daphne") && !is_made => {
-            Some(vec![exec(format!("daphne -b 127.0.0.1 -p 8000 {target}"))])
-        }
-        _ if has("granian") => Some(vec![exec(format!(
-            "granian --interface {interface} {port} {make}{target}"
-        ))]),
-        Gateway::Wsgi if has("uwsgi") || has("pyuwsgi") => Some(vec![exec(format!(
-            "uwsgi --master --die-on-term --need-app --http-socket 127.0.0.1:8000 --home /opt/{} --module {called}",
-            survey.name
-        ))]),
-        Gateway::Wsgi | Gateway::Asgi => Some(vec![exec(survey.server_program.clone()?)]),
+/// The server that the application would be given if it requires none.
+fn assumed_server(survey: &Survey) -> Option<&'static str> {
+    match &survey.web {
+        Some(WebApp::Object { gateway, .. }) => Some(match gateway {
+            Gateway::Wsgi => "gunicorn",
+            Gateway::Asgi => "uvicorn",
+        }),
+        Some(WebApp::Paste { .. } | WebApp::Pecan(_)) | None => None,
     }
-}
-
-/// The same with a server that is not among the requirements.
-fn assumed(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
-    let Some(WebApp::Object {
-        module,
-        name,
-        factory,
-        gateway,
-    }) = &survey.web
-    else {
-        return None;
-    };
-    let is_made = *factory == Factory::Yes;
-    let (server, exec) = match gateway {
-        Gateway::Wsgi if is_made => ("gunicorn", format!("gunicorn '{module}:{name}()'")),
-        Gateway::Wsgi => ("gunicorn", format!("gunicorn {module}:{name}")),
-        Gateway::Asgi if is_made => (
-            "uvicorn",
-            format!("uvicorn --fd 3 --factory {module}:{name}"),
-        ),
-        Gateway::Asgi => ("uvicorn", format!("uvicorn --fd 3 {module}:{name}")),
-    };
-    Some((
-        server,
-        vec![
-            format!("exec = {}", quoted(&exec)),
-            "socket = \"127.0.0.1:8000\"".to_owned(),
-        ],
-    ))
 }
 
 /// The same where `pkgapp lock` can pin the server beside the requirements, or beside a lock that
 /// another tool writes.
-fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
+fn added_server(survey: &Survey) -> Option<&'static str> {
     let is_resolved = match &survey.pins {
         PinState::Nothing => true,
         PinState::Found(name) | PinState::Loose(name) | PinState::Elsewhere(name, _) => {
@@ -601,7 +418,7 @@ fn added_server(survey: &Survey) -> Option<(&'static str, Vec<String>)> {
     let is_entry = matches!(&survey.web, Some(WebApp::Object { module, .. })
         if module.rsplit('.').next().is_some_and(|name| ["wsgi", "asgi"].contains(&name)));
     let is_certain = survey.framework == Framework::Django || !survey.starts_a_server || is_entry;
-    assumed(survey).filter(|_| is_resolved && is_certain && web(survey).is_none())
+    assumed_server(survey).filter(|_| is_resolved && is_certain && !has_server(survey))
 }
 
 /// The version in `.python-version`, if it is one that releases run on.
@@ -708,6 +525,7 @@ fn quoted(text: &str) -> String {
 /// Reports the findings, and what is left to do.
 fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
+    say_facts(survey, report);
     say_pins(survey, report);
     if let Some(why) = &survey.no_wheel {
         report.step(&format!("ships as plain files, not as a wheel: {why}"));
@@ -727,6 +545,19 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     }
     for sentence in &survey.open {
         report.warning(sentence);
+    }
+}
+
+/// Reports the facts that a recipe builds on and the files that show them.
+fn say_facts(survey: &Survey, report: &Report) {
+    for (name, fact) in survey.facts.iter() {
+        if let (FactValue::String(text), Some(at)) = (&fact.value, &fact.at) {
+            let file = shown(&at.file);
+            report.step(&match at.position {
+                Some((line, _)) => format!("{name}: `{text}`, found in `{file}:{line}`"),
+                None => format!("{name}: `{text}`, found in `{file}`"),
+            });
+        }
     }
 }
 
@@ -804,10 +635,10 @@ fn say_compiled(survey: &Survey, python: PythonMinor, report: &Report) {
 /// Returns what the configuration's service lacks.
 fn lacking_service(survey: &Survey) -> Option<String> {
     match &survey.web {
-        Some(WebApp::Object { module, name, .. }) if web(survey).is_none() => {
+        Some(WebApp::Object { module, name, .. }) if !has_server(survey) => {
             let done = match added_server(survey) {
-                Some((server, _)) => format!("`add` has `{server}`"),
-                None => "`[service.web]` is left as a comment".to_owned(),
+                Some(server) => format!("`add` has `{server}`"),
+                None => "there is no `[service.web]`".to_owned(),
             };
             Some(format!(
                 "no server for `{module}:{name}` is among its requirements: {done}"

@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 31] = [
+pub const FACTS: [(&str, FactType, &str); 32] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -55,6 +55,11 @@ pub const FACTS: [(&str, FactType, &str); 31] = [
         "server-program",
         FactType::String,
         "the program of the project that serves it",
+    ),
+    (
+        "server-script",
+        FactType::Path,
+        "the script that serves it, as it lies in the release",
     ),
     (
         "manage",

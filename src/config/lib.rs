@@ -61,7 +61,7 @@ pub use packaging::{
     Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
 pub use reader::Located;
-pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin};
+pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin, serves};
 pub use service::{
     ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,

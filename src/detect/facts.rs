@@ -106,7 +106,11 @@ impl FactCollector<'_> {
             }
             None => {}
         }
-        self.text("server-program", survey.server_program.as_deref(), None);
+        let program = survey.server_program.as_deref();
+        match program.and_then(|program| program.strip_prefix("python ")) {
+            Some(script) => self.text("server-script", Some(script), None),
+            None => self.text("server-program", program, None),
+        }
     }
 
     fn django(&mut self, survey: &Survey, code: &CodeFacts) {

@@ -15,13 +15,15 @@ mod restrict;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 
-use super::document::{DocumentItem, DocumentTable, DocumentValue, MergeOrder, SourceTexts};
+use super::document::{
+    DocumentItem, DocumentTable, DocumentValue, MergeOrder, SourceDocument, SourceTexts,
+};
 use super::facts::ProjectFacts;
 use super::reader::{DocumentReader, listed, nearest};
 
@@ -140,6 +142,24 @@ pub(super) fn apply(
         recipes: recipes.iter().map(RecipeFile::applied).collect(),
     };
     Ok((merged, applied))
+}
+
+/// Returns whether a built-in recipe starts a web server for a project without any configuration.
+pub fn serves(recipe: &str, root: &Path, facts: &ProjectFacts) -> bool {
+    let context = RecipeContext {
+        root: root.to_owned(),
+        name: None,
+        prefix: None,
+        added: Vec::new(),
+        facts,
+    };
+    let text = format!("[app]\nrecipe = {recipe:?}\n");
+    let mut sources = SourceTexts::default();
+    let document = SourceDocument::new(root.join("pkgapp.toml"), text);
+    sources
+        .parse(document)
+        .and_then(|own| apply(own, &mut sources, &context))
+        .is_ok_and(|(merged, _)| merged.at(&["service", "web", "exec"]).is_some())
 }
 
 /// A recipe's name and the place that names it.
