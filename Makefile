@@ -78,7 +78,8 @@ fuzz:
 golden:
 	@tests/prepare test
 	PKGAPP_UPDATE_GOLDEN=1 $(CARGO) test --release --test integration
-	@git status --short tests/golden
+	PKGAPP_UPDATE_GOLDEN=1 $(CARGO) test --release -p pkgapp-config recipe
+	@git status --short tests/golden src/config
 
 dist:
 	$(CARGO) build --profile dist

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use pkgapp_config::{Config, ConfigDraft};
+
 use super::*;
 
 fn tree(files: &[(&str, &str)]) -> tempfile::TempDir {
@@ -1621,4 +1623,117 @@ fn migrations_take_the_settings_of_the_server() {
         seen.migrate.as_deref(),
         Some("python app/manage.py migrate --noinput")
     );
+}
+
+/// fixtures/shop with the recipe for Django, without the lines that the recipe supplies.
+const SHOP: &str = r#"
+[app]
+recipe = "django"
+maintainer = "Shop Operations <ops@shop.example.com>"
+license = "MIT"
+exclude = ["tests/**"]
+
+[recipe]
+listen = "0.0.0.0:8000"
+environment-file = ["/etc/shop/shop.env", "/etc/shop/secrets.env"]
+
+[python]
+version = "3.11"
+
+[package]
+targets = ["debian12", "el9"]
+
+[config."shop.env"]
+source = "deploy/shop.env"
+mode = "0640"
+
+[service.web]
+exec = "gunicorn shop.wsgi --workers 2 --no-control-socket --access-logfile /var/log/shop/access.log"
+timeout-stop = "30s"
+
+[service.worker]
+exec = "celery -A shop.tasks worker --loglevel INFO --concurrency 1 --hostname {instance}@shop --without-mingle --without-gossip"
+instances = 2
+
+[service.beat]
+exec = "celery -A shop.tasks beat --loglevel INFO"
+
+[timer.report]
+exec = "shop report"
+calendar = "*-*-* 02:10"
+
+[cron.purge]
+exec = "python app/manage.py purge_carts --days 14"
+schedule = "*/30 * * * *"
+"#;
+
+/// Everything that ends up in packages is the same; `[migrate]` is the only addition.
+#[test]
+fn a_recipe_stands_for_the_lines_of_the_shop() {
+    let shop = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fixtures/shop");
+    let copied = tempfile::tempdir().unwrap();
+    for entry in walkdir::WalkDir::new(&shop).into_iter().map(Result::unwrap) {
+        let to = copied
+            .path()
+            .join(entry.path().strip_prefix(&shop).unwrap());
+        if entry.file_type().is_dir() {
+            std::fs::create_dir_all(to).unwrap();
+        } else {
+            std::fs::copy(entry.path(), to).unwrap();
+        }
+    }
+    let load = || {
+        let draft = ConfigDraft::read(None, copied.path()).unwrap();
+        let facts = Survey::of(draft.root()).unwrap().facts;
+        draft.finish(&facts).unwrap()
+    };
+    let by_hand = load();
+    std::fs::write(copied.path().join("pkgapp.toml"), SHOP).unwrap();
+    let by_recipe = load();
+
+    let meaning = |config: &Config| {
+        let text = format!(
+            "{:#?}{:#?}{:#?}{:#?}{:#?}{:#?}{:#?}{:#?}{:#?}",
+            config.services,
+            config.timers,
+            config.crons,
+            config.logrotate,
+            config.configs,
+            config.build,
+            config.package,
+            config.python,
+            (
+                &config.name,
+                &config.license,
+                &config.maintainer,
+                &config.source,
+                &config.import_from
+            ),
+        );
+        without_places(&text)
+    };
+    similar_asserts::assert_eq!(meaning(&by_recipe), meaning(&by_hand));
+    assert_eq!(
+        by_recipe.included_files().unwrap(),
+        by_hand.included_files().unwrap()
+    );
+    assert!(by_hand.migrate.is_none());
+    let migrate = by_recipe.migrate.unwrap();
+    assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
+}
+
+/// A debug text without the places in it.
+fn without_places(text: &str) -> String {
+    let mut outer = None;
+    let mut kept = Vec::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match outer {
+            Some(depth) if indent > depth => {}
+            Some(_) => outer = None,
+            None if line.trim_start().starts_with("at: ") => outer = Some(indent),
+            None => kept.push(line),
+        }
+    }
+    kept.join("\n")
 }

@@ -8,7 +8,7 @@ use proptest::prelude::*;
 
 use super::super::document::SourceTexts;
 use super::super::reader::DocumentReader;
-use super::super::{Config, ConfigDraft, FactValue, ProjectFacts};
+use super::super::{Config, ConfigDraft, FACTS, FactValue, ProjectFacts};
 use super::NamedRecipe;
 use super::builtin;
 use super::file;
@@ -286,7 +286,7 @@ fn mistakes_get_exact_words() {
         _ = write!(told, "{input}\n-----\n{found}\n=====\n");
     }
     let told = told.trim_end_matches("\n=====\n").to_owned() + "\n";
-    if std::env::var_os("PKGAPP_GOLDEN").is_some() {
+    if std::env::var_os("PKGAPP_UPDATE_GOLDEN").is_some_and(|value| value == "1") {
         let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("recipe/mistakes.txt");
         fs_err::write(golden, &told).unwrap();
         return;
@@ -322,6 +322,29 @@ fn built_in_recipes_are_whole() {
         );
         assert!(text.contains(&format!("\nversion = {version}\n")), "{name}");
         assert!(text.contains("\nsummary = "), "{name}");
+    }
+}
+
+/// docs/recipes.md names every recipe, parameter, and fact.
+#[test]
+fn the_chapter_is_complete() {
+    let chapter = include_str!("../../../docs/recipes.md");
+    let is_named = |name: &str| {
+        assert!(
+            chapter.contains(&format!("`{name}`")),
+            "docs/recipes.md lacks `{name}`"
+        );
+    };
+    FACTS.iter().for_each(|(name, _, _)| is_named(name));
+    for (name, _, text) in builtin::RECIPES {
+        is_named(name);
+        let table: toml::Table = text.parse().unwrap();
+        let parameters = table["recipe"].get("parameters");
+        let parameters = parameters.and_then(toml::Value::as_table);
+        parameters
+            .into_iter()
+            .flat_map(toml::Table::keys)
+            .for_each(|name| is_named(name));
     }
 }
 
