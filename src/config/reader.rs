@@ -334,7 +334,7 @@ impl<'s> TableReader<'s> {
         for (name, value) in group.entries() {
             match &value.item.value {
                 DocumentValue::Table(_) => {
-                    tables.extend(value.table(kind).map(|table| (name, table)))
+                    tables.extend(value.table(kind).map(|table| (name, table)));
                 }
                 _ => value.complain(
                     Error::new(format!(

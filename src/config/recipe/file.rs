@@ -326,7 +326,7 @@ pub(super) fn check_required(
             _ => {
                 let error = Error::new(required.error.clone()).at(values.at());
                 let hint = required.hint.iter();
-                reader.complain_elsewhere(hint.fold(error, |error, hint| error.hint(hint)));
+                reader.complain_elsewhere(hint.fold(error, Error::hint));
             }
         }
     }
