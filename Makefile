@@ -93,6 +93,8 @@ install:
 	mkdir -p $(addprefix $(DESTDIR)$(PREFIX)/share/,bash-completion/completions zsh/site-functions fish/vendor_completions.d)
 	$(TARGET)/$(PROFILE)/pkgapp completions bash >$(DESTDIR)$(PREFIX)/share/bash-completion/completions/pkgapp
 	$(TARGET)/$(PROFILE)/pkgapp completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pkgapp
+	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1
+	$(TARGET)/$(PROFILE)/pkgapp man $(DESTDIR)$(PREFIX)/share/man/man1 >/dev/null
 	$(TARGET)/$(PROFILE)/pkgapp completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pkgapp.fish
 
 clean:

@@ -278,6 +278,12 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp completions bash > /etc/bash_completion.d/pkgapp
     Completions(CompletionsArgs),
+    /// Write the manual pages
+    ///
+    /// Writes pkgapp.1 and a page for each command into DIR.
+    ///
+    /// Example: pkgapp man /usr/local/share/man/man1
+    Man(ManArgs),
 }
 
 /// Arguments of `pkgapp build`.
@@ -1089,6 +1095,14 @@ pub struct HistoryArgs {
     /// Which hosts.
     #[command(flatten)]
     pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp man`.
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// Directory to write to
+    #[arg(value_name = "DIR")]
+    pub directory: PathBuf,
 }
 
 /// Arguments of `pkgapp completions`.

@@ -398,7 +398,7 @@ fn a_configuration_further_up_is_pointed_at() {
     assert_eq!(
         said,
         "error: there is no configuration in `[ROOT]/project/src`\n  \
-         hint: there is one above: `--config [ROOT]/project/pkgapp.toml`\n"
+         hint: a parent directory has one: `--config [ROOT]/project/pkgapp.toml`\n"
     );
 }
 

@@ -11,6 +11,8 @@ fn help_texts() {
         &["build"],
         &["diff"],
         &["inspect"],
+        &["explain"],
+        &["man"],
         &["render"],
         &["push"],
         &["rollback"],
@@ -48,6 +50,32 @@ fn help_texts() {
         }
     }
     assert!(differences.is_empty(), "{differences}");
+}
+
+/// groff formats every page without a warning.
+#[test]
+fn manual_pages_are_valid() {
+    let sandbox = Sandbox::new();
+    sandbox.pkgapp(["man", "pages"]).prints("pages\n", "");
+    let pages: Vec<_> = std::fs::read_dir(sandbox.path("pages"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    assert!(sandbox.path("pages/pkgapp-explain.1").is_file());
+    assert!(pages.len() > 20, "{pages:?}");
+    let Some(groff) = pkgapp_testing::tool("groff") else {
+        return;
+    };
+    for page in pages {
+        let mut format = std::process::Command::new(&groff);
+        let format = format
+            .args(["-K", "utf8", "-man", "-Tutf8", "-ww"])
+            .arg(&page);
+        let output = format.output().unwrap();
+        assert!(output.status.success(), "{page:?}: {output:?}");
+        let warnings = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(warnings, "", "{page:?}");
+    }
 }
 
 #[test]

@@ -168,7 +168,10 @@ fn nothing_is_left_out_unless_it_is_asked_for() {
 #[test]
 fn mistakes_of_the_configuration_are_told() {
     for (line, part) in [
-        ("prune = [\"test\"]", "`test` is nothing that can be pruned"),
+        (
+            "prune = [\"test\"]",
+            "`test` is not a profile of files to prune",
+        ),
         (
             "locales = [\"de\"]",
             "`locales` says which languages stay, and none is taken out",
@@ -187,7 +190,7 @@ fn mistakes_of_the_configuration_are_told() {
         ),
         (
             "byte-code = \"never\"",
-            "`never` is no value for `package.byte-code`",
+            "`never` is not a valid value for `package.byte-code`",
         ),
     ] {
         let text = pruned(line).pkgapp(["build"]).fails();

@@ -13,6 +13,7 @@ mod init;
 mod inspect;
 mod lock;
 mod logs;
+mod manual;
 mod push;
 mod put;
 mod recipe;
@@ -68,6 +69,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
             report.data(pkgapp_core::process::Stream::Stdout, &script);
             Ok(())
         }
+        CliCommand::Man(args) => manual::write(&args.directory, report),
     }
 }
 

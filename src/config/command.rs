@@ -87,7 +87,7 @@ pub(super) fn split(text: &str) -> Result<Vec<String>, SplitError> {
             '\0' => {
                 return Err((
                     offset,
-                    Error::new("a command line cannot hold a NUL character"),
+                    Error::new("a command line cannot contain a NUL character"),
                 ));
             }
             '$' | '`' => {
@@ -155,7 +155,7 @@ fn finish(word: Option<CommandWord>, words: &mut Vec<String>) -> Result<(), Spli
     if let Some(operator) = operator(&word) {
         return Err((
             word.start,
-            Error::new(format!("`{operator}` means nothing here: the command line is not run by a shell"))
+            Error::new(format!("`{operator}` has no meaning here: no shell runs the command line"))
                 .hint("write a script and run it, or use `sh -c '…'`; quote the word if it is an argument"),
         ));
     }
@@ -194,10 +194,10 @@ fn refuse_expansion(text: &str) -> Result<(), Error> {
     if !expands {
         return Ok(());
     }
-    Err(Error::new(
-        "variables and commands in a command line are not expanded: it is not run by a shell",
+    Err(
+        Error::new("a command line expands no variables and commands: no shell runs it")
+            .hint("use `sh -c '…'`; write single quotes around the word if it is meant literally"),
     )
-    .hint("use `sh -c '…'`; write single quotes around the word if it is meant literally"))
 }
 
 fn is_assignment(word: &str) -> bool {
@@ -208,7 +208,7 @@ fn is_assignment(word: &str) -> bool {
 fn no_assignment(word: &str) -> Error {
     let (name, value) = word.split_once('=').unwrap_or((word, ""));
     Error::new(format!(
-        "`{word}` is no program: the command line is not run by a shell"
+        "`{word}` is not a program: no shell runs the command line"
     ))
     .hint(format!(
         "set the variable with `env = {{ {name} = {value:?} }}`"

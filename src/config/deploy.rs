@@ -365,7 +365,7 @@ pub fn check_into(text: &str) -> Result<String> {
     match path {
         Some(path) if is_plain(path) => Ok(text.trim_end_matches('/').to_owned()),
         _ => Err(
-            Error::new(format!("releases can't lie in `{}`", text.escape_debug()))
+            Error::new(format!("a release cannot be in `{}`", text.escape_debug()))
                 .hint("such as `~/shop` or `/srv/shop`; letters, digits and `. _ + @ -`"),
         ),
     }
@@ -511,7 +511,7 @@ fn label_values(value: &ValueReader<'_>) -> BTreeSet<String> {
 fn variable((name, value): (Located<String>, ValueReader<'_>)) -> Option<(String, String)> {
     let text = value.parsed(|text| {
         if text.contains('\0') {
-            Err(Error::new("a variable cannot hold a NUL character"))
+            Err(Error::new("a variable cannot contain a NUL character"))
         } else {
             Ok(text.to_owned())
         }
@@ -633,7 +633,7 @@ fn check_host(host: &str) -> std::result::Result<(), String> {
         .find(|c| !c.is_ascii_alphanumeric() && !matches!(c, '-' | '.' | '_'));
     match bad {
         _ if plain.is_empty() => Err("it is empty".into()),
-        Some(bad) => Err(format!("{bad:?} is in no host's name")),
+        Some(bad) => Err(format!("{bad:?} cannot be part of a host name")),
         None if plain.starts_with(['-', '.']) => {
             Err("a host's name begins with a letter or digit".into())
         }
@@ -671,7 +671,7 @@ fn batches(value: &ValueReader<'_>) -> Vec<BatchSize> {
             _ => true,
         };
         if !grows {
-            let error = Error::new("a batch reaches no more hosts than the one before");
+            let error = Error::new("a batch adds no host to the one before");
             element.complain(
                 error.hint("batches count all hosts so far, as in `[1, \"50%\", \"100%\"]`"),
             );

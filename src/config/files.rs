@@ -189,7 +189,7 @@ fn matches_nothing(root: &Path, pattern: &PathPattern, excluded: usize) -> Error
     if excluded > 0 {
         return Error::new(format!("everything that `{text}` matches is excluded"))
             .at(pattern.at.clone())
-            .hint("take the pattern out of `include`, or what excludes them out of `exclude`");
+            .hint("remove the pattern from `include`, or the one that excludes these files from `exclude`");
     }
     let error = Error::new(format!("`{text}` matches no file")).at(pattern.at.clone());
     let path = root.join(text);

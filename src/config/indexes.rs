@@ -184,7 +184,7 @@ fn index(table: TableReader<'_>, root: &Path) -> Option<NamedIndex> {
     };
     let (explicit, default, keyring) = (flag("explicit"), flag("default"), flag("keyring"));
     if explicit && default {
-        let error = Error::new("an index can't be both `explicit` and `default`");
+        let error = Error::new("an index cannot be both `explicit` and `default`");
         table.complain(
             error.hint("leave one out: the default is asked for all that no other index has"),
         );
@@ -214,16 +214,21 @@ fn index_name(text: &str) -> Result<String> {
 fn index_url(text: &str, root: &Path) -> Result<Url> {
     if !text.contains("://") {
         let path = super::existing(root, "index", text)?;
-        return Url::from_directory_path(&path)
-            .map_err(|()| Error::new(format!("`{}` is no directory of an index", shown(&path))));
+        return Url::from_directory_path(&path).map_err(|()| {
+            Error::new(format!(
+                "`{}` is not the directory of an index",
+                shown(&path)
+            ))
+        });
     }
     // Whoever wrote a password there must not find it in a log.
     let url = Url::parse(text).context(|| "the index's `url` is not a URL")?;
     if !matches!(url.scheme(), "http" | "https" | "file") {
-        return Err(
-            Error::new(format!("an index can't be reached by `{}:`", url.scheme()))
-                .hint("begin its `url` with `https://`, or name a directory"),
-        );
+        return Err(Error::new(format!(
+            "pkgapp cannot reach an index by `{}:`",
+            url.scheme()
+        ))
+        .hint("begin its `url` with `https://`, or name a directory"));
     }
     if url.password().is_some() {
         return Err(Error::new("the index's `url` holds a password, and this file is read by many").hint(

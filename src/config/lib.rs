@@ -645,7 +645,7 @@ impl ConfigReader<'_> {
     ) -> Option<Cpython> {
         let [path, sha256, keep, prune, libraries] = values;
         let Some(path) = path else {
-            let error = Error::new("an interpreter that ships needs a `path`");
+            let error = Error::new("an interpreter that is not the host's needs a `path`");
             let example =
                 "add `path = \"…\"` with a CPython prefix or a python-build-standalone archive";
             table.complain_of_missing("path", error.hint(example));
@@ -792,7 +792,7 @@ fn environment(value: &ValueReader<'_>) -> BTreeMap<String, String> {
                 "`{}` is not the name of an environment variable",
                 name.value
             ))
-            .hint("letters, digits and `_`, and no digit first");
+            .hint("use letters, digits, and `_`, and no digit first");
             value.complain(error);
         }
         let text = value.parsed(|text| {
@@ -867,7 +867,7 @@ fn archive_sum(text: &str, path: Option<&Located<PathBuf>>) -> Result<Sha256Sum>
         );
     }
     Sha256Sum::from_hex(text).ok_or_else(|| {
-        Error::new(format!("`{text}` is no SHA-256"))
+        Error::new(format!("`{text}` is not a SHA-256 checksum"))
             .hint("write the 64 digits that `sha256sum` prints")
     })
 }
@@ -879,7 +879,7 @@ fn module_name(text: &str) -> Result<String> {
         Ok(text.to_owned())
     } else {
         Err(
-            Error::new(format!("`{text}` is no module of the standard library"))
+            Error::new(format!("`{text}` is not a module of the standard library"))
                 .hint("write the first part of what an import names, such as `sqlite3`"),
         )
     }
@@ -887,7 +887,7 @@ fn module_name(text: &str) -> Result<String> {
 
 /// Reads a glob of names of shared libraries.
 fn soname_pattern(text: &str) -> Result<String> {
-    globset::Glob::new(text).context(|| format!("`{text}` is no pattern for libraries"))?;
+    globset::Glob::new(text).context(|| format!("`{text}` is not a pattern for library names"))?;
     if text.contains('/') {
         Err(Error::new(format!("`{text}` is a path")).hint("write a soname, such as `libssl.so.3`"))
     } else {
@@ -912,11 +912,12 @@ fn maintainer(text: &str) -> Result<String> {
 fn web_address(text: &str) -> Result<Url> {
     let url = Url::parse(text).context(|| format!("`{text}` is not a URL"))?;
     if !matches!(url.scheme(), "http" | "https") {
-        return Err(Error::new(format!("`{text}` is not an address of the web"))
-            .hint("begin it with `https://`"));
+        return Err(
+            Error::new(format!("`{text}` is not a web address")).hint("start it with `https://`")
+        );
     }
     if !url.username().is_empty() || url.password().is_some() {
-        return Err(Error::new("the URL holds credentials")
+        return Err(Error::new("the URL contains credentials")
             .hint("packages are readable by everyone: leave them out"));
     }
     Ok(url)
@@ -932,7 +933,7 @@ fn project_directory(root: &Path, text: &str) -> Result<PathBuf> {
         Ok(path)
     } else {
         Err(Error::new(format!(
-            "source `{text}` is no Python project: it has no pyproject.toml and no setup.py"
+            "source `{text}` is not a Python project: it has neither pyproject.toml nor setup.py"
         ))
         .hint("write `source = \"\"` and `include = […]` for an application of plain files"))
     }
@@ -1008,7 +1009,7 @@ fn similar_path(path: &Path, text: &str) -> Option<String> {
 /// counts.
 fn python_version_file(root: &Path, table: &TableReader<'_>) -> Option<Located<PythonMinor>> {
     let missing = || {
-        let error = Error::new("the version of Python is not given");
+        let error = Error::new("the Python version is missing");
         let error = error.hint(format!(
             "write `version = \"3.11\"` below `[{}]`: what the hosts have",
             table.path()

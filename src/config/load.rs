@@ -306,7 +306,7 @@ fn no_configuration(root: &Path, has_project: bool) -> Error {
         }
     };
     let error = match root.ancestors().skip(1).find_map(named) {
-        Some(file) => error.hint(format!("there is one above: `--config {}`", file.display())),
+        Some(file) => error.hint(format!("a parent directory has one: `--config {}`", file.display())),
         None => error.hint(
             "write a `pkgapp.toml` there that begins with `[app]` and a `name`, or name a file with `--config FILE`",
         ),
@@ -320,7 +320,7 @@ fn no_configuration(root: &Path, has_project: bool) -> Error {
 
 fn absolute(path: &Path) -> Result<PathBuf> {
     let path = std::path::absolute(path)
-        .context(|| format!("there is no such path as `{}`", path.display()))?;
+        .context(|| format!("cannot resolve the path `{}`", path.display()))?;
     // `std::path::absolute` leaves `.` out but keeps a trailing slash, which `parent` does not care
     // about.
     Ok(path.components().collect())

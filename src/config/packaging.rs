@@ -98,8 +98,8 @@ impl FromStr for PruneProfile {
         }
         let names = PROFILES.map(|(name, _)| format!("`{name}`")).join(", ");
         Err(
-            Error::new(format!("`{text}` is nothing that can be pruned"))
-                .hint(format!("known are {names}")),
+            Error::new(format!("`{text}` is not a profile of files to prune"))
+                .hint(format!("the known ones are {names}")),
         )
     }
 }
@@ -472,8 +472,10 @@ fn shell(text: String) -> Result<String> {
         .chars()
         .find(|c| c.is_control() && !matches!(c, '\n' | '\t'))
     {
-        return Err(Error::new(format!("a script for sh can't hold {bad:?}"))
-            .hint("write it with plain line ends, as Unix has them"));
+        return Err(
+            Error::new(format!("a script for sh cannot contain {bad:?}"))
+                .hint("write it with plain line ends, as Unix has them"),
+        );
     }
     let first = text.lines().next().unwrap_or_default();
     if let Some(interpreter) = first.strip_prefix("#!").map(str::trim)
@@ -488,8 +490,9 @@ fn shell(text: String) -> Result<String> {
         .hint("write them for sh, or put the script into the application and call it from here"));
     }
     if text.trim().is_empty() {
-        return Err(Error::new("there are no lines in it")
-            .hint("leave the key out if there is nothing to do"));
+        return Err(
+            Error::new("there are no lines in it").hint("remove the key if there is nothing to do")
+        );
     }
     Ok(text)
 }
@@ -597,7 +600,7 @@ fn deb_replaced(text: &str) -> Result<String> {
     let entry = deb_one(text)?;
     match entry.split_once('(') {
         Some((_, version)) if !version.starts_with('<') => {
-            Err(Error::new(format!("`{text}` would replace versions that are yet to come")).hint(
+            Err(Error::new(format!("`{text}` would also replace future versions")).hint(
                 "write the name alone if the package is gone, or the version that is the first without its files: \
                      `shop (<< 2.0)`",
             ))

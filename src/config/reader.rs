@@ -120,7 +120,7 @@ impl<'s> DocumentReader<'s> {
                 } else {
                     ""
                 };
-                error.hint(format!("`{key}` belongs into `[{prefix}{kind}]`"))
+                error.hint(format!("`{key}` belongs in `[{prefix}{kind}]`"))
             }
             None => error.hint(format!(
                 "the keys there are {}",
@@ -586,10 +586,13 @@ impl<'s> ValueReader<'s> {
         let found = choices.iter().find(|(word, _)| *word == text);
         if found.is_none() {
             let words = choices.iter().map(|(word, _)| *word);
-            let error = Error::new(format!("`{text}` is no value for `{}`", self.label));
+            let error = Error::new(format!(
+                "`{text}` is not a valid value for `{}`",
+                self.label
+            ));
             self.complain(match nearest(text, words.clone()) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("known are {}", listed(words))),
+                None => error.hint(format!("the known ones are {}", listed(words))),
             });
         }
         found.map(|(_, value)| *value)
@@ -709,7 +712,7 @@ impl<'s> ValueReader<'s> {
 pub(super) fn one_line<'t>(label: &str, text: &'t str) -> Result<&'t str> {
     if text.trim().is_empty() {
         return Err(Error::new(format!("`{label}` is empty"))
-            .hint("leave the key out if there is nothing to say"));
+            .hint("remove the key if there is nothing to say"));
     }
     match text.chars().find(|c| c.is_control()) {
         Some(bad) => Err(Error::new(format!(

@@ -500,12 +500,12 @@ impl ReloadAction {
         if let Some(signal) = Self::SIGNALS.into_iter().find(|signal| *signal == text) {
             return Ok(signal);
         }
-        let error = Error::new(format!("`{text}` is no signal to reload with"));
+        let error = Error::new(format!("`{text}` is not a signal for `reload`"));
         Err(
             match nearest(text.strip_prefix("SIG").unwrap_or(text), Self::SIGNALS) {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint(format!(
-                    "known are {}; anything else is a command",
+                    "the known ones are {}; anything else is a command",
                     listed(Self::SIGNALS)
                 )),
             },
@@ -524,7 +524,7 @@ impl SocketAddress {
         }
         match text.parse::<SocketAddr>() {
             Ok(address) if address.port() > 0 => Ok(Self::Tcp(address)),
-            _ => Err(Error::new(format!("`{text}` is nothing to listen on"))
+            _ => Err(Error::new(format!("`{text}` is not an address to listen on"))
                 .hint("write an address and a port, such as `0.0.0.0:8000` or `[::]:8000`, or the path of a socket")),
         }
     }
@@ -947,7 +947,7 @@ impl LogReopen {
             }
             match nearest(text, names()) {
                 Some(near) => Err(error().hint(format!("did you mean `{near}`?"))),
-                None => Err(error().hint("declare it, or leave the name out")),
+                None => Err(error().hint("declare it, or remove the name")),
             }
         };
         let names = table.get("services").map(|value| value.each(known));
@@ -962,7 +962,7 @@ impl LogReopen {
         {
             if names.is_some() || signal.is_some() {
                 table.complain(
-                    Error::new("with `copytruncate` nobody is told of new logs")
+                    Error::new("with `copytruncate`, no service is signaled")
                         .hint("leave out `services` and `signal`, or `copytruncate`"),
                 );
             }

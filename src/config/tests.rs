@@ -211,7 +211,7 @@ fn relations_are_names_or_a_list_for_each_format() {
         ),
         (
             "replaces.deb = [\"old (>= 2)\"]",
-            "would replace versions that are yet to come",
+            "would also replace future versions",
         ),
         ("conflicts.deb = [\"a1 | b1\"]", "names alternatives"),
         (
@@ -572,7 +572,7 @@ fn the_configuration_must_be_one() {
                 "pyproject.toml",
                 "[project]\nname = \"shop\"\nversion = \"1\"\n",
             )],
-            "error: the version of Python is not given\n  --> pyproject.toml\n  \
+            "error: the Python version is missing\n  --> pyproject.toml\n  \
              hint: write `version = \"3.11\"` below `[tool.pkgapp.python]`: what the hosts have",
         ),
         (
@@ -580,7 +580,7 @@ fn the_configuration_must_be_one() {
                 "pyproject.toml",
                 "[project]\nname = \"2\"\nversion = \"x\"\n[tool.pkgapp]\ntargets = []\n",
             )],
-            "error: the version of Python is not given\n  --> pyproject.toml\n  \
+            "error: the Python version is missing\n  --> pyproject.toml\n  \
              hint: write `version = \"3.11\"` below `[tool.pkgapp.python]`: what the hosts have\n\
              error: no package can be called like the project, `2`\n  --> pyproject.toml:2:8\n  \
              hint: write `name = \"…\"` below pkgapp's `[app]`\n\
@@ -588,7 +588,7 @@ fn the_configuration_must_be_one() {
              cause: expected version to start with a number, but no leading ASCII digits were found\n  \
              hint: versions are as in PEP 440, such as `1.4.2`, `2.0rc1` or `1.4.2.post1`\n\
              error: unknown key `targets` in `[tool.pkgapp]`\n  --> pyproject.toml:5:1\n  \
-             hint: `targets` belongs into `[tool.pkgapp.package]`",
+             hint: `targets` belongs in `[tool.pkgapp.package]`",
         ),
     ] {
         assert_eq!(mistakes(&files), expected);
