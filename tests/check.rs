@@ -43,7 +43,7 @@ fn an_environment_is_held_against_the_pins() {
     );
     let text = sandbox.pkgapp(["check", "--env", ".venv"]).fails();
     for part in [
-        "`first 1.0` is pinned and not installed",
+        "`first 1.0` is pinned but not installed",
         "`second 2.0` is pinned",
         "requirements.txt:",
     ] {
@@ -76,7 +76,7 @@ fn an_environment_is_held_against_the_pins() {
     .unwrap();
     let text = sandbox.pkgapp(["check", "--env", ".venv"]).fails();
     assert!(
-        text.contains("`extra 3.0` is installed and not pinned"),
+        text.contains("`extra 3.0` is installed but not pinned"),
         "{text}"
     );
 }
@@ -116,10 +116,13 @@ fn editables_of_an_environment_are_those_that_the_pins_name() {
     );
     let said = sandbox.pkgapp(["check", "--env", ".venv"]).fails();
     assert!(
-        said.contains("`lib 1.0` is installed from `lib` to be edited, and not pinned"),
+        said.contains("`lib 1.0` is an editable install from `lib` but not pinned"),
         "{said}"
     );
-    assert!(said.contains("hint: pin it with `-e ./lib`"), "{said}");
+    assert!(
+        said.contains("hint: add `-e ./lib` to the requirements"),
+        "{said}"
+    );
     sandbox.append("requirements.txt", "-e ./lib\n");
     let outcome = sandbox.pkgapp(["check", "--env", ".venv"]).outcome();
     assert!(
@@ -134,7 +137,9 @@ fn editables_of_an_environment_are_those_that_the_pins_name() {
     installed("copy/lib");
     let said = sandbox.pkgapp(["check", "--env", ".venv"]).fails();
     assert!(
-        said.contains("`lib` is pinned to `lib`, and it is installed from `copy/lib` to be edited"),
+        said.contains(
+            "`lib` is pinned to `lib`, but the environment has an editable install from `copy/lib`"
+        ),
         "{said}"
     );
     assert_eq!(

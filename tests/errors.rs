@@ -503,8 +503,8 @@ fn wheels() -> Vec<Case> {
             .wheel(&Wheel::simple("six", "0.9").requires("gate>=2"))
             .file("wheels/gate-1.0.tar.gz", unbuildable)
             .must(&[
-                "`six 0.9` is pinned, and `shelf 1.0` requires `six>=1.16`",
-                "`gate 1.0` is pinned, and `six 0.9` requires `gate>=2`",
+                "`six 0.9` is pinned, but `shelf 1.0` requires `six>=1.16`",
+                "`gate 1.0` is pinned, but `six 0.9` requires `gate>=2`",
             ]),
         case("distribution-too-old")
             .local_pins("shelf==1.0\nsix==1.0\n")

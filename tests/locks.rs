@@ -256,7 +256,7 @@ fn what_is_missing_is_said_and_locked() {
         let sandbox = project(&partly, &server);
         let said = sandbox.pkgapp(["build"]).fails();
         assert!(
-            said.contains("error: `beta>=1` is required, and no version of it is pinned"),
+            said.contains("error: `beta>=1` is required but not pinned"),
             "{said}"
         );
         assert!(said.contains("`pkgapp lock`"), "{said}");

@@ -1,9 +1,9 @@
-//! zc.buildout's configuration: `[versions]` pins what may ship, and the eggs of parts are what
-//! does.
+//! zc.buildout's configuration: `[versions]` pins versions, and the eggs of selected parts ship.
 //!
-//! What the application requires ships anyway, in these versions. A part ships its eggs if `groups`
-//! names it: there is no telling a part of the application from one that tests it. Source:
-//! "Buildout" documentation, `zc/buildout/buildout.py`, `zc/buildout/configparser.py`.
+//! Dependencies of the application ship too, in these versions. A part ships its eggs only if
+//! `groups` names the part, because nothing distinguishes a part of the application from one that
+//! tests it. Source: "Buildout" documentation, `zc/buildout/buildout.py`,
+//! `zc/buildout/configparser.py`.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,7 +17,7 @@ use pkgapp_core::error::{Error, Location};
 use pkgapp_pypa::shown_url;
 use pkgapp_pypa::{PackageName, Version, VersionSpecifiers};
 
-/// `buildout.cfg`, `versions.cfg`, and every other file with such a section.
+/// `buildout.cfg`, `versions.cfg`, and other `.cfg` files with one of these sections.
 pub(super) const FORMAT: LockFormat = LockFormat {
     recognizes: |name, text| {
         let has = |header: &str| text.lines().any(|line| line.trim_end() == header);
@@ -27,10 +27,10 @@ pub(super) const FORMAT: LockFormat = LockFormat {
     read,
 };
 
-/// Most files that extend each other, and most references inside of references.
+/// The maximum depth of files that extend each other, and of nested references.
 const DEEPEST: usize = 30;
 
-/// The value of an option, and where its last word was said.
+/// The value of an option, with the place that sets it.
 #[derive(Debug, Clone)]
 struct OptionValue {
     value: String,
@@ -94,7 +94,7 @@ impl BuildoutReader<'_, '_> {
         Ok(())
     }
 
-    /// Reads a file and what it extends, which it overrides.
+    /// Reads a file and the files that it extends, whose options it overrides.
     fn extended(&mut self, file: &TextFile, depth: usize) -> EntryResult<BuildoutSections> {
         let own = parse(file)?;
         let mut all = BuildoutSections::new();
@@ -165,7 +165,7 @@ impl BuildoutReader<'_, '_> {
         }
     }
 
-    /// `index` and `find-links` of `[buildout]`.
+    /// Reads `index` and `find-links` of `[buildout]`.
     fn places(&mut self) -> EntryResult<()> {
         let bases: Vec<_> = self
             .file
@@ -209,7 +209,7 @@ impl BuildoutReader<'_, '_> {
     fn version(&mut self, name: &str, set: &OptionValue) -> EntryResult<()> {
         let order = self.draft.next_statement();
         let text = set.value.trim();
-        // Macros and conditions are no names; an empty value takes a pin back.
+        // Macros and conditions are not names; an empty value removes a pin.
         if text.is_empty() || name == "<" {
             return Ok(());
         }
@@ -240,7 +240,7 @@ impl BuildoutReader<'_, '_> {
         Ok(())
     }
 
-    /// Returns the projects that are worked on: their names, and where they are.
+    /// Returns the projects under development: their names and directories.
     fn develop(&mut self) -> EntryResult<Vec<(Option<PackageName>, PinSource)>> {
         let Some(directory) = self.file.directory() else {
             return Ok(Vec::new());
@@ -276,7 +276,7 @@ impl BuildoutReader<'_, '_> {
         Ok(())
     }
 
-    /// The eggs that a part lists, and where it does.
+    /// Returns the eggs that a part lists, and the place of that list.
     fn eggs_of(&self, part: &str) -> EntryResult<Option<(String, Location)>> {
         let set = self
             .sections
@@ -372,7 +372,7 @@ impl BuildoutReader<'_, '_> {
         }
     }
 
-    /// An option that `<= base` takes over from other sections.
+    /// Returns an option that `<= base` inherits from other sections.
     fn inherited(
         &self,
         options: &BTreeMap<String, OptionValue>,
@@ -407,7 +407,7 @@ impl BuildoutReader<'_, '_> {
             let Some(value) = value else {
                 let error =
                     Error::new(format!("`${{{name}}}` is not set")).at(set.value_at.clone());
-                return Err(error.note("what recipes compute is not known here"));
+                return Err(error.note("pkgapp does not run recipes, which may set it"));
             };
             whole.push_str(before);
             whole.push_str(&value);
@@ -424,7 +424,7 @@ fn reference(value: &str) -> Option<(&str, &str, &str)> {
     Some((before, name, after))
 }
 
-/// `=`, `+=` or `-=`.
+/// `=`, `+=`, or `-=`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OptionChange {
     Set,
@@ -451,24 +451,24 @@ fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
             }
         } else if let Some(header) = text.strip_prefix('[') {
             let Some((name, _)) = header.split_once(']') else {
-                return Err(Error::new("a section's name is never closed").at(file.at(at)));
+                return Err(Error::new("unclosed section name").at(file.at(at)));
             };
-            // A condition (`[versions:sys_platform == 'win32']`) is an expression of Python, which
-            // nobody runs here: its options are kept apart, under a name that no other
+            // A condition (`[versions:sys_platform == 'win32']`) is a Python expression, which
+            // pkgapp does not evaluate: its options are kept apart, under a name that no other
             // option refers to.
             section = Some(name.trim().to_owned());
         } else if let Some(section) = &section {
             let (key, change, set) = parse_option(file, at, text)?;
             options.push((section.clone(), key, change, set));
         } else {
-            return Err(Error::new("an option stands before all sections").at(file.at(at)));
+            return Err(Error::new("option before the first section").at(file.at(at)));
         }
     }
     Ok(options)
 }
 
 impl OptionValue {
-    /// Adds a further line of a value.
+    /// Adds a continuation line of a value.
     fn add_line(&mut self, line: &str, at: Location) {
         if !self.value.is_empty() {
             self.value.push('\n');
@@ -488,7 +488,9 @@ fn parse_option(
     let Some((key, value)) = text.split_once('=') else {
         return Err(Error::new(format!("`{}` is not an option", text.trim()))
             .at(file.at(at))
-            .hint("an option has a `=`; a further line of a value begins with white space"));
+            .hint(
+                "an option contains `=`; a continuation line of a value begins with whitespace",
+            ));
     };
     let value_start = at + key.len() + 1 + (value.len() - value.trim_start().len());
     let (key, change) = match key.trim_end() {

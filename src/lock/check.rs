@@ -1,5 +1,5 @@
-//! Whether a set of distributions has what each of them requires (the logic of `pip check`), before
-//! anything is built.
+//! Checks that a set of distributions contains everything that its members require, as `pip check`
+//! does, before anything is built.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::str::FromStr;
@@ -13,7 +13,7 @@ use pkgapp_pypa::{
     VersionSpecifiers,
 };
 
-/// A distribution of the set, as its metadata describe it.
+/// A distribution of the set, as its metadata describes it.
 #[derive(Debug, Clone)]
 pub struct CheckedDistribution {
     /// Normalized name.
@@ -24,23 +24,23 @@ pub struct CheckedDistribution {
     pub requires: Vec<String>,
     /// `Requires-Python`, verbatim.
     pub requires_python: Option<String>,
-    /// Extras that are asked for where it is pinned.
+    /// Extras that its pin requests.
     pub extras: Vec<ExtraName>,
-    /// Extras that it has, verbatim.
+    /// Extras that the distribution provides, verbatim.
     pub provides: Vec<String>,
-    /// Where it is pinned; `None` for the application itself.
+    /// The place of the pin; `None` for the application itself.
     pub at: Option<Location>,
 }
 
 /// Checks that every requirement is met by another distribution of the set, and every
 /// `Requires-Python` by the target.
 ///
-/// Extras are followed: if `a` requires `b[x]`, what `b` requires for `x` is required too. A
-/// pre-release that is pinned meets a requirement as any other version does. What is named in
-/// `allow_unmet` need not be there, nor fit.
+/// Extras are followed: if `a` requires `b[x]`, the requirements of `b` for `x` apply too. A pinned
+/// pre-release meets a requirement like any other version. Names in `allow_unmet` may be missing or
+/// have other versions.
 ///
-/// Returns warnings: metadata that can't be read, and what is only needed with some patch releases
-/// of a Python whose full version is not known.
+/// Returns warnings: metadata that cannot be parsed, and requirements that apply only with some
+/// patch releases of a Python whose full version is unknown.
 ///
 /// # Errors
 /// All unmet requirements, in the order of `subjects`, each with the chain that leads to it.
@@ -67,7 +67,7 @@ pub fn check_consistent(
     }
 }
 
-/// Returns the names that are required and not in the set, in no order that means anything.
+/// Returns the names that are required but not in the set, in no particular order.
 pub fn missing(subjects: &[CheckedDistribution], env: &Environment) -> BTreeSet<PackageName> {
     let mut check = SetCheck::new(subjects, env);
     check.follow_extras();
@@ -85,19 +85,19 @@ struct SetCheck<'a> {
     env: &'a Environment,
     patch_range: [MarkerEnvironment; 2],
     by_name: BTreeMap<&'a PackageName, usize>,
-    /// The requirements of each subject that can be read.
+    /// The requirements of each subject that could be parsed.
     requires: Vec<Vec<RequiredExtras>>,
     /// The extras of each subject that are active.
     extras: Vec<BTreeSet<ExtraName>>,
     warnings: Vec<String>,
 }
 
-/// A requirement that holds.
+/// A requirement that applies.
 struct CheckedRequirement {
     requirement: RequiredExtras,
-    /// It holds with every patch release that the target's Python can be.
+    /// Whether it applies with every patch release that the target's Python can be.
     certain: bool,
-    /// If not: the hosts that are known to have one with which it holds.
+    /// If not: the hosts whose patch release is known to make it apply.
     on: Option<String>,
 }
 
@@ -111,7 +111,7 @@ impl<'a> SetCheck<'a> {
                 match LenientRequirement::<VerbatimParsedUrl>::from_str(text) {
                     Ok(requirement) => known.push(RequiredExtras::from(requirement)),
                     Err(_) => warnings.push(format!(
-                        "`{} {}` has a requirement that can't be read, and is not checked: `{text}`",
+                        "`{} {}` has an invalid requirement, which is not checked: `{text}`",
                         subject.name, subject.version
                     )),
                 }
@@ -136,7 +136,7 @@ impl<'a> SetCheck<'a> {
         }
     }
 
-    /// Returns the requirements of a subject that hold with its active extras.
+    /// Returns the requirements of a subject that apply with its active extras.
     fn needs(&self, index: usize) -> Vec<CheckedRequirement> {
         let extras: Vec<_> = self.extras[index].iter().cloned().collect();
         self.requires[index]
@@ -166,7 +166,7 @@ impl<'a> SetCheck<'a> {
             .collect()
     }
 
-    /// Activates what requirements with extras ask for, until nothing is added.
+    /// Activates the extras that requirements request, until no more are added.
     fn follow_extras(&mut self) {
         let mut waiting: VecDeque<usize> = (0..self.subjects.len()).collect();
         while let Some(index) = waiting.pop_front() {
@@ -183,8 +183,8 @@ impl<'a> SetCheck<'a> {
         }
     }
 
-    /// Warns of extras that a pin asks for and the distribution does not have; pip warns too, and
-    /// installs.
+    /// Warns of extras that a pin requests but the distribution does not provide; pip warns too,
+    /// and installs.
     fn unknown_extras(&mut self) {
         for subject in self.subjects {
             let known: Vec<ExtraName> = subject
@@ -222,7 +222,7 @@ impl<'a> SetCheck<'a> {
         let Ok(specifiers) = LenientVersionSpecifiers::from_str(text).map(VersionSpecifiers::from)
         else {
             let warning = format!(
-                "`{}` has a `Requires-Python` that can't be read: `{text}`",
+                "`{}` has an invalid `Requires-Python`: `{text}`",
                 named(subject)
             );
             self.warnings.push(warning);
@@ -238,17 +238,17 @@ impl<'a> SetCheck<'a> {
             self.env.python.to_string()
         };
         let error = Error::new(format!(
-            "`{}` requires Python {text}, and the release is for {python}",
+            "`{}` requires Python {text}, but the release is for {python}",
             named(subject)
         ));
         let error = subject.at.iter().cloned().fold(error, Error::at);
         Some(match &subject.at {
             Some(_) => error.hint(format!(
-                "pin a version of `{}` that is made for Python {python}",
+                "pin a version of `{}` that supports Python {python}",
                 subject.name
             )),
             None => {
-                error.hint("change `version` in `[python]`, or the application's `requires-python`")
+                error.hint("change `version` in `[python]` or the application's `requires-python`")
             }
         })
     }
@@ -257,7 +257,7 @@ impl<'a> SetCheck<'a> {
         let requirement = &need.requirement;
         let versions = match &requirement.version_or_url {
             Some(VersionOrUrl::VersionSpecifier(versions)) => versions.clone(),
-            // A URL says which file is meant, not which version.
+            // A URL selects a file, not a version.
             Some(VersionOrUrl::Url(_)) | None => VersionSpecifiers::empty(),
         };
         let wanted = shown(requirement, &versions);
@@ -272,7 +272,7 @@ impl<'a> SetCheck<'a> {
             let marker = requirement.marker.try_to_string().unwrap_or_default();
             let name = named(&self.subjects[index]);
             let warning =
-                format!("`{name}` requires `{wanted}` if {marker}, and that is not pinned");
+                format!("`{name}` requires `{wanted}` if {marker}, but that is not pinned");
             self.warnings.push(warning);
             return None;
         }
@@ -283,7 +283,7 @@ impl<'a> SetCheck<'a> {
         };
         let marker = || requirement.marker.try_to_string().unwrap_or_default();
         Some(match &need.on {
-            Some(host) => error.note(format!("that is so with {host}: {}", marker())),
+            Some(host) => error.note(format!("this applies to {host}: {}", marker())),
             None => error,
         })
     }
@@ -296,9 +296,7 @@ impl<'a> SetCheck<'a> {
         chain: &str,
     ) -> Error {
         let subject = &self.subjects[index];
-        let error = Error::new(format!(
-            "`{wanted}` is required, and no version of it is pinned"
-        ));
+        let error = Error::new(format!("`{wanted}` is required but not pinned"));
         let error = subject
             .at
             .iter()
@@ -318,17 +316,17 @@ impl<'a> SetCheck<'a> {
         let name = requirement.name.as_str();
         if ["setuptools", "pip", "wheel", "distribute"].contains(&name) {
             return error.hint(format!(
-                "pin `{name}` (`pip-compile` leaves it out unless it gets `--allow-unsafe`), or, if nothing imports it when \
-                 the application runs, write `allow-unmet = [\"{name}\"]` below `[python]`"
+                "pin `{name}` (`pip-compile` omits it without `--allow-unsafe`), or, if the application does not import it at \
+                 run time, add `allow-unmet = [\"{name}\"]` to `[python]`"
             ));
         }
         match file {
             Some(file) => error.hint(format!(
-                "pin `{}` in `{file}`, or let `pkgapp lock` pin all that is missing",
+                "pin `{}` in `{file}`, or run `pkgapp lock` to pin everything that is missing",
                 requirement.name
             )),
             None => error.hint(format!(
-                "let `pkgapp lock` pin `{}` and all else that is missing",
+                "run `pkgapp lock` to pin `{}` and everything else that is missing",
                 requirement.name
             )),
         }
@@ -344,13 +342,13 @@ impl<'a> SetCheck<'a> {
         let subject = &self.subjects[index];
         let error = match &found.at {
             Some(at) => Error::new(format!(
-                "`{}` is pinned, and `{}` requires `{wanted}`",
+                "`{}` is pinned, but `{}` requires `{wanted}`",
                 named(found),
                 named(subject)
             ))
             .at(at.clone()),
             None => Error::new(format!(
-                "the application is `{}`, and `{}` requires `{wanted}`",
+                "the application is `{}`, but `{}` requires `{wanted}`",
                 named(found),
                 named(subject)
             )),
@@ -360,11 +358,11 @@ impl<'a> SetCheck<'a> {
             Some(at) => error
                 .note(format!("`{}` is pinned at {at}", named(subject)))
                 .hint(format!(
-                    "pin another version of `{}` or of `{}`",
+                    "pin another version of `{}` or `{}`",
                     found.name, subject.name
                 )),
             None => error.hint(format!(
-                "pin another version of `{}`, or change what the application requires",
+                "pin another version of `{}`, or change the requirements of the application",
                 found.name
             )),
         }
@@ -396,8 +394,8 @@ impl<'a> SetCheck<'a> {
         names.join(" → ")
     }
 
-    /// A subject with the extras that are asked of it, e.g. `celery[redis] 5.4.0`: they may be why
-    /// it needs something.
+    /// Names a subject with its active extras, e.g. `celery[redis] 5.4.0`: an extra may be the
+    /// reason for a requirement.
     fn with_extras(&self, index: usize) -> String {
         let subject = &self.subjects[index];
         let extras: Vec<_> = self.extras[index].iter().map(ToString::to_string).collect();
@@ -408,7 +406,7 @@ impl<'a> SetCheck<'a> {
         }
     }
 
-    /// The application first; then what nothing else requires.
+    /// Returns the application first, and then pins that nothing else requires.
     fn roots(&self) -> Vec<usize> {
         let mut required = BTreeSet::new();
         for index in 0..self.subjects.len() {
@@ -430,7 +428,7 @@ fn named(subject: &CheckedDistribution) -> String {
     format!("{} {}", subject.name, subject.version)
 }
 
-/// A requirement without its marker, as people write it.
+/// Formats a requirement without its marker.
 fn shown(requirement: &RequiredExtras, versions: &VersionSpecifiers) -> String {
     let extras: Vec<_> = requirement.extras.iter().map(ToString::to_string).collect();
     let extras = if extras.is_empty() {
@@ -521,14 +519,14 @@ mod tests {
                 "jinja2 3.1: MarkupSafe (>=2.0)",
             ],
             "
-error: `werkzeug>=3,<4` is required, and no version of it is pinned
+error: `werkzeug>=3,<4` is required but not pinned
   --> r.txt:2:1
   note: shop 1.4.2 → flask 3.0.0 → werkzeug>=3,<4
-  hint: pin `werkzeug` in `r.txt`, or let `pkgapp lock` pin all that is missing
-error: `markupsafe>=2.0` is required, and no version of it is pinned
+  hint: pin `werkzeug` in `r.txt`, or run `pkgapp lock` to pin everything that is missing
+error: `markupsafe>=2.0` is required but not pinned
   --> r.txt:3:1
   note: shop 1.4.2 → flask 3.0.0 → jinja2 3.1 → markupsafe>=2.0
-  hint: pin `markupsafe` in `r.txt`, or let `pkgapp lock` pin all that is missing",
+  hint: pin `markupsafe` in `r.txt`, or run `pkgapp lock` to pin everything that is missing",
         );
     }
 
@@ -538,18 +536,18 @@ error: `markupsafe>=2.0` is required, and no version of it is pinned
         assert_errors(
             &["a 1: b", "b 1: c", "c 1: b | gone"],
             "
-error: `gone` is required, and no version of it is pinned
+error: `gone` is required but not pinned
   --> r.txt:3:1
   note: a 1 → b 1 → c 1 → gone
-  hint: pin `gone` in `r.txt`, or let `pkgapp lock` pin all that is missing",
+  hint: pin `gone` in `r.txt`, or run `pkgapp lock` to pin everything that is missing",
         );
         assert_errors(
             &["b 1: c", "c 1: b | gone"],
             "
-error: `gone` is required, and no version of it is pinned
+error: `gone` is required but not pinned
   --> r.txt:2:1
   note: c 1 → gone
-  hint: pin `gone` in `r.txt`, or let `pkgapp lock` pin all that is missing",
+  hint: pin `gone` in `r.txt`, or run `pkgapp lock` to pin everything that is missing",
         );
     }
 
@@ -562,19 +560,19 @@ error: `gone` is required, and no version of it is pinned
                 "new 1: old<1 ; python_version >= '3' | shop<1",
             ],
             "
-error: `old 2.0` is pinned, and `shop 1` requires `old>=3`
+error: `old 2.0` is pinned, but `shop 1` requires `old>=3`
   --> r.txt:2:1
   note: shop 1 → old>=3
-  hint: pin another version of `old`, or change what the application requires
-error: `old 2.0` is pinned, and `new 1` requires `old<1`
+  hint: pin another version of `old`, or change the requirements of the application
+error: `old 2.0` is pinned, but `new 1` requires `old<1`
   --> r.txt:2:1
   note: new 1 → old<1
   note: `new 1` is pinned at r.txt:3:1
-  hint: pin another version of `old` or of `new`
-error: the application is `shop 1`, and `new 1` requires `shop<1`
+  hint: pin another version of `old` or `new`
+error: the application is `shop 1`, but `new 1` requires `shop<1`
   note: new 1 → shop<1
   note: `new 1` is pinned at r.txt:3:1
-  hint: pin another version of `shop` or of `new`",
+  hint: pin another version of `shop` or `new`",
         );
     }
 
@@ -588,19 +586,19 @@ error: the application is `shop 1`, and `new 1` requires `shop<1`
         assert_errors(
             &[set[0], set[1], c],
             "
-error: `d>=2` is required, and no version of it is pinned
+error: `d>=2` is required but not pinned
   --> r.txt:3:1
   note: shop 1 → a[fast,more] 1 → c[x] 1 → d>=2
-  hint: pin `d` in `r.txt`, or let `pkgapp lock` pin all that is missing",
+  hint: pin `d` in `r.txt`, or run `pkgapp lock` to pin everything that is missing",
         );
         // The extra of the pin, and the extra that an extra asks for.
         assert_errors(
             &["a 1 fast: a[more] ; extra == 'fast' | z ; extra == 'more'"],
             "
-error: `z` is required, and no version of it is pinned
+error: `z` is required but not pinned
   --> r.txt:1:1
   note: a[fast,more] 1 → z
-  hint: pin `z` in `r.txt`, or let `pkgapp lock` pin all that is missing",
+  hint: pin `z` in `r.txt`, or run `pkgapp lock` to pin everything that is missing",
         );
         assert_consistent(&["a 1: z ; extra == 'fast'"], &[]);
     }
@@ -614,11 +612,11 @@ error: `z` is required, and no version of it is pinned
                 "b 1 python>=3.8,<4",
             ],
             "
-error: `shop 1` requires Python >=3.12, and the release is for 3.11.2
-  hint: change `version` in `[python]`, or the application's `requires-python`
-error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
+error: `shop 1` requires Python >=3.12, but the release is for 3.11.2
+  hint: change `version` in `[python]` or the application's `requires-python`
+error: `a 1` requires Python !=3.11.2, but the release is for 3.11.2
   --> r.txt:2:1
-  hint: pin a version of `a` that is made for Python 3.11.2",
+  hint: pin a version of `a` that supports Python 3.11.2",
         );
         // Which 3.11 it will be is not known: one of them is enough.
         assert_consistent(
@@ -714,11 +712,11 @@ error: `a 1` requires Python !=3.11.2, and the release is for 3.11.2
         similar_asserts::assert_eq!(
             error.to_string(),
             "\
-error: `async-timeout>=4` is required, and no version of it is pinned
+error: `async-timeout>=4` is required but not pinned
   --> r.txt:1:1
   note: redis 5 → async-timeout>=4
-  note: that is so with Python 3.11.2 of debian12: python_full_version < '3.11.3'
-  hint: pin `async-timeout` in `r.txt`, or let `pkgapp lock` pin all that is missing"
+  note: this applies to Python 3.11.2 of debian12: python_full_version < '3.11.3'
+  hint: pin `async-timeout` in `r.txt`, or run `pkgapp lock` to pin everything that is missing"
         );
         environment.hosts.clear();
         environment.add_host("ubuntu", "3.11.3");
@@ -753,9 +751,9 @@ error: `async-timeout>=4` is required, and no version of it is pinned
                 "b 7.5",
             ],
             &[
-                "`a 1` has a requirement that can't be read, and is not checked: `???`",
-                "`a 1` has a `Requires-Python` that can't be read: `>=3,x`",
-                "`a 1` requires `c` if python_full_version < '3.11.3', and that is not pinned",
+                "`a 1` has an invalid requirement, which is not checked: `???`",
+                "`a 1` has an invalid `Requires-Python`: `>=3,x`",
+                "`a 1` requires `c` if python_full_version < '3.11.3', but that is not pinned",
             ],
         );
     }

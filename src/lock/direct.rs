@@ -1,5 +1,4 @@
-//! Direct references: the URL or path of a wheel, an sdist or a project's directory instead of a
-//! version.
+//! Direct references: the URL or path of a wheel, sdist, or project directory instead of a version.
 
 use std::path::{Component, Path, PathBuf};
 
@@ -11,21 +10,22 @@ use pkgapp_pypa::egg::{EggFilename, is_egg};
 use pkgapp_pypa::shown_url;
 use pkgapp_pypa::{ExtraName, HashDigest, PackageName, Version, WheelFilename};
 
-/// What a direct reference leads to.
+/// The target of a direct reference.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DirectReference {
     pub(super) source: PinSource,
-    /// What the file's name or the project's own metadata say; the name may come from `#egg=`.
+    /// Name and version from the file name or the project's metadata; the name may also come from
+    /// `#egg=`.
     pub(super) name: Option<PackageName>,
     pub(super) version: Option<Version>,
     pub(super) extras: Vec<ExtraName>,
     /// From the fragment: `#sha256=…`.
     pub(super) hashes: Vec<HashDigest>,
-    /// A fragment with a hash that proves nothing.
+    /// The algorithm of a fragment's hash that is too weak to prove anything.
     pub(super) weak: Option<String>,
 }
 
-/// Why a text is no direct reference that can ship.
+/// The reason why a text is not a direct reference that can ship.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct DirectRefusal {
     pub(super) message: String,
@@ -48,7 +48,7 @@ impl DirectRefusal {
     }
 }
 
-/// Returns whether a requirement's text, or what follows its `@`, is a URL.
+/// Returns whether the text of a requirement, or the text after its `@`, is a URL.
 pub(super) fn is_url(text: &str) -> bool {
     let Some((scheme, rest)) = text.split_once(':') else {
         return false;
@@ -67,7 +67,7 @@ fn is_vcs(scheme: &str) -> bool {
         .any(|vcs| kind.eq_ignore_ascii_case(vcs))
 }
 
-/// Returns whether a name ends like a wheel, an egg or an sdist.
+/// Returns whether a name ends like that of a wheel, egg, or sdist.
 pub(super) fn looks_like_archive(text: &str) -> bool {
     let name = text.rsplit('/').next().unwrap_or(text);
     is_wheel(name) || is_egg(name) || SourceDistExtension::from_path(name).is_ok()
@@ -79,10 +79,10 @@ fn is_wheel(name: &str) -> bool {
         .is_some_and(|extension| extension.eq_ignore_ascii_case("whl"))
 }
 
-/// Reads a URL or a path, with `${VAR}` replaced; `name` is what stands before `@`.
+/// Reads a URL or a path, with `${VAR}` replaced; `name` is the name before `@`.
 ///
-/// `written` is the text as messages may show it. Relative paths are relative to `root`, as with
-/// pip run there.
+/// `written` is the text as messages may show it. Relative paths are relative to `root`, as if pip
+/// ran there.
 pub(super) fn read(
     text: &str,
     written: &str,
@@ -91,7 +91,7 @@ pub(super) fn read(
 ) -> Result<DirectReference, DirectRefusal> {
     if let Some(address) = with_scheme(written) {
         return Err(DirectRefusal::new(format!(
-            "`{written}` is not a URL: it has no scheme behind the `+`"
+            "`{written}` is not a URL: no scheme follows the `+`"
         ))
         .hint(format!("write `{address}`")));
     }
@@ -121,14 +121,16 @@ fn read_url(
         _ => {}
     }
     if is_vcs(scheme) {
-        return Err(DirectRefusal::new(format!("`{written}` is in a version control system, which pkgapp does not read"))
-            .hint("build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL"));
+        return Err(DirectRefusal::new(format!(
+            "pkgapp does not support the version control system of `{written}`"
+        ))
+        .hint("build a wheel with `pip wheel --no-deps`, and pin the wheel by its path or URL"));
     }
     if scheme.eq_ignore_ascii_case("file") && !rest.starts_with("//") {
         let (path, fragment) = split_fragment(rest);
         return read_file(Path::new(path), fragment, written, name, root);
     }
-    // What the parser says about a URL can hold a part of it, and so a secret.
+    // The parser's message can quote a part of the URL, and so a secret.
     let Ok(url) = Url::parse(text) else {
         return Err(DirectRefusal::new(format!("`{written}` is not a URL")));
     };
@@ -138,17 +140,17 @@ fn read_url(
             Err(()) => Err(DirectRefusal::new(format!(
                 "`{written}` is not a path on this machine"
             ))
-            .hint("write `file:///` and an absolute path, or the path alone")),
+            .hint("write `file:///` and an absolute path, or only the path")),
         },
         "http" | "https" => read_archive_url(url, written, name),
         other => Err(
-            DirectRefusal::new(format!("pkgapp does not download from `{other}:`"))
+            DirectRefusal::new(format!("unsupported URL scheme `{other}:`"))
                 .hint("use an https URL"),
         ),
     }
 }
 
-/// What makes a source of an address, a commit and a subdirectory.
+/// Makes a source of an address, a commit, and a subdirectory.
 type RepositorySource = fn(&str, &str, Option<&str>) -> Result<PinSource, String>;
 
 fn git(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<PinSource, String> {
@@ -159,7 +161,7 @@ fn mercurial(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<PinS
     MercurialSource::new(url, commit, subdirectory).map(PinSource::Mercurial)
 }
 
-/// `git+URL@COMMIT#egg=NAME&subdirectory=PATH`, and the same with `hg+`.
+/// Reads `git+URL@COMMIT#egg=NAME&subdirectory=PATH`, or the same with `hg+`.
 fn read_repository(
     text: &str,
     written: &str,
@@ -168,7 +170,7 @@ fn read_repository(
 ) -> Result<DirectReference, DirectRefusal> {
     let (address, fragment) = text.split_once('#').unwrap_or((text, ""));
     let fragment = UrlFragment::read(fragment, written)?;
-    // The last `@` may also be that of the user's name.
+    // The last `@` may also end a user name.
     let (url, commit) = match address.rsplit_once('@') {
         Some((url, commit)) if url.contains("://") && !commit.contains('/') => (url, commit),
         _ => (address, ""),
@@ -180,20 +182,20 @@ fn read_repository(
         "git ls-remote"
     };
     let source = repository(url, commit, subdirectory.as_deref()).map_err(|why| {
-        DirectRefusal::new(format!("`{written}` can't ship: {why}")).hint(format!(
-            "`{ids}` lists commits; write `@` and the whole id of one behind the address"
+        DirectRefusal::new(format!("`{written}` cannot ship: {why}")).hint(format!(
+            "append `@` and a full commit ID to the address; `{ids}` lists commits"
         ))
     })?;
     if name.is_none() && fragment.egg.is_none() {
-        return Err(DirectRefusal::new(format!(
-            "`{written}` does not say what distribution it is"
-        ))
-        .hint("put the name before it: `name @ …`"));
+        return Err(
+            DirectRefusal::new(format!("`{written}` does not name its distribution"))
+                .hint("write the name before it: `name @ …`"),
+        );
     }
     Ok(fragment.direct(source, name.cloned(), None))
 }
 
-/// Returns `git+ssh://git@host/path` for `git+git@host:path`, which no parser takes for a URL.
+/// Returns `git+ssh://git@host/path` for `git+git@host:path`, which is not a URL to any parser.
 fn with_scheme(written: &str) -> Option<String> {
     let (kind, address) = written.split_once('+').filter(|(kind, _)| is_vcs(kind))?;
     let (host, path) = address
@@ -288,16 +290,16 @@ fn read_file(
         );
     }
     if fragment.subdirectory.is_some() {
-        return Err(DirectRefusal::new(format!(
-            "`{written}` names a directory inside of an archive"
-        ))
-        .hint("unpack the archive and name the directory"));
+        return Err(
+            DirectRefusal::new(format!("`{written}` names a directory inside an archive"))
+                .hint("unpack the archive and name the directory"),
+        );
     }
     let (found, version) = from_file_name(file_name, written, name)?;
     Ok(fragment.direct(PinSource::File(path), found, version))
 }
 
-/// Returns the way out for a path that a tool wrote on another machine.
+/// Returns a hint for a path that a tool recorded on another machine.
 fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Option<String> {
     let part = |names: &[&str]| {
         path.iter()
@@ -309,7 +311,7 @@ fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Opt
     let pin = format!("{}=={version}", name.map_or("NAME", PackageName::as_str));
     if part(&["croot", "feedstock_root", "conda-bld"]) {
         return Some(format!(
-            "conda built it there, and `pip freeze` wrote that down; write `{pin}`, as `pip list --format=freeze` prints"
+            "conda built the distribution there, and `pip freeze` recorded the path; write `{pin}`, as `pip list --format=freeze` prints it"
         ));
     }
     let drive = path
@@ -320,7 +322,7 @@ fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Opt
             |part| matches!(part.as_bytes(), [letter, b':'] if letter.is_ascii_alphabetic()),
         );
     drive.then(|| {
-        format!("it is a path of Windows; write `{pin}`, or the path of a copy on this machine")
+        format!("this is a Windows path; write `{pin}` or the path of a copy on this machine")
     })
 }
 
@@ -334,7 +336,7 @@ fn from_file_name(
         return match file_name.parse::<WheelFilename>() {
             Ok(wheel) => Ok((Some(wheel.name), Some(wheel.version))),
             Err(error) => Err(DirectRefusal {
-                message: format!("`{written}` does not end in the name of a wheel"),
+                message: format!("`{written}` does not end in a valid wheel name"),
                 cause: Some(error.to_string()),
                 hint: Some("keep the name that the wheel was built or downloaded with".to_owned()),
             }),
@@ -344,7 +346,7 @@ fn from_file_name(
         return match EggFilename::parse(file_name) {
             Ok(egg) => Ok((Some(egg.name), Some(egg.version))),
             Err(error) => Err(DirectRefusal {
-                message: format!("`{written}` does not end in the name of an egg"),
+                message: format!("`{written}` does not end in a valid egg name"),
                 cause: Some(error),
                 hint: Some("keep the name that the egg was built or downloaded with".to_owned()),
             }),
@@ -352,13 +354,12 @@ fn from_file_name(
     }
     let Ok(extension) = SourceDistExtension::from_path(file_name) else {
         return Err(DirectRefusal::new(format!(
-            "`{written}` does not end like a wheel or an sdist"
+            "`{written}` does not have the file extension of a wheel or sdist"
         ))
         .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"));
     };
     match name {
-        // An archive of a tag is often called `v1.0.tar.gz`: then the version is found when it is
-        // built.
+        // An archive of a tag is often called `v1.0.tar.gz`: the build finds its version.
         Some(name) => Ok((
             None,
             SourceDistFilename::parse(file_name, extension, name)
@@ -368,14 +369,14 @@ fn from_file_name(
         None => match SourceDistFilename::parsed_normalized_filename(file_name) {
             Ok(sdist) => Ok((Some(sdist.name), Some(sdist.version))),
             Err(_) => Err(DirectRefusal::new(format!(
-                "`{written}` does not say what distribution it is"
+                "`{written}` does not name its distribution"
             ))
-            .hint("put the name before it: `name @ …`")),
+            .hint("write the name before it: `name @ …`")),
         },
     }
 }
 
-/// Returns what a project's directory says of itself, without running anything.
+/// Reads name and version of a project's directory, without running any of its code.
 fn from_project(
     directory: &Path,
     written: &str,
@@ -404,10 +405,10 @@ fn from_project(
         .or_else(|| name_of_installed(directory));
     let found = found.and_then(|name| name.parse().ok());
     if found.is_none() && name.is_none() {
-        return Err(DirectRefusal::new(format!(
-            "`{written}` does not say what distribution it is"
-        ))
-        .hint("put the name before it: `name @ …`"));
+        return Err(
+            DirectRefusal::new(format!("`{written}` does not name its distribution"))
+                .hint("write the name before it: `name @ …`"),
+        );
     }
     Ok((
         found,
@@ -415,8 +416,8 @@ fn from_project(
     ))
 }
 
-/// What is written out in a setup.py, which is not run. If it turns out otherwise, the build says
-/// so.
+/// Returns the literal name in a setup.py, without running it. The build reports an error if the
+/// name turns out to be another.
 fn name_in_setup_py(text: &str) -> Option<String> {
     let call = &text[text.find("setup(")?..];
     for (at, _) in call.match_indices("name") {
@@ -436,7 +437,7 @@ fn name_in_setup_py(text: &str) -> Option<String> {
     None
 }
 
-/// What a development install has left beside the sources.
+/// Returns the name in the metadata that a development install has left beside the sources.
 fn name_of_installed(directory: &Path) -> Option<String> {
     let mut found = Vec::new();
     for below in [directory.to_owned(), directory.join("src")] {
@@ -461,7 +462,7 @@ fn name_in_setup_cfg(text: &str) -> Option<String> {
         .map(|(_, name)| name.trim().to_owned())
 }
 
-/// What may stand behind a URL's `#` (pip: egg, subdirectory and one hash, joined by `&`).
+/// The parts of a URL's fragment (pip: egg, subdirectory, and one hash, joined by `&`).
 #[derive(Debug, Default)]
 struct UrlFragment {
     egg: Option<PackageName>,
@@ -491,7 +492,7 @@ impl UrlFragment {
                         .any(|part| !matches!(part, Component::Normal(_)));
                     if climbs {
                         return Err(DirectRefusal::new(format!(
-                            "the subdirectory of `{written}` is not inside of it"
+                            "the subdirectory of `{written}` is outside its source"
                         )));
                     }
                     fragment.subdirectory = Some(value.to_owned());
@@ -550,7 +551,7 @@ pub(super) fn split_extras(text: &str) -> (&str, Option<&str>) {
     }
 }
 
-/// Returns an absolute path without `.` and `..`, by text alone.
+/// Returns an absolute path without `.` and `..`, without looking at the file system.
 pub(super) fn normal(path: &Path) -> PathBuf {
     let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
     let mut normal = PathBuf::new();
@@ -564,7 +565,8 @@ pub(super) fn normal(path: &Path) -> PathBuf {
     normal
 }
 
-/// Reads the value of an option that takes a URL or a path: `--index-url`, `--find-links`.
+/// Reads the value of an option that takes a URL or a path, such as `--index-url` or
+/// `--find-links`.
 ///
 /// A path is looked for in each of `bases`.
 pub(super) fn url_or_path(
@@ -584,7 +586,7 @@ pub(super) fn url_or_path(
             ))),
             "http" | "https" if url.has_host() => Ok(url),
             other => Err(
-                DirectRefusal::new(format!("pkgapp does not download from `{other}:`"))
+                DirectRefusal::new(format!("unsupported URL scheme `{other}:`"))
                     .hint("use an https URL"),
             ),
         };
@@ -596,7 +598,7 @@ pub(super) fn url_or_path(
     match found.and_then(|path| Url::from_file_path(path).ok()) {
         Some(url) => Ok(url),
         None => Err(DirectRefusal::new(format!(
-            "`{written}` is neither a URL nor a path that exists"
+            "`{written}` is neither a URL nor an existing path"
         ))),
     }
 }

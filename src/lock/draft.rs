@@ -1,4 +1,4 @@
-//! What the files say, and what pins follow from it.
+//! The statements of all files, and the pins that follow from them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -15,13 +15,14 @@ use pkgapp_pypa::{
     Version, VersionSpecifiers,
 };
 
-/// Most errors that are shown: a file that is no list of requirements is wrong in every line.
+/// The maximum number of errors that are shown: in a file that is not a list of requirements, every
+/// line is an error.
 const MOST_ERRORS: usize = 100;
 
-/// Values that are shorter are not taken for secrets, in bytes.
+/// Shorter values are not treated as secrets, in bytes.
 const SHORTEST_SECRET: usize = 5;
 
-/// Everything that the files of an application say, while they are read.
+/// The statements of all files of an application, collected while they are read.
 pub(super) struct LockDraft<'a> {
     pub(super) root: &'a Path,
     pub(super) env: &'a Environment,
@@ -31,55 +32,56 @@ pub(super) struct LockDraft<'a> {
     /// Returns an environment variable that is set and not empty.
     pub(super) variable: &'a dyn Fn(&str) -> Option<String>,
     pub(super) indexes: Indexes,
-    /// Where `--index-url` was given last.
+    /// The place of the last `--index-url`.
     pub(super) index_at: Option<Location>,
     pub(super) warnings: Vec<String>,
     /// See [`Lock::editable`].
     pub(super) editable: Option<EditableInstall>,
     required: Vec<HeldRequirement>,
-    /// Names that one file has two entries of, when that was found, and where they are.
+    /// Names that one file lists twice, with the order of the finding and the places of both
+    /// entries.
     listed_twice: Vec<(PackageName, usize, Location, Location)>,
     constraints: Vec<HeldRequirement>,
-    /// Why every pin needs a hash, as a note for people.
+    /// The reason why every pin needs a hash, as a note.
     hashes_because: Option<String>,
     files: Vec<PathBuf>,
     open: Vec<TextOrigin>,
     errors: Vec<(usize, Error)>,
     sequence: usize,
-    /// Variables that files name, and their values, which may be secrets.
+    /// Variables that files name, with their values, which may be secrets.
     variables: Vec<(String, String)>,
-    /// The groups and extras of the locks that say which they have; `None` if none does.
+    /// The groups and extras of the locks that declare them; `None` if no lock does.
     known: Option<(BTreeSet<GroupName>, BTreeSet<ExtraName>)>,
-    /// A lock was made for one selection, and does not say which.
+    /// Whether a lock was made for one selection without naming it.
     is_selected: bool,
 }
 
-/// One requirement that holds in the environment.
+/// A requirement whose marker holds in the environment.
 #[derive(Debug, Clone)]
 pub(super) struct HeldRequirement {
     pub(super) name: PackageName,
     pub(super) extras: Vec<ExtraName>,
     pub(super) wanted: RequestedVersion,
     pub(super) hashes: Vec<HashDigest>,
-    /// That `hashes` is empty is no mistake: they are inside `wanted`, or the format lets it have
-    /// none, or it has been said that they are wrong.
+    /// Whether `hashes` may be empty: because the hashes are in `wanted`, because the format allows
+    /// it, or because an error about them was reported.
     pub(super) may_lack_hashes: bool,
-    /// Where it begins.
+    /// The place of the requirement.
     pub(super) at: Location,
-    /// Where its version is, or would be.
+    /// The place of its version, or where a version would be.
     pub(super) version_at: Location,
-    /// As it stands in the file, without secrets.
+    /// The text in the file, without secrets.
     pub(super) shown: String,
-    /// Its place among all that was read.
+    /// Its position in the order of all statements.
     pub(super) order: usize,
 }
 
-/// What a requirement asks for.
+/// The content of a requirement.
 #[derive(Debug, Clone)]
 pub(super) enum RequestedVersion {
     /// Versions from an index.
     Versions(VersionSpecifiers),
-    /// These very files, whose version is known if their names say it.
+    /// Specific files, with their version if their names state it.
     Source(PinSource, Option<Version>),
 }
 
@@ -129,7 +131,7 @@ impl<'a> LockDraft<'a> {
         self.selection.project.as_deref().unwrap_or(self.root)
     }
 
-    /// Notes which groups and extras a lock has.
+    /// Records the groups and extras of a lock.
     pub(super) fn knows(
         &mut self,
         groups: impl IntoIterator<Item = GroupName>,
@@ -140,12 +142,12 @@ impl<'a> LockDraft<'a> {
         known.1.extend(extras);
     }
 
-    /// Notes that a lock has what was selected when it was made, and nothing else.
+    /// Records that a lock contains a selection made when it was written.
     pub(super) fn is_selected(&mut self) {
         self.is_selected = true;
     }
 
-    /// Returns the extras that are asked for.
+    /// Returns the selected extras.
     pub(super) fn extras(&self) -> Vec<ExtraName> {
         self.selection
             .extras
@@ -154,7 +156,7 @@ impl<'a> LockDraft<'a> {
             .collect()
     }
 
-    /// Adds an index that a lock names, unless it is one of those that are asked anyway.
+    /// Adds an index that a lock names, unless it is already in use.
     pub(super) fn look_also(&mut self, url: &str, at: &Location) -> Result<()> {
         let parsed = index_url(url, at)?;
         if !self.is_asked(&parsed) {
@@ -163,8 +165,7 @@ impl<'a> LockDraft<'a> {
         Ok(())
     }
 
-    /// Takes an index that a lock names for PyPI's place, unless a file that was read before has
-    /// put another one there.
+    /// Uses an index of a lock instead of PyPI, unless an earlier file has already replaced PyPI.
     pub(super) fn look_instead(&mut self, url: &str, at: &Location) -> Result<()> {
         let parsed = index_url(url, at)?;
         if !self.is_asked(&parsed) && self.indexes.index.is_none() {
@@ -184,7 +185,7 @@ impl<'a> LockDraft<'a> {
         known || (plain(url) == PYPI && self.indexes.index.is_none())
     }
 
-    /// Notes that a lock takes a distribution from one index, which it calls `called`.
+    /// Records that a lock takes a distribution only from one index, which it calls `called`.
     pub(super) fn look_only(
         &mut self,
         name: &PackageName,
@@ -197,7 +198,7 @@ impl<'a> LockDraft<'a> {
         Ok(())
     }
 
-    /// Returns whether a group is asked for.
+    /// Returns whether a group is selected.
     pub(super) fn has_group(&self, name: &str) -> bool {
         name.parse::<GroupName>().is_ok_and(|name| {
             self.selection
@@ -207,7 +208,7 @@ impl<'a> LockDraft<'a> {
         })
     }
 
-    /// Takes the oldest patch release that the Python can be for the only one.
+    /// Assumes the oldest patch release that the Python can be.
     pub(super) fn for_oldest_patch(self) -> Self {
         let oldest = self.env.oldest_patch();
         Self {
@@ -216,7 +217,7 @@ impl<'a> LockDraft<'a> {
         }
     }
 
-    /// Returns the names that have two different pins.
+    /// Returns the names with two different pins.
     pub(super) fn pinned_twice(&self) -> BTreeSet<PackageName> {
         let mut by_name: BTreeMap<&PackageName, Vec<&HeldRequirement>> = BTreeMap::new();
         for requirement in &self.required {
@@ -242,8 +243,8 @@ impl<'a> LockDraft<'a> {
             .collect()
     }
 
-    /// Takes the pins of some names from a draft of the same files for fewer patch releases, where
-    /// it has them.
+    /// Replaces the pins of some names by those of a draft that read the same files for fewer patch
+    /// releases, where that draft has them.
     pub(super) fn settle(&mut self, names: &BTreeSet<PackageName>, fewer: Self) {
         for name in names {
             let settled: Vec<_> = fewer
@@ -267,13 +268,13 @@ impl<'a> LockDraft<'a> {
         }
     }
 
-    /// Notes a second entry of a name in a file that has one of each.
+    /// Records a second entry of a name in a format that allows one.
     pub(super) fn lists_twice(&mut self, name: &PackageName, first: &Location, second: &Location) {
         self.listed_twice
             .push((name.clone(), self.sequence, first.clone(), second.clone()));
     }
 
-    /// Reads a file in whatever format it is.
+    /// Reads a file in the format that recognizes it.
     pub(super) fn read(&mut self, file: &TextFile) {
         if let Some(format) = FORMATS
             .iter()
@@ -283,7 +284,7 @@ impl<'a> LockDraft<'a> {
         }
     }
 
-    /// Reads a file with the reader that its includer has chosen.
+    /// Reads a file with the reader that its includer chose.
     pub(super) fn read_with(&mut self, file: &TextFile, read: impl FnOnce(&mut Self, &TextFile)) {
         if !self.files.contains(&file.file) {
             self.files.push(file.file.clone());
@@ -293,7 +294,7 @@ impl<'a> LockDraft<'a> {
         self.open.pop();
     }
 
-    /// As [`LockDraft::read_with`], for a reader that returns something.
+    /// Works like [`LockDraft::read_with`], for a reader that returns a value.
     pub(super) fn visit<T>(&mut self, file: &TextFile, read: impl FnOnce(&mut Self) -> T) -> T {
         if !self.files.contains(&file.file) {
             self.files.push(file.file.clone());
@@ -306,9 +307,9 @@ impl<'a> LockDraft<'a> {
         self.open.contains(place)
     }
 
-    /// Returns whether a marker holds in the environment. Where the patch release of Python is not
-    /// known, it is enough that it holds with one: what ships and is not needed does no harm,
-    /// what is needed and missing does.
+    /// Returns whether a marker holds in the environment. If the patch release of Python is
+    /// unknown, a marker that holds with any of them counts: an unneeded distribution does no harm,
+    /// a missing one does.
     ///
     /// `groups` are those of a pylock.toml, which has markers of its own; `None` for other files.
     pub(super) fn holds(&self, marker: MarkerTree, groups: Option<&[GroupName]>) -> bool {
@@ -323,7 +324,7 @@ impl<'a> LockDraft<'a> {
         }
     }
 
-    /// As [`LockDraft::holds`], with extras.
+    /// Works like [`LockDraft::holds`], with extras.
     pub(super) fn holds_with(&self, marker: MarkerTree, extras: &[ExtraName]) -> bool {
         self.patch_range
             .iter()
@@ -336,15 +337,15 @@ impl<'a> LockDraft<'a> {
         self.sequence
     }
 
-    /// Notes what is wrong with the current statement.
+    /// Records an error of the current statement.
     pub(super) fn fail(&mut self, error: Error) {
         self.errors.push((self.sequence, error));
     }
 
     /// Keeps the values of variables out of messages.
     pub(super) fn hide(&mut self, variables: &[(String, String)]) {
-        // What is so short, or a version, is no secret; and to replace it in a message would only
-        // confuse.
+        // Such a short text, or a version, is not a secret, and replacing it in a message would
+        // only confuse.
         let secret =
             |value: &str| value.len() >= SHORTEST_SECRET && value.parse::<Version>().is_err();
         self.indexes
@@ -354,7 +355,7 @@ impl<'a> LockDraft<'a> {
             .extend(variables.iter().filter(|(_, value)| secret(value)).cloned());
     }
 
-    /// Returns a text with the values of variables written as the files write them.
+    /// Returns a text with the values of variables replaced by their names.
     pub(super) fn without_secrets(&self, text: &str) -> String {
         self.variables
             .iter()
@@ -371,14 +372,14 @@ impl<'a> LockDraft<'a> {
         self.constraints.push(constraint);
     }
 
-    /// Demands hashes of every pin; `why` is a note.
+    /// Requires a hash of every pin; `why` becomes a note.
     pub(super) fn require_hashes(&mut self, why: impl FnOnce() -> String) {
         if self.hashes_because.is_none() {
             self.hashes_because = Some(why());
         }
     }
 
-    /// Makes the lock, or the one error that holds all that is wrong.
+    /// Makes the lock, or one error with all mistakes.
     pub(super) fn finish(mut self) -> Result<Lock> {
         let mut by_name: BTreeMap<PackageName, Vec<HeldRequirement>> = BTreeMap::new();
         for requirement in std::mem::take(&mut self.required) {
@@ -395,7 +396,7 @@ impl<'a> LockDraft<'a> {
                 order,
                 error.hint("give them markers that never hold together, or lock again"),
             ));
-            // That is all that is to be said of it.
+            // Other errors about this name would only repeat this one.
             by_name.remove(&name);
         }
         let mut pins = Vec::new();
@@ -442,7 +443,7 @@ impl<'a> LockDraft<'a> {
         })
     }
 
-    /// The configuration's default index goes before a file's.
+    /// Warns of an `--index-url` that the configuration's default index overrides.
     fn warn_of_default(&mut self) {
         if let (PlaceId::Named(default), Some(at)) = (self.indexes.default_place(), &self.index_at)
         {
@@ -455,8 +456,8 @@ impl<'a> LockDraft<'a> {
         }
     }
 
-    /// Makes pins of the constraints that no requirement needs. What is wrong with one matters only
-    /// if it ships.
+    /// Makes pins of the constraints that no requirement uses. A mistake in such a pin matters only
+    /// if it ships, so it is ignored here.
     fn offered(&self, pins: &[(Vec<HeldRequirement>, Pin)]) -> Vec<Pin> {
         let mut by_name: BTreeMap<&PackageName, Vec<HeldRequirement>> = BTreeMap::new();
         for constraint in &self.constraints {
@@ -494,7 +495,7 @@ impl<'a> LockDraft<'a> {
             }
         }
         for (name, at) in &self.selection.extras {
-            // The project says its extras itself where no lock does.
+            // The project itself checks its extras if no lock declares any.
             if let Some(extras) = extras.filter(|extras| !extras.contains(name)) {
                 errors.push(unknown("extra", name, at, extras));
             }
@@ -503,8 +504,8 @@ impl<'a> LockDraft<'a> {
             .extend(errors.into_iter().map(|error| (0, error)));
     }
 
-    /// With hashes, every pin must have them, and a directory can have none (pip's hash-checking
-    /// mode).
+    /// Requires a hash of every pin if any has one (pip's hash-checking mode); directories cannot
+    /// have one.
     fn check_hashes(&mut self, pins: &[(Vec<HeldRequirement>, Pin)]) {
         let Some(why) = &self.hashes_because else {
             return;
@@ -533,19 +534,19 @@ impl<'a> LockDraft<'a> {
                 error = error.note(format!("`{}` at {}", requirement.shown, requirement.at));
             }
         }
-        error = error.note(format!("{why}, and then every pin needs a hash"));
+        error = error.note(format!("{why}, so every pin needs a hash"));
         let directory = bare
             .iter()
             .any(|(_, pin)| matches!(pin.source, PinSource::Directory(_)));
         error = error.hint(if directory {
-            "a directory can't have a hash; build a wheel of it (`pip wheel --no-deps`), and pin that with its hash"
+            "a directory cannot have a hash; build a wheel with `pip wheel --no-deps`, and pin the wheel with its hash"
         } else {
-            "`uv pip compile --generate-hashes` and `pip-compile --generate-hashes` write them"
+            "lock with `uv pip compile --generate-hashes` or `pip-compile --generate-hashes`"
         });
         self.errors.push((first.order, error));
     }
 
-    /// `--only-binary` and `--no-binary`, as pip's `FormatControl.handle_mutual_excludes`.
+    /// Applies `--only-binary` or `--no-binary`, like pip's `FormatControl.handle_mutual_excludes`.
     pub(super) fn set_formats(&mut self, option: BinaryOption, value: Vec<DistributionKind>) {
         let (target, other) = match option {
             BinaryOption::OnlyBinary => {
@@ -600,7 +601,7 @@ pub(super) enum DistributionKind {
 
 type Ordered = Vec<(usize, Error)>;
 
-/// Makes the pin of one name, or says why there is none.
+/// Makes the pin of one name.
 fn pin(requirements: &[HeldRequirement], constraints: &[HeldRequirement]) -> Result<Pin, Ordered> {
     let (source, decided_by) = source_of(requirements, constraints)?;
     let version = match source {
@@ -633,7 +634,7 @@ fn pin(requirements: &[HeldRequirement], constraints: &[HeldRequirement]) -> Res
     })
 }
 
-/// Finds the requirement or constraint that says exactly what ships: a file, else one version.
+/// Finds the requirement or constraint that decides what ships: a file, or else one exact version.
 fn source_of<'a>(
     requirements: &'a [HeldRequirement],
     constraints: &'a [HeldRequirement],
@@ -658,7 +659,7 @@ fn source_of<'a>(
     }
 }
 
-/// Checks every other version specifier of the name against the pin.
+/// Checks all other version specifiers of a name against its pin.
 fn check_versions(
     version: Option<&Version>,
     pinned: &HeldRequirement,
@@ -681,7 +682,8 @@ fn check_versions(
             continue;
         }
         let error = if one.order == pinned.order {
-            Error::new(format!("no version is both of `{}`", one.shown)).at(one.version_at.clone())
+            Error::new(format!("no version satisfies all of `{}`", one.shown))
+                .at(one.version_at.clone())
         } else if one.exact().is_some() && !constraint {
             pinned_twice(pinned, one)
         } else {
@@ -706,7 +708,7 @@ fn check_versions(
     }
 }
 
-/// A file must match what every line about it accepts, as in pip.
+/// Returns the hashes that all lines about a name accept, as in pip.
 fn hashes_of(
     requirements: &[HeldRequirement],
     constraints: &[HeldRequirement],
@@ -722,8 +724,8 @@ fn hashes_of(
             let other = given_by.map_or_else(String::new, |known| known.at.to_string());
             let error = Error::new(format!("no file can match the hashes of `{}`", one.shown))
                 .at(one.at.clone())
-                .note(format!("the hashes at {other} are all different ones"))
-                .hint("generate both files anew, from the same files of the index");
+                .note(format!("the hashes at {other} are all different"))
+                .hint("regenerate both files from the same index");
             return Err(vec![(one.order, error)]);
         };
         hashes = common;
@@ -735,7 +737,7 @@ fn hashes_of(
 }
 
 impl HeldRequirement {
-    /// Returns the version that it asks for, if it is one alone.
+    /// Returns the version that is requested, if it is a single one.
     fn version(&self) -> Option<Version> {
         match &self.wanted {
             RequestedVersion::Source(_, version) => version.clone(),
@@ -767,10 +769,10 @@ fn unknown<T: ToString + Ord>(what: &str, name: &T, at: &Location, known: &BTree
         .collect();
     if names.is_empty() {
         error.note(format!(
-            "the files of `[python] requirements` say of no {what} what belongs to it"
+            "no file of `[python] requirements` defines {what}s"
         ))
     } else {
-        error.hint(format!("there is {}", names.join(", ")))
+        error.hint(format!("known {what}s: {}", names.join(", ")))
     }
 }
 
@@ -799,12 +801,12 @@ fn not_pinned(requirement: &HeldRequirement) -> Error {
         .map(|one| (one.operator(), one.version()))
     {
         Some((Operator::EqualStar, version)) => {
-            format!("`=={version}.*` allows many versions; write `{name}==` and the whole version")
+            format!("`=={version}.*` allows many versions; write `{name}==` and the full version")
         }
-        _ => format!("write `{name}==` and the version that shall ship"),
+        _ => format!("write `{name}==` and the version to ship"),
     };
     error.hint(format!(
-        "{way_out}, or run `pkgapp lock`, which finds one and pins all that is missing"
+        "{way_out}, or run `pkgapp lock` to pin everything that is missing"
     ))
 }
 
@@ -820,7 +822,7 @@ fn index_url(text: &str, at: &Location) -> Result<Url> {
     match Url::parse(text) {
         Ok(url) if matches!(url.scheme(), "http" | "https" | "file") => Ok(url),
         _ => {
-            Err(Error::new("the URL of an index is not an http, https or file URL").at(at.clone()))
+            Err(Error::new("the URL of an index is not an http, https, or file URL").at(at.clone()))
         }
     }
 }

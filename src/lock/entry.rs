@@ -1,5 +1,5 @@
-//! What the readers of lock files have in common: names, versions, markers, files and hashes of an
-//! entry, with places.
+//! Shared parts of the lock file readers: names, versions, markers, files, and hashes of an entry,
+//! with their places.
 
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
@@ -16,10 +16,10 @@ use pkgapp_pypa::{
     ExtraName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename,
 };
 
-/// An error of an entry, whose place is known.
+/// The result of reading an entry; its errors have a place.
 pub(super) type EntryResult<T> = Result<T, Error>;
 
-/// Reads a TOML lock, or notes why it is none.
+/// Parses a TOML lock; records an error and returns `None` if that fails.
 pub(super) fn toml<T: serde::de::DeserializeOwned>(
     draft: &mut LockDraft<'_>,
     file: &TextFile,
@@ -39,27 +39,27 @@ pub(super) fn toml<T: serde::de::DeserializeOwned>(
     }
 }
 
-/// A TOML lock that lists packages: what its reader has to say beyond the frame that all of them
-/// share.
+/// A TOML lock that lists packages: the format-specific part of its reader.
 pub(super) trait TomlLock: serde::de::DeserializeOwned {
-    /// What messages call the format.
+    /// The name of the format in messages.
     const WHAT: &'static str;
 
-    /// Returns the names of the packages, in their order.
+    /// Returns the names of the packages, in order.
     fn names(&self) -> impl Iterator<Item = &Spanned<String>>;
 
     /// Refuses a lock of an unknown version or for another Python.
     fn header(reader: &EntryReader<'_, '_, Self>) -> EntryResult<()>;
 
-    /// Returns whether any file has a hash, so that all must have one.
+    /// Returns whether any file has a hash, so that all files need one.
     fn has_hashes(&self) -> bool;
 
-    /// Returns which packages ship, by their place in the list, and with which extras.
+    /// Returns the packages that ship, as indexes into the list, with their extras.
     fn shipping(
         reader: &mut EntryReader<'_, '_, Self>,
     ) -> EntryResult<Vec<(usize, Vec<ExtraName>)>>;
 
-    /// Returns what a package asks for; `None` for what is no pin, such as the application itself.
+    /// Returns the requirement of a package; `None` if it is not a pin, such as the application
+    /// itself.
     fn requirement(
         reader: &mut EntryReader<'_, '_, Self>,
         index: usize,
@@ -72,13 +72,13 @@ pub(super) struct EntryReader<'r, 'a, L> {
     pub(super) draft: &'r mut LockDraft<'a>,
     pub(super) file: &'r TextFile,
     pub(super) lock: &'r L,
-    /// Those of the packages, in their order.
+    /// The names of the packages, in order.
     pub(super) names: Vec<PackageName>,
-    /// Files have hashes.
+    /// Whether files have hashes.
     pub(super) has_hashes: bool,
 }
 
-/// Reads a lock into the draft, or notes what is wrong with it.
+/// Reads a lock into the draft, or records its errors.
 pub(super) fn read<L: TomlLock>(draft: &mut LockDraft<'_>, file: &TextFile) {
     let Some(lock) = toml::<L>(draft, file, L::WHAT) else {
         return;
@@ -172,7 +172,7 @@ pub(super) fn extra(text: &str, at: &Location) -> EntryResult<ExtraName> {
     ExtraName::from_str(text).map_err(named)
 }
 
-/// Reads `sha256:…`; `None` for a hash that proves nothing.
+/// Reads `sha256:…`; `None` for a hash that is too weak to prove anything.
 pub(super) fn digest(text: &str, at: &Location) -> EntryResult<Option<HashDigest>> {
     match hash::parse(text) {
         Ok(digest) => Ok(Some(digest)),
@@ -184,7 +184,7 @@ pub(super) fn digest(text: &str, at: &Location) -> EntryResult<Option<HashDigest
     }
 }
 
-/// Refuses what is made for another Python than the release's.
+/// Refuses an entry or lock for another Python than the release's.
 pub(super) fn python(
     draft: &LockDraft<'_>,
     requires: &str,
@@ -200,14 +200,14 @@ pub(super) fn python(
         return Ok(());
     }
     Err(Error::new(format!(
-        "{what} requires Python {requires}, and the release is for {}",
+        "{what} requires Python {requires}, but the release is for {}",
         draft.env.python
     ))
     .at(at.clone()))
 }
 
-/// Returns the version that a wheel's or sdist's name says, and checks that the name is this
-/// distribution's.
+/// Returns the version in a wheel's or sdist's name, and checks that the file belongs to this
+/// distribution.
 pub(super) fn version_of(
     file: &str,
     name: &PackageName,
@@ -363,7 +363,7 @@ pub(super) fn git(
     GitSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Git)
         .map_err(|why| {
-            Error::new(format!("`{name}` can't be taken from git: {why}")).at(at.clone())
+            Error::new(format!("`{name}` cannot be taken from git: {why}")).at(at.clone())
         })
 }
 
@@ -378,7 +378,7 @@ pub(super) fn mercurial(
     MercurialSource::new(url, commit.unwrap_or_default(), subdirectory)
         .map(PinSource::Mercurial)
         .map_err(|why| {
-            Error::new(format!("`{name}` can't be taken from Mercurial: {why}")).at(at.clone())
+            Error::new(format!("`{name}` cannot be taken from Mercurial: {why}")).at(at.clone())
         })
 }
 

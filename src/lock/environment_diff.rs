@@ -1,10 +1,10 @@
-//! A virtual environment as it is installed, held against the pins: what `requirements.txt == pip
-//! freeze` asks.
+//! Compares an installed virtual environment with the pins, like a comparison of `requirements.txt`
+//! with the output of `pip freeze`.
 //!
-//! Nothing of it is run: what is installed is what its `site-packages` says, by the databases of
-//! the packaging standards (`*.dist-info`, and the older `*.egg-info` and `*.egg-link`). What is
-//! installed to be edited, as `pip list -e` shows it, is what `direct_url.json` (PEP 610), a link
-//! or a `__editable__*.pth` of setuptools says.
+//! Nothing in the environment is run: the databases in `site-packages` list the installed
+//! distributions (`*.dist-info`, and the older `*.egg-info` and `*.egg-link`). Editable installs,
+//! as `pip list -e` shows them, are found by `direct_url.json` (PEP 610), a link, or a
+//! `__editable__*.pth` of setuptools.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,7 @@ use pkgapp_core::fs;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_pypa::{PackageName, Version};
 
-/// What makes and fills environments, and so is in them without being required.
+/// Tools that create and fill environments, and so are installed without being required.
 const TOOLS: [&str; 6] = [
     "pip",
     "setuptools",
@@ -31,32 +31,32 @@ const TOOLS: [&str; 6] = [
 pub struct Venv {
     /// Its directory.
     pub root: PathBuf,
-    /// The Python that it was made with.
+    /// The Python of the environment.
     pub python: PythonMinor,
-    /// What is installed, by normalized name.
+    /// Installed distributions by normalized name.
     pub installed: BTreeMap<PackageName, InstalledDistribution>,
 }
 
 /// A distribution in an environment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstalledDistribution {
-    /// Its version; `None` if its metadata has none that can be read.
+    /// Its version; `None` if its metadata has no valid one.
     pub version: Option<Version>,
-    /// Where its metadata is.
+    /// The file with its metadata.
     pub metadata: PathBuf,
-    /// The project's directory, if it is installed from there to be edited.
+    /// The project's directory, if it is an editable install.
     pub editable: Option<PathBuf>,
 }
 
 impl Venv {
-    /// Reads an environment: the directory that `bin/python` is in.
+    /// Reads an environment: the directory with `bin/python`.
     ///
     /// # Errors
-    /// It is none, or a file of it can't be read.
+    /// Fails if the directory is not a virtual environment, or if a file in it cannot be read.
     pub fn open(root: &Path) -> Result<Self> {
         let none = || {
-            Error::new(format!("`{}` is no virtual environment", shown(root)))
-                .hint("name the directory that holds its `pyvenv.cfg`, such as `.venv`")
+            Error::new(format!("`{}` is not a virtual environment", shown(root)))
+                .hint("give the directory with `pyvenv.cfg`, such as `.venv`")
         };
         let library = root.join("lib");
         let entries = std::fs::read_dir(&library).map_err(|_| none())?;
@@ -77,16 +77,16 @@ impl Venv {
         })
     }
 
-    /// Returns what is installed to be edited, with the directories, sorted by name.
+    /// Returns the editable installs and their directories, sorted by name.
     pub fn editables(&self) -> impl Iterator<Item = (&PackageName, &Path)> {
         self.installed
             .iter()
             .filter_map(|(name, installed)| Some((name, installed.editable.as_deref()?)))
     }
 
-    /// Returns everything in which the environment is not what the pins say, in the order of names.
-    /// What has no version in the lock (a URL, a directory) is compared by name. `ours` is the
-    /// application itself, installed for development.
+    /// Returns all differences between the environment and the pins, in the order of names. Pins
+    /// without a version (a URL, a directory) are compared by name. `ours` is the application
+    /// itself, installed for development.
     pub fn differences(
         &self,
         lock: &Lock,
@@ -107,8 +107,9 @@ impl Venv {
         }
         let mut differences: Vec<Error> = differences.into_values().collect();
         if let Some(last) = differences.pop() {
-            differences
-                .push(last.hint("pin what the application needs, and install what is pinned"));
+            differences.push(last.hint(
+                "pin the distributions that the application needs, and install the pinned versions",
+            ));
         }
         self.other_python(python)
             .into_iter()
@@ -116,35 +117,35 @@ impl Venv {
             .collect()
     }
 
-    /// The error that the environment is for another Python.
+    /// Returns the error for an environment of another Python.
     fn other_python(&self, python: PythonMinor) -> Option<Error> {
         if self.python == python {
             return None;
         }
         let root = shown(&self.root);
         let error = Error::new(format!(
-            "`{root}` has Python {}, and the release runs on {python}",
+            "`{root}` has Python {}, but the release runs on {python}",
             self.python
         ));
         Some(error.hint(format!(
-            "make it anew: `python{python} -m venv --clear {root}`"
+            "recreate it with `python{python} -m venv --clear {root}`"
         )))
     }
 
-    /// Says in which way the environment does not have what a pin says.
+    /// Describes how the environment differs from a pin; `None` if it does not.
     fn difference(&self, pin: &Pin, ours: &[PackageName]) -> Option<String> {
         let name = &pin.name;
         let Some(installed) = self.installed.get(name) else {
             return (!ours.contains(name)).then(|| {
                 let version = with_space(pin.version.as_ref());
-                format!("`{name}{version}` is pinned and not installed")
+                format!("`{name}{version}` is pinned but not installed")
             });
         };
         if let (Some(installed), Some(pinned)) = (&installed.version, &pin.version)
             && installed != pinned
         {
             return Some(format!(
-                "`{name}` is pinned at {pinned}, and {installed} is installed"
+                "`{name}` is pinned at {pinned}, but {installed} is installed"
             ));
         }
         elsewhere(pin, installed.editable.as_deref()?)
@@ -152,22 +153,25 @@ impl Venv {
 }
 
 impl InstalledDistribution {
-    /// The error that no pin names it.
+    /// Returns the error that no pin names the distribution.
     fn unpinned(&self, name: &PackageName) -> Error {
         let version = with_space(self.version.as_ref());
         let error = match &self.editable {
             Some(directory) => Error::new(format!(
-                "`{name}{version}` is installed from `{}` to be edited, and not pinned",
+                "`{name}{version}` is an editable install from `{}` but not pinned",
                 shown(directory)
             ))
-            .hint(format!("pin it with `{}`", editable_line(directory))),
-            None => Error::new(format!("`{name}{version}` is installed and not pinned")),
+            .hint(format!(
+                "add `{}` to the requirements",
+                editable_line(directory)
+            )),
+            None => Error::new(format!("`{name}{version}` is installed but not pinned")),
         };
         error.at(Location::file(&self.metadata))
     }
 }
 
-/// A version as it follows a name; empty without one.
+/// Formats a version after a name; empty without a version.
 fn with_space(version: Option<&Version>) -> String {
     version.map_or_else(String::new, |version| format!(" {version}"))
 }
@@ -175,29 +179,31 @@ fn with_space(version: Option<&Version>) -> String {
 /// Returns the line of a requirements file that pins a directory, e.g. `-e ./lib`.
 pub fn editable_line(directory: &Path) -> String {
     let directory = shown(directory).to_string();
-    // A name alone would be a distribution's.
+    // A lone name would be that of a distribution.
     let here = if directory.starts_with('/') { "" } else { "./" };
     format!("-e {here}{directory}")
 }
 
-/// Says how a distribution that is installed to be edited is not what its pin names; `None` if it
-/// is that.
+/// Describes how an editable install differs from its pin; `None` if it does not.
 fn elsewhere(pin: &Pin, directory: &Path) -> Option<String> {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    let installed = format!("it is installed from `{}` to be edited", shown(directory));
+    let installed = format!(
+        "the environment has an editable install from `{}`",
+        shown(directory)
+    );
     match &pin.source {
         PinSource::Directory(pinned) if real(pinned) == real(directory) => None,
         PinSource::Directory(pinned) => Some(format!(
-            "`{}` is pinned to `{}`, and {installed}",
+            "`{}` is pinned to `{}`, but {installed}",
             pin.name,
             shown(pinned)
         )),
-        // `-e git+…` is installed from a checkout of it, wherever that is.
+        // `-e git+…` is installed from a checkout, which may be anywhere.
         PinSource::Git(_) | PinSource::Mercurial(_) => None,
         PinSource::Index | PinSource::Files(_) | PinSource::Url(_) | PinSource::File(_) => {
             let version = with_space(pin.version.as_ref());
             Some(format!(
-                "`{}{version}` is pinned, and {installed}",
+                "`{}{version}` is pinned, but {installed}",
                 pin.name
             ))
         }
@@ -210,7 +216,7 @@ fn installed(site: &Path) -> Result<BTreeMap<PackageName, InstalledDistribution>
     let mut names: Vec<String> = entries
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
         .collect();
-    // Where both are there, `dist-info` is what pip goes by: it comes last and wins.
+    // If both exist, pip uses `dist-info`: it is sorted last and wins.
     names.sort_by_key(|name| (name.ends_with(".dist-info"), name.clone()));
     for file in &names {
         let path = site.join(file);
@@ -242,15 +248,15 @@ fn installed(site: &Path) -> Result<BTreeMap<PackageName, InstalledDistribution>
     Ok(found)
 }
 
-/// Where the metadata of an installed distribution are.
+/// The place of an installed distribution's metadata.
 struct MetadataPlace {
     metadata: PathBuf,
-    /// The project's directory, if `setup.py develop` has linked it.
+    /// The project's directory, if `setup.py develop` linked it.
     project: Option<PathBuf>,
 }
 
 impl MetadataPlace {
-    /// Finds the metadata by the name of a file or directory; `None` for something else.
+    /// Finds the metadata for a file or directory by its name; `None` for other entries.
     fn of(path: &Path, name: &str) -> Result<Option<Self>> {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension);
         let metadata = match extension {
@@ -274,7 +280,7 @@ impl MetadataPlace {
     }
 }
 
-/// The value of a field of metadata.
+/// Returns the value of a metadata field.
 fn header<'a>(text: &'a str, key: &str) -> Option<&'a str> {
     text.lines()
         .take_while(|line| !line.is_empty())
@@ -282,8 +288,8 @@ fn header<'a>(text: &'a str, key: &str) -> Option<&'a str> {
         .map(str::trim)
 }
 
-/// Returns the metadata in the directory that `setup.py develop` has linked, and the project's
-/// directory, which the second line has relative to the first.
+/// Returns the metadata in the directory that `setup.py develop` linked, and the project's
+/// directory, which the second line of the link gives relative to the first.
 fn linked(link: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
     let text = fs::read_to_string(link)?;
     let mut lines = text.lines().map(str::trim);
@@ -304,7 +310,7 @@ fn linked(link: &Path) -> Result<Option<(PathBuf, PathBuf)>> {
     Ok(metadata.map(|path| (path.join("PKG-INFO"), project)))
 }
 
-/// Returns the directory that `direct_url.json` says, if it is to be edited.
+/// Returns the directory in `direct_url.json` if it is editable.
 fn said(metadata: &Path) -> Option<PathBuf> {
     let said: serde_json::Value =
         serde_json::from_slice(&std::fs::read(metadata.join("direct_url.json")).ok()?).ok()?;
@@ -316,9 +322,9 @@ fn said(metadata: &Path) -> Option<PathBuf> {
         .filter(|_| editable)
 }
 
-/// Returns the project above the directory that a `__editable__.NAME-VERSION.pth` of setuptools
-/// puts on the path; the file's own directory where it names a finder instead, which only says that
-/// there is one.
+/// Returns the project above the directory that setuptools' `__editable__.NAME-VERSION.pth` adds to
+/// the path. If the file names a finder instead, returns the file's own directory, which only
+/// indicates an editable install.
 fn pointed(site: &Path, names: &[String], name: &PackageName) -> Option<PathBuf> {
     let is_its = |file: &&String| {
         let stem = file
@@ -433,10 +439,10 @@ mod tests {
                 python
             ),
             [
-                "`flask` is pinned at 2.9, and 3.0.0 is installed",
-                "`new 1` is pinned and not installed",
-                "`old 1.0` is installed and not pinned",
-                "`single 2` is installed and not pinned",
+                "`flask` is pinned at 2.9, but 3.0.0 is installed",
+                "`new 1` is pinned but not installed",
+                "`old 1.0` is installed but not pinned",
+                "`single 2` is installed but not pinned",
             ]
         );
         assert_eq!(messages(&lock(&all), "3.12".parse().unwrap()).len(), 1);
@@ -531,9 +537,9 @@ mod tests {
         assert_eq!(
             messages(&lock, &ours[..2]),
             [
-                "`linked 0.1` is installed from `` to be edited, and not pinned",
-                "`my-point` is pinned to `/projects/other`, and it is installed from `/projects/point` to be edited",
-                "`said 1.0` is pinned, and it is installed from `/projects/said/` to be edited",
+                "`linked 0.1` is an editable install from `` but not pinned",
+                "`my-point` is pinned to `/projects/other`, but the environment has an editable install from `/projects/point`",
+                "`said 1.0` is pinned, but the environment has an editable install from `/projects/said/`",
             ]
         );
     }
@@ -563,7 +569,7 @@ mod tests {
             Venv::open(directory.path())
                 .unwrap_err()
                 .message()
-                .ends_with("is no virtual environment")
+                .ends_with("is not a virtual environment")
         );
     }
 }

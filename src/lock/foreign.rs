@@ -1,10 +1,10 @@
-//! Files that say what is wanted and not what ships: recognized, and refused with the command that
-//! writes pins.
+//! Files with requirements instead of pins: recognized, and refused with the command that writes
+//! pins.
 
 use crate::LockFormat;
 use pkgapp_core::error::{Error, Location};
 
-/// What says what is wanted, and not what ships.
+/// Files with requirements instead of pins.
 pub(super) const PROJECT: LockFormat = LockFormat {
     recognizes: |name, _| {
         matches!(
@@ -22,11 +22,11 @@ pub(super) const PROJECT: LockFormat = LockFormat {
             Error::new(format!("`{}` has no pins", file.name())).at(Location::file(&file.file));
         draft.next_statement();
         draft.fail(error.hint(match file.name() {
-            "Pipfile" => "`pipenv lock` writes them into `Pipfile.lock`: name that file".to_owned(),
+            "Pipfile" => "run `pipenv lock` and use the `Pipfile.lock` that it writes".to_owned(),
             "environment.yml" | "environment.yaml" => {
-                "`pip list --format freeze > requirements.txt`, run in that environment, writes them".to_owned()
+                "run `pip list --format freeze > requirements.txt` in that environment".to_owned()
             }
-            _ => "`pkgapp lock` writes them into `pylock.toml`: name that file".to_owned(),
+            _ => "run `pkgapp lock` and use the `pylock.toml` that it writes".to_owned(),
         }));
     },
 };

@@ -1,33 +1,31 @@
-//! The graph that some locks keep: which of their packages ship follows from it, and from the
-//! environment.
+//! The graph in some locks: which packages ship follows from the graph and the environment.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use pkgapp_pypa::{ExtraName, MarkerTree, Version};
 
-/// A package of a lock. One name may have several, for different environments.
+/// A package of a lock. A name may have several packages, for different environments.
 pub(super) struct LockedNode {
     pub(super) version: Option<Version>,
     pub(super) edges: Vec<DependencyEdge>,
 }
 
-/// That a package needs another.
+/// A dependency of one package on another.
 pub(super) struct DependencyEdge {
-    /// The packages of the name that is meant. Where there are several, the lock leaves it to
-    /// other edges to decide.
+    /// The packages of the required name. If there are several, other edges decide.
     pub(super) to: Vec<usize>,
-    /// Extras that are asked for.
+    /// Extras that are requested.
     pub(super) extras: Vec<ExtraName>,
     pub(super) marker: MarkerTree,
-    /// It is needed for one of these extras only, unless there are none.
+    /// The extras that bring the dependency; if empty, it always applies.
     pub(super) only_for: Vec<ExtraName>,
 }
 
-/// What ships: packages and the extras that are asked of each.
+/// The packages that ship, with their requested extras.
 pub(super) type ShippingExtras = BTreeMap<usize, BTreeSet<ExtraName>>;
 
-/// Returns what can be reached from `start`. `holds` judges an edge's marker, given the active
-/// extras of the package that has the edge, and what was reached so far.
+/// Returns the packages that are reachable from `start`. `holds` evaluates an edge's marker with
+/// the active extras of the package that has the edge, and the packages that were reached so far.
 pub(super) fn reach(
     nodes: &[LockedNode],
     start: &[DependencyEdge],
@@ -60,7 +58,7 @@ struct GraphWalk<'a> {
     holds: &'a dyn Fn(MarkerTree, &BTreeSet<ExtraName>, &ShippingExtras) -> bool,
     shipping: ShippingExtras,
     waiting: VecDeque<usize>,
-    /// Edges to several packages, which are decided when all other edges are.
+    /// Edges to several packages, which are decided after all other edges.
     open: Vec<(Vec<usize>, Vec<ExtraName>)>,
 }
 
@@ -90,8 +88,8 @@ impl GraphWalk<'_> {
         }
     }
 
-    /// Decides one open edge, first those of which a package ships already; `false` if there is
-    /// none.
+    /// Decides one open edge, first those of which a package ships already; returns `false` if
+    /// there is none.
     fn decide(&mut self) -> bool {
         let ships = |to: &[usize]| {
             to.iter()

@@ -1,13 +1,13 @@
-//! Hashes that prove something: SHA-256, SHA-384, SHA-512, as in pip's hash-checking mode.
+//! Strong hashes: SHA-256, SHA-384, and SHA-512, as in pip's hash-checking mode.
 
 use pkgapp_pypa::{HashAlgorithm, HashDigest};
 
-/// Why a text is no hash that can be accepted; `hint` is the way out.
+/// The reason why a text is not an acceptable hash, with a hint.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadHash {
     pub(super) message: String,
     pub(super) hint: Option<String>,
-    /// The algorithm is known, and broken or not among pip's strong ones.
+    /// Whether the algorithm is known, but broken or not among pip's strong ones.
     pub(super) weak: bool,
 }
 
@@ -32,13 +32,13 @@ pub(super) fn from_parts(algorithm: &str, digest: &str) -> Result<HashDigest, Ba
         _ => {
             let weak = is_algorithm(algorithm);
             let message = if weak {
-                format!("`{algorithm}` is too weak for a hash")
+                format!("hash algorithm `{algorithm}` is too weak")
             } else {
-                format!("`{algorithm}` is no known hash algorithm")
+                format!("unknown hash algorithm `{algorithm}`")
             };
             return Err(BadHash {
                 message,
-                hint: Some("use sha256, sha384 or sha512".to_owned()),
+                hint: Some("use sha256, sha384, or sha512".to_owned()),
                 weak,
             });
         }
@@ -46,8 +46,8 @@ pub(super) fn from_parts(algorithm: &str, digest: &str) -> Result<HashDigest, Ba
     if digest.len() != digits || !digest.bytes().all(|byte| byte.is_ascii_hexdigit()) {
         let bad = digest.chars().find(|c| !c.is_ascii_hexdigit());
         let found = match bad {
-            Some(c) => format!("{c:?} is none"),
-            None => format!("there are {}", digest.len()),
+            Some(c) => format!("{c:?} is not one"),
+            None => format!("this one has {}", digest.len()),
         };
         let message = format!("a {algorithm} hash has {digits} hexadecimal digits, and {found}");
         return Err(BadHash {
@@ -69,10 +69,9 @@ pub(super) fn is_algorithm(name: &str) -> bool {
     NAMES.contains(&name) || name.starts_with("blake2") || name.starts_with("sha3_")
 }
 
-/// Returns the hashes that both lists accept; a list that names none accepts all (pip's
-/// `Hashes.__and__`).
+/// Returns the hashes that both lists accept; an empty list accepts all (pip's `Hashes.__and__`).
 ///
-/// `None`: the lists have nothing in common.
+/// Returns `None` if the lists have nothing in common.
 pub(super) fn both(one: &[HashDigest], other: &[HashDigest]) -> Option<Vec<HashDigest>> {
     if one.is_empty() || other.is_empty() {
         return Some([one, other].concat());
@@ -102,16 +101,16 @@ mod tests {
             ("abc", "`abc` is not a hash"),
             (
                 "md5:900150983cd24fb0d6963f7d28e17f72",
-                "`md5` is too weak for a hash",
+                "hash algorithm `md5` is too weak",
             ),
-            ("crc:1", "`crc` is no known hash algorithm"),
+            ("crc:1", "unknown hash algorithm `crc`"),
             (
                 "sha256:abc",
-                "a sha256 hash has 64 hexadecimal digits, and there are 3",
+                "a sha256 hash has 64 hexadecimal digits, and this one has 3",
             ),
             (
                 "sha384:xyz",
-                "a sha384 hash has 96 hexadecimal digits, and 'x' is none",
+                "a sha384 hash has 96 hexadecimal digits, and 'x' is not one",
             ),
         ] {
             assert_eq!(parse(bad).unwrap_err().message, message);

@@ -1,4 +1,4 @@
-//! Indexes with a name, and which places are asked for a distribution.
+//! Named indexes, and the order of places to look for a distribution.
 
 use crate::{Indexes, Url};
 use pkgapp_config::DEFAULT_NAME;
@@ -6,10 +6,10 @@ use pkgapp_config::NamedIndex;
 use pkgapp_core::error::Location;
 use pkgapp_pypa::PackageName;
 
-/// The default index, unless another one is.
+/// The name of the default index, unless another index is the default.
 pub const PYPI: &str = "https://pypi.org/simple";
 
-/// Somewhere to look for a distribution.
+/// A place to look for a distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceId {
     /// The directories of the command line, all together.
@@ -25,16 +25,16 @@ pub enum PlaceId {
 }
 
 impl PlaceId {
-    /// Returns whether it is an index: the first of them that knows a name decides.
+    /// Returns whether it is an index: the first index that knows a name decides.
     pub fn is_index(&self) -> bool {
         matches!(self, Self::Named(_) | Self::Extra(_) | Self::Default)
     }
 }
 
 impl Indexes {
-    /// Returns where a distribution is looked for, in order: directories of the command line; then,
-    /// if the configuration says from which index it comes, that one alone; else find-links,
-    /// named indexes, extra ones, the default.
+    /// Returns where to look for a distribution, in order: directories of the command line; then
+    /// the index that the configuration assigns to it, if any, and nothing else; otherwise
+    /// find-links, named indexes, extra indexes, and the default.
     pub fn places(&self, name: &PackageName) -> Vec<PlaceId> {
         let mut places = Vec::new();
         if !self.wheelhouses.is_empty() {
@@ -67,7 +67,7 @@ impl Indexes {
         places
     }
 
-    /// Returns the place that is asked last.
+    /// Returns the last place to look.
     pub fn default_place(&self) -> PlaceId {
         self.named
             .iter()
@@ -75,7 +75,7 @@ impl Indexes {
             .map_or(PlaceId::Default, PlaceId::Named)
     }
 
-    /// Returns the index that a source means; `None` for the default one.
+    /// Returns the index of a source; `None` for the default one.
     fn index_called(&self, source: &str) -> Option<usize> {
         self.named
             .iter()
@@ -86,7 +86,7 @@ impl Indexes {
             })
     }
 
-    /// Returns the URL of an index, with its credentials; `None` for directories.
+    /// Returns the URL of an index with its credentials; `None` for directories.
     pub fn url(&self, place: &PlaceId) -> Option<Url> {
         match place {
             PlaceId::Wheelhouses | PlaceId::FindLinks => None,
@@ -96,8 +96,9 @@ impl Indexes {
         }
     }
 
-    /// Returns all that tools which know no names are given: the default index if it is not theirs,
-    /// and the others in order, with credentials. Explicit ones are not among them.
+    /// Returns the indexes for tools that do not know named indexes: the default index unless it is
+    /// the tool's own default, and the others in order, with credentials. Explicit indexes are left
+    /// out.
     pub fn for_tools(&self) -> (Option<Url>, Vec<Url>) {
         let default = match self.default_place() {
             PlaceId::Default => self.index.clone(),
@@ -116,7 +117,7 @@ impl Indexes {
         )
     }
 
-    /// Returns all directories and pages of files, those of the command line first.
+    /// Returns all directories and pages with files, those of the command line first.
     pub fn all_links(&self) -> Vec<Url> {
         let own = self
             .wheelhouses
@@ -125,8 +126,8 @@ impl Indexes {
         own.chain(self.find_links.iter().cloned()).collect()
     }
 
-    /// Notes that a lock takes a distribution from one index alone, unless the configuration says
-    /// otherwise.
+    /// Records that a lock takes a distribution from one index only, unless the configuration
+    /// assigns another one.
     pub(super) fn add_source(
         &mut self,
         name: &PackageName,

@@ -1,11 +1,11 @@
-//! JSON whose strings know where they stand, which serde_json alone does not tell.
+//! JSON strings with their places, which serde_json alone does not keep.
 
 use std::borrow::Cow;
 use std::fmt;
 
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 
-/// A value that borrows from the text it was read from.
+/// A value that borrows from its source text.
 #[derive(Debug, PartialEq)]
 pub(super) enum Json<'t> {
     Text(Cow<'t, str>),
@@ -17,7 +17,7 @@ pub(super) enum Json<'t> {
 }
 
 impl<'t> Json<'t> {
-    /// Returns the value of a key; of the last one if it is given twice, as Python does.
+    /// Returns the value of a key; the last one if the key is repeated, as in Python.
     pub(super) fn get(&self, key: &str) -> Option<&Self> {
         self.entries()
             .iter()
@@ -39,7 +39,7 @@ impl<'t> Json<'t> {
         }
     }
 
-    /// Returns what is in a list; nothing for anything else.
+    /// Returns the items of a list; an empty slice for other values.
     pub(super) fn items(&self) -> &[Self] {
         if let Self::List(items) = self {
             items
@@ -48,7 +48,7 @@ impl<'t> Json<'t> {
         }
     }
 
-    /// Returns what is in a table; nothing for anything else.
+    /// Returns the entries of a table; an empty slice for other values.
     pub(super) fn entries(&self) -> &[(Cow<'t, str>, Self)] {
         if let Self::Table(entries) = self {
             entries
@@ -58,7 +58,8 @@ impl<'t> Json<'t> {
     }
 }
 
-/// Returns where a string stands in the text it was read from; `None` if it has escapes there.
+/// Returns the offset of a string in the text from which it was read; `None` if it has escapes
+/// there.
 pub(super) fn offset(whole: &str, part: &str) -> Option<usize> {
     let offset = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
     (offset + part.len() <= whole.len()).then_some(offset)

@@ -1,7 +1,7 @@
-//! What ships, exactly: name, version, hashes, and where from.
+//! Exact pins of the distributions that ship: name, version, hashes, and source.
 //!
-//! Every format has a reader of its own, one file and one line in `FORMATS`; all of them put what
-//! they find into a `LockDraft`, and one place makes the [`Lock`] of it and decides what a pin is.
+//! Every format has a reader: one file, and one entry in `FORMATS`. All readers fill a `LockDraft`,
+//! and one place turns the draft into a [`Lock`] and decides what a pin is.
 #![cfg_attr(
     test,
     allow(
@@ -48,15 +48,15 @@ use text::TextFile;
 
 pub use text::without_credentials;
 
-/// A kind of file that pins are read from.
+/// A format of files with pins.
 struct LockFormat {
-    /// Whether the file with this name and this text is of the format.
+    /// Returns whether a file with this name and text has the format.
     recognizes: fn(name: &str, text: &str) -> bool,
-    /// Puts what the file says, and what is wrong with it, into the draft.
+    /// Adds the statements of the file, and its errors, to the draft.
     read: fn(&mut LockDraft<'_>, &TextFile),
 }
 
-/// All formats; the first that recognizes a file reads it, and requirements.txt takes every file.
+/// All formats; the first that recognizes a file reads it, and requirements.txt accepts every file.
 const FORMATS: &[LockFormat] = &[
     pylock::FORMAT,
     uv::FORMAT,
@@ -74,65 +74,64 @@ const FORMATS: &[LockFormat] = &[
 pub struct Lock {
     /// Sorted by name.
     pub pins: Vec<Pin>,
-    /// Where pins without a place of their own are looked for.
+    /// The indexes and directories for pins without a source of their own.
     pub indexes: Indexes,
-    /// Every file must match a hash: said in a file, or implied because one pin has hashes (as in
-    /// pip).
+    /// Whether every file needs a matching hash: a file says so, or one pin has hashes (as in pip).
     pub require_hashes: bool,
     /// The files that were read, in order, for messages and for the release's record: as named in
-    /// the configuration or in the file that includes them, joined to the directory they are
-    /// relative to; URLs without secrets.
+    /// the configuration or the including file, joined to the directory they are relative to; URLs
+    /// without secrets.
     pub files: Vec<PathBuf>,
-    /// What the files say that pkgapp does not do, one line each with its place.
+    /// Warnings about content that has no effect in pkgapp, one line each, with the place.
     pub warnings: Vec<String>,
-    /// An editable install of the project in the directory of the configuration, as `uv export`
-    /// and development environments name it. It is no pin: who builds the application from
-    /// there may ignore it, else it is a mistake.
+    /// An editable install of the project in the configuration's directory, as written by `uv
+    /// export` and development environments. It is not a pin: a build of the application from that
+    /// directory may ignore it; otherwise, it is a mistake.
     pub editable: Option<EditableInstall>,
-    /// Pins that ship only if something that ships requires them, sorted by name: what constraints
-    /// and buildout's `[versions]` pin and no file requires.
+    /// Pins that ship only if a shipping distribution requires them, sorted by name: constraints
+    /// and versions of buildout's `[versions]` that no file requires.
     pub offered: Vec<Pin>,
 }
 
-/// What a configuration says about locks, besides naming them.
+/// The configuration's settings for locks, except their file names.
 #[derive(Debug, Clone, Default)]
 pub struct LockSelection {
-    /// Dependency groups that ship besides what always does, and where they are asked for.
+    /// Dependency groups that ship in addition to the default, and the places that select them.
     pub groups: Vec<(GroupName, Location)>,
-    /// Extras of the application that ship, and where they are asked for.
+    /// Extras of the application that ship, and the places that select them.
     pub extras: Vec<(ExtraName, Location)>,
-    /// Files of constraints, relative to the configuration's directory: as if every requirements
-    /// file had `-c FILE`.
+    /// Constraints files, relative to the configuration's directory: as if every requirements file
+    /// had `-c FILE`.
     pub constraints: Vec<PathBuf>,
-    /// The application's project, absolute; by default the configuration's directory. A lock of a
-    /// workspace is read as that member's.
+    /// The application's project, absolute; by default, the configuration's directory. A lock of a
+    /// workspace is read as the lock of this member.
     pub project: Option<PathBuf>,
-    /// Indexes that the configuration names, in order.
+    /// Named indexes of the configuration, in order.
     pub indexes: Vec<NamedIndex>,
-    /// From which of them a distribution comes, and from no other place.
+    /// The index that is the only source of a distribution, by its name.
     pub sources: BTreeMap<PackageName, String>,
-    /// Directories of files that go before all indexes, absolute.
+    /// Directories with files that take precedence over all indexes, absolute.
     pub wheelhouses: Vec<PathBuf>,
-    /// Where the configuration demands a hash of every pin.
+    /// The place where the configuration requires a hash of every pin.
     pub require_hashes: Option<Location>,
 }
 
 /// An editable install in a lock.
 #[derive(Debug, Clone)]
 pub struct EditableInstall {
-    /// As it stands in the file.
+    /// The text in the file.
     pub shown: String,
-    /// Extras that are asked for.
+    /// Extras that are requested.
     pub extras: Vec<ExtraName>,
-    /// Where it is.
+    /// Its place.
     pub at: Location,
 }
 
 impl EditableInstall {
-    /// Says that it can't ship; a way out is to be added.
+    /// Returns the error that it cannot ship; the caller adds a hint.
     pub fn refused(&self) -> Error {
         Error::new(format!(
-            "`{}` can't ship: an editable install points back to its sources",
+            "`{}` cannot ship: an editable install points back to its sources",
             self.shown
         ))
         .at(self.at.clone())
@@ -140,17 +139,17 @@ impl EditableInstall {
 }
 
 impl Lock {
-    /// Reads one or several files of pins, told apart by name and content, for one environment.
+    /// Reads files with pins, each in the format of its name and content, for one environment.
     ///
     /// `files` are relative to `root`, the directory of the configuration. Paths of distributions
-    /// in requirements files are relative to `root` too, as with pip run there; included files
-    /// are relative to the one that includes them. `offline` refuses included files that are on
-    /// the network. Development groups ship only if `selection` names them.
+    /// in requirements files are relative to `root` too, as if pip ran there; included files are
+    /// relative to the file that includes them. `offline` refuses included files on the network.
+    /// Development groups ship only if `selection` names them.
     ///
     /// # Errors
-    /// Everything that is wrong in all of the files, in the order of reading: syntax, what is not
-    /// pinned exactly, two different pins of one name, missing or weak hashes, environment
-    /// variables that are not set.
+    /// Returns all mistakes of all files, in the order of reading: syntax errors, requirements that
+    /// are not pinned exactly, two different pins of one name, missing or weak hashes, unset
+    /// environment variables.
     pub fn read(
         files: &[PathBuf],
         root: &Path,
@@ -173,7 +172,7 @@ impl Lock {
         let root = &direct::normal(root);
         let draft = || LockDraft::new(root, env, offline, selection, variable);
         let mut all = read_into(draft(), files);
-        // Resolvers give patch releases of one Python versions of their own (`python_full_version <
+        // Resolvers write different pins for patch releases of one Python (`python_full_version <
         // '3.11.5'`).
         let forked = all.pinned_twice();
         if !forked.is_empty() {
@@ -204,10 +203,10 @@ fn read_into<'a>(mut draft: LockDraft<'a>, files: &[PathBuf]) -> LockDraft<'a> {
     draft
 }
 
-/// Returns whether a file is read as requirements.txt, and so may leave pins open.
+/// Returns whether a file is read as requirements.txt, which may contain unpinned requirements.
 ///
 /// # Errors
-/// It can't be read.
+/// Fails if the file cannot be read.
 pub fn is_requirements(path: &Path) -> Result<bool> {
     let file = TextFile::open(path)?;
     Ok(!FORMATS[..FORMATS.len() - 1]
@@ -215,7 +214,7 @@ pub fn is_requirements(path: &Path) -> Result<bool> {
         .any(|format| (format.recognizes)(file.name(), &file.text)))
 }
 
-/// Says where a file that the configuration names was looked for, and what is there.
+/// Adds to an error where a file of the configuration was looked for, and which lock is there.
 fn not_read(error: Error, root: &Path, file: &Path) -> Error {
     if root.join(file).exists() {
         return error;
@@ -249,29 +248,29 @@ pub struct Pin {
     pub name: PackageName,
     /// The exact version; `None` only for a direct URL or path whose file name does not say it.
     pub version: Option<Version>,
-    /// Extras that are asked for.
+    /// Extras that are requested.
     pub extras: Vec<ExtraName>,
-    /// Where the file is.
+    /// The source of the file.
     pub source: PinSource,
-    /// Accepted hashes; empty if none were given.
+    /// Accepted hashes; empty if none are given.
     pub hashes: Vec<HashDigest>,
-    /// Where it is pinned.
+    /// The place of the pin.
     pub at: Location,
 }
 
-/// Where a pinned distribution's file is.
+/// The source of a pinned distribution.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PinSource {
-    /// In the indexes and find-links places of the lock.
+    /// The indexes and find-links places of the lock.
     Index,
     /// One of these files (pylock.toml).
     Files(Vec<LockedFile>),
-    /// An archive at a URL (http or https), maybe with a fragment `subdirectory=…` and with no
-    /// other one.
+    /// An archive at a URL (http or https), which may have a fragment `subdirectory=…` and no other
+    /// one.
     Url(Url),
-    /// A wheel, sdist or egg on this machine, absolute; an egg may be a directory.
+    /// A wheel, sdist, or egg on the build machine, absolute; an egg may be a directory.
     File(PathBuf),
-    /// A project's directory on this machine, absolute: built like an sdist.
+    /// A project's directory on the build machine, absolute: built like an sdist.
     Directory(PathBuf),
     /// A project in a git repository: built like an sdist.
     Git(GitSource),
@@ -282,28 +281,28 @@ pub enum PinSource {
 /// A project in a git repository, at a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GitSource {
-    /// What `git clone` takes: a URL, maybe with a password in it.
+    /// The argument of `git clone`: a URL, which may contain a password.
     pub url: String,
-    /// The whole id of a commit, in hexadecimal.
+    /// The full ID of a commit, in hexadecimal.
     pub commit: String,
-    /// The project's directory in the repository, relative, without `..`; empty for the whole.
+    /// The project's directory in the repository, relative, without `..`; empty for the root.
     pub subdirectory: PathBuf,
 }
 
 impl GitSource {
-    /// Takes a repository as a lock or a requirement names it, with or without `git+`.
+    /// Checks a repository as a lock or requirement names it, with or without `git+`.
     ///
     /// # Errors
-    /// Why not: no whole commit id, a directory that is not inside, or an address that git must not
-    /// be given.
+    /// Returns the reason: no full commit ID, a directory outside the repository, or an address
+    /// that git must not receive.
     pub fn new(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<Self, String> {
         let url = url.strip_prefix("git+").unwrap_or(url);
         if !matches!(commit.len(), 40 | 64) || !commit.bytes().all(|byte| byte.is_ascii_hexdigit())
         {
-            return Err("it names no commit by its whole id".to_owned());
+            return Err("the full commit ID is missing".to_owned());
         }
         let subdirectory = subdirectory_of(subdirectory)?;
-        // `ext::` runs a command, and what begins with `-` is an option.
+        // `ext::` runs a command, and an address that begins with `-` is an option.
         let known = ["https://", "http://", "ssh://", "git://", "file://"]
             .iter()
             .any(|scheme| url.starts_with(scheme));
@@ -314,7 +313,10 @@ impl GitSource {
                 && !host.contains('/')
         });
         if !known && !is_ssh {
-            return Err("its address is none that git may be given".to_owned());
+            return Err(
+                "the address must be an https, http, ssh, git, or file URL or `user@host:path`"
+                    .to_owned(),
+            );
         }
         check_password(url)?;
         Ok(Self {
@@ -337,30 +339,30 @@ impl GitSource {
 /// A project in a Mercurial repository, at a commit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MercurialSource {
-    /// What `hg clone` takes: a URL, maybe with a password in it.
+    /// The argument of `hg clone`: a URL, which may contain a password.
     pub url: String,
-    /// The whole id of a commit, in hexadecimal.
+    /// The full ID of a commit, in hexadecimal.
     pub commit: String,
-    /// The project's directory in the repository, relative, without `..`; empty for the whole.
+    /// The project's directory in the repository, relative, without `..`; empty for the root.
     pub subdirectory: PathBuf,
 }
 
 impl MercurialSource {
-    /// Takes a repository as a requirement names it, with or without `hg+`.
+    /// Checks a repository as a requirement names it, with or without `hg+`.
     ///
     /// # Errors
-    /// Why not: no whole commit id, a directory that is not inside, or an address that hg must not
-    /// be given.
+    /// Returns the reason: no full commit ID, a directory outside the repository, or an address
+    /// that hg must not receive.
     pub fn new(url: &str, commit: &str, subdirectory: Option<&str>) -> Result<Self, String> {
         let url = url.strip_prefix("hg+").unwrap_or(url);
         if commit.len() != 40 || !commit.bytes().all(|byte| byte.is_ascii_hexdigit()) {
-            return Err("it names no commit by its whole id".to_owned());
+            return Err("the full commit ID is missing".to_owned());
         }
         let subdirectory = subdirectory_of(subdirectory)?;
         let (scheme, rest) = url.split_once("://").unwrap_or_default();
-        // What begins with `-` would be an option of ssh's.
+        // A host that begins with `-` would be an option of ssh.
         if !matches!(scheme, "https" | "http" | "ssh" | "file") || rest.starts_with('-') {
-            return Err("its address is none that hg may be given".to_owned());
+            return Err("the address must be an https, http, ssh, or file URL".to_owned());
         }
         check_password(url)?;
         Ok(Self {
@@ -380,8 +382,8 @@ impl MercurialSource {
     }
 }
 
-/// Refuses a password where it can't be used: the tool would hand it to ssh as part of a name, for
-/// all to see.
+/// Refuses a password where it has no use: the tool would pass it to ssh as part of the user name,
+/// visible to everyone on the machine.
 fn check_password(url: &str) -> Result<(), String> {
     let (scheme, rest) = url.split_once("://").unwrap_or_default();
     let (user, _) = rest
@@ -394,7 +396,7 @@ fn check_password(url: &str) -> Result<(), String> {
         Ok(())
     } else {
         Err(format!(
-            "its address holds a password, and `{scheme}:` takes none"
+            "the address contains a password, which `{scheme}:` does not support"
         ))
     }
 }
@@ -407,41 +409,41 @@ fn subdirectory_of(text: Option<&str>) -> Result<PathBuf, String> {
     {
         Ok(subdirectory)
     } else {
-        Err("its subdirectory is not inside of it".to_owned())
+        Err("the subdirectory is outside the repository".to_owned())
     }
 }
 
 /// A file that a lock names.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LockedFile {
-    /// The wheel's or sdist's file name.
+    /// The file name of the wheel or sdist.
     pub name: String,
-    /// Where it is.
+    /// Its place.
     pub place: FilePlace,
     /// Accepted hashes.
     pub hashes: Vec<HashDigest>,
-    /// Its length in bytes, if the lock says it.
+    /// Its length in bytes, if the lock states it.
     pub size: Option<u64>,
 }
 
-/// Where a locked file is.
+/// The place of a locked file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FilePlace {
-    /// Elsewhere.
+    /// A URL.
     Url(Url),
-    /// On this machine, absolute.
+    /// A path on the build machine, absolute.
     Path(PathBuf),
 }
 
-/// Where pins are looked for: what the configuration names, and `--index-url` and its relatives.
+/// Places to look for pins: those of the configuration, and `--index-url` and its relatives.
 #[derive(Debug, Clone, Default)]
 pub struct Indexes {
-    /// Indexes with a name, in order.
+    /// Named indexes, in order.
     pub named: Vec<NamedIndex>,
-    /// The named index that a distribution comes from, and from no other: by configuration, or
-    /// because its lock says so.
+    /// The named index that is the only source of a distribution, because the configuration or its
+    /// lock says so.
     pub sources: BTreeMap<PackageName, String>,
-    /// Directories of files that go before all else, absolute.
+    /// Directories with files that take precedence over everything else, absolute.
     pub wheelhouses: Vec<PathBuf>,
     /// `--index-url`; `None` for PyPI.
     pub index: Option<Url>,
@@ -455,14 +457,13 @@ pub struct Indexes {
     pub only_binary: NameSet,
     /// `--no-binary`: no wheels for these.
     pub no_binary: NameSet,
-    /// The variables of the environment that files put into their lines: what is in them may be a
-    /// secret.
+    /// The environment variables that files use in their lines; their values may be secrets.
     pub variables: Vec<String>,
 }
 
 impl Indexes {
-    /// Returns whether a wheel, and whether an sdist, may be used for `name`; a name in an option
-    /// goes before `:all:` in the other (pip's `FormatControl`).
+    /// Returns whether a wheel, and whether an sdist, may be used for `name`; a name in one option
+    /// takes precedence over `:all:` in the other (pip's `FormatControl`).
     pub fn allows(&self, name: &PackageName) -> AllowedFiles {
         let named = |names: &NameSet| matches!(names, NameSet::These(_)) && names.contains(name);
         let (wheel, sdist) = if named(&self.only_binary) {
@@ -479,12 +480,12 @@ impl Indexes {
     }
 }
 
-/// What kinds of file may be used for a distribution.
+/// The kinds of files that may be used for a distribution.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllowedFiles {
-    /// A wheel from an index.
+    /// Whether wheels from an index may be used.
     pub wheel: bool,
-    /// An sdist, to build a wheel from.
+    /// Whether sdists may be used to build a wheel.
     pub sdist: bool,
 }
 
@@ -501,7 +502,7 @@ pub enum NameSet {
 }
 
 impl NameSet {
-    /// Returns whether the option is about `name`.
+    /// Returns whether the option applies to `name`.
     pub fn contains(&self, name: &PackageName) -> bool {
         match self {
             Self::None => false,

@@ -1,8 +1,8 @@
 //! Pipfile.lock: a flat list for each category ("Pipfile.lock" in Pipenv's documentation;
 //! `pipenv/utils/locking.py`).
 //!
-//! A package comes from the source that its `index` names, and from no other; without one, from the
-//! first ("Specifying Package Indexes"; `pipenv/routines/install.py`).
+//! A package comes only from the source that its `index` names, or from the first source without
+//! one ("Specifying Package Indexes"; `pipenv/routines/install.py`).
 
 use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
 use crate::entry::{self, EntryResult, LockEntry};
@@ -21,10 +21,10 @@ pub(super) const FORMAT: LockFormat = LockFormat {
     read,
 };
 
-/// The category of what always ships.
+/// The category that always ships.
 const DEFAULT: &str = "default";
 
-/// Keys that are markers of their own (`pipenv/utils/markers.py`, `PipenvMarkers`).
+/// Keys that are markers (`pipenv/utils/markers.py`, `PipenvMarkers`).
 const MARKER_KEYS: [&str; 11] = [
     "os_name",
     "sys_platform",
@@ -65,7 +65,7 @@ fn read(draft: &mut LockDraft<'_>, file: &TextFile) {
 struct PipenvReader<'r, 'a> {
     draft: &'r mut LockDraft<'a>,
     file: &'r TextFile,
-    /// Name, URL and place of the indexes; empty if all of them are asked for everything.
+    /// Name, URL, and place of each index; empty if packages may come from any of them.
     sources: Vec<(String, String, Location)>,
 }
 
@@ -141,7 +141,7 @@ impl PipenvReader<'_, '_> {
         Ok(())
     }
 
-    /// Returns whether the Pipfile beside the lock lets everything come from everywhere.
+    /// Returns whether the Pipfile beside the lock lets packages come from any source.
     fn searches_all(&self) -> bool {
         let read = || -> Option<bool> {
             let text =
@@ -155,7 +155,7 @@ impl PipenvReader<'_, '_> {
         read().unwrap_or(false)
     }
 
-    /// Notes that a package comes from one index alone.
+    /// Records that a package comes from one index only.
     fn comes_from(&mut self, name: &PackageName, called: &str) -> EntryResult<()> {
         let at = self.at(called);
         let known = self.sources.iter().position(|(name, ..)| name == called);
@@ -165,7 +165,7 @@ impl PipenvReader<'_, '_> {
                 let (called, url, at) = self.sources[index].clone();
                 self.draft.look_only(name, &called, &url, &at)
             }
-            // As Pipenv wrote it once.
+            // Older versions of Pipenv wrote the URL.
             (None, _) if direct::is_url(called) => {
                 let url = self.expanded(called)?;
                 self.draft.look_only(name, "pipfile", &url, &at)
@@ -178,17 +178,17 @@ impl PipenvReader<'_, '_> {
                     .collect::<Vec<_>>()
                     .join(", ");
                 let error = Error::new(format!(
-                    "`{name}` comes from the index `{called}`, which the lock does not have"
+                    "`{name}` comes from the index `{called}`, which the lock does not define"
                 ));
                 Err(error
                     .at(at)
-                    .note(format!("it has {names}"))
+                    .note(format!("the lock defines {names}"))
                     .hint("run `pipenv lock`"))
             }
         }
     }
 
-    /// Pipenv replaces variables in the URLs of its sources, as a shell writes them.
+    /// Replaces variables in the URL of a source, as Pipenv does with shell syntax.
     fn expanded(&mut self, url: &str) -> EntryResult<String> {
         let at = self.at(url);
         let (mut whole, mut rest, mut set) = (String::new(), url, Vec::new());
@@ -213,9 +213,7 @@ impl PipenvReader<'_, '_> {
             }
             let Some(value) = (self.draft.variable)(name) else {
                 let error = Error::new(format!("environment variable `{name}` is not set")).at(at);
-                return Err(error.hint(format!(
-                    "set `{name}` for the build, to the text that belongs there"
-                )));
+                return Err(error.hint(format!("set `{name}` in the environment of the build")));
             };
             whole.push_str(&value);
             set.push((name.to_owned(), value));
@@ -226,7 +224,7 @@ impl PipenvReader<'_, '_> {
         Ok(whole)
     }
 
-    /// A Pipfile.lock is made for one Python, and lacks what others need.
+    /// Warns of a Pipfile.lock for another Python, which lacks that Python's dependencies.
     fn warn_of_python(&mut self, lock: &Json<'_>) {
         let requires = lock.get("_meta").and_then(|meta| meta.get("requires"));
         let Some(python) = requires.and_then(|requires| requires.text("python_version")) else {
@@ -235,13 +233,14 @@ impl PipenvReader<'_, '_> {
         if python != self.draft.env.python.to_string() {
             let (name, at, release) = (self.file.name(), self.at(python), self.draft.env.python);
             let warning = format!(
-                "`{name}` was made for Python {python}, and the release is for {release} ({at})"
+                "`{name}` was made for Python {python}, but the release is for {release} ({at})"
             );
             self.draft.warnings.push(warning);
         }
     }
 
-    /// `None` for what is not for this environment, and for the application itself.
+    /// Returns the requirement of a package; `None` for another environment, and for the
+    /// application itself.
     fn package(
         &mut self,
         text: &str,
@@ -251,7 +250,7 @@ impl PipenvReader<'_, '_> {
         let at = self.at(text);
         let name = entry::name(text, &at)?;
         if !matches!(package, Json::Table(_)) {
-            return Err(Error::new(format!("the entry of `{name}` is no object")).at(at));
+            return Err(Error::new(format!("the entry of `{name}` is not an object")).at(at));
         }
         if !self.draft.holds(self.marker(package, &at)?, None) {
             return Ok(None);
@@ -313,7 +312,7 @@ impl PipenvReader<'_, '_> {
         Ok(hashes)
     }
 
-    /// Whether a path is that of the application itself.
+    /// Returns whether a path is that of the application itself.
     fn is_the_project(&self, path: &str) -> bool {
         entry::beside(self.file, path)
             .is_some_and(|path| path == direct::normal(self.draft.project()))
@@ -322,8 +321,8 @@ impl PipenvReader<'_, '_> {
     fn marker(&self, package: &Json<'_>, at: &Location) -> EntryResult<MarkerTree> {
         let mut all = MarkerTree::TRUE;
         if let Some(text) = package.text("markers") {
-            // Lists of versions (`not in '3.0, 3.1'`) have commas, which are taken for parts of
-            // versions otherwise.
+            // Lists of versions (`not in '3.0, 3.1'`) have commas, which the parser would take for
+            // parts of versions.
             all = all.and(entry::marker(&text.replace(',', " "), &self.at(text))?);
         }
         for key in MARKER_KEYS {
@@ -334,7 +333,7 @@ impl PipenvReader<'_, '_> {
         Ok(all)
     }
 
-    /// `None` for an index.
+    /// Returns the source of a package; `None` for an index.
     fn source(
         &self,
         name: &PackageName,
@@ -343,7 +342,7 @@ impl PipenvReader<'_, '_> {
     ) -> EntryResult<Option<PinSource>> {
         let below = package.text("subdirectory");
         if let Some(git) = package.text("git") {
-            // `url.git@commit` was written once, and may have extras behind it.
+            // Older versions of Pipenv wrote `url.git@commit`, which may have extras behind it.
             let (url, commit) = match package.text("ref") {
                 Some(commit) => (git, commit),
                 None => git.rsplit_once('@').unwrap_or((git, "")),
@@ -358,11 +357,12 @@ impl PipenvReader<'_, '_> {
             .iter()
             .find(|kind| package.get(kind).is_some())
         {
-            let error = Error::new(format!("`{name}` is in {kind}, which pkgapp does not read"))
-                .at(at.clone());
-            return Err(error.hint(
-                "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path",
-            ));
+            let error = Error::new(format!(
+                "`{name}` is in {kind}, which pkgapp does not support"
+            ))
+            .at(at.clone());
+            return Err(error
+                .hint("build a wheel with `pip wheel --no-deps`, and lock the wheel by its path"));
         }
         if let Some(file) = package.text("file") {
             let source = if direct::is_url(file) {

@@ -1,8 +1,7 @@
 //! poetry.lock.
 //!
-//! Since lock-version 2.1 (Poetry 2) every package says for which groups and with which markers it
-//! ships. Older locks are graphs whose beginning is pyproject.toml. Source:
-//! `poetry/packages/locker.py`.
+//! Since lock-version 2.1 (Poetry 2), every package lists the groups and markers with which it
+//! ships. Older locks are graphs that start at pyproject.toml. Source: `poetry/packages/locker.py`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -27,7 +26,7 @@ pub(super) const FORMAT: LockFormat = LockFormat {
     read: entry::read::<PoetryLock>,
 };
 
-/// The group of what always ships.
+/// The group that always ships.
 const MAIN: &str = "main";
 
 #[derive(Debug, Deserialize)]
@@ -84,7 +83,7 @@ struct PoetrySource {
 }
 
 impl PoetryLock {
-    /// Returns the hashes of a package's files, wherever this version of the format has them.
+    /// Returns the hashes of a package's files, in any version of the format.
     fn hashes_of(&self, package: &PoetryPackage) -> Vec<String> {
         let metadata = &self.metadata;
         let same = |name: &str| name.eq_ignore_ascii_case(package.name.get_ref());
@@ -154,10 +153,10 @@ impl EntryReader<'_, '_, PoetryLock> {
             && !matches!(version.get_ref().split('.').next(), Some("1" | "2"))
         {
             let error = Error::new(format!(
-                "lock-version `{}` of Poetry is not known",
+                "unsupported Poetry lock-version `{}`",
                 version.get_ref()
             ));
-            let hint = "`poetry export -o requirements.txt` (of poetry-plugin-export) writes one that is read";
+            let hint = "run `poetry export -o requirements.txt` (from poetry-plugin-export) and use the requirements.txt instead";
             return Err(error.at(self.at(version)).hint(hint));
         }
         let Some(python) = &metadata.python_versions else {
@@ -172,14 +171,14 @@ impl EntryReader<'_, '_, PoetryLock> {
         } else {
             let release = self.draft.env.python;
             let what = format!(
-                "the lock requires Python {}, and the release is for {release}",
+                "the lock requires Python {}, but the release is for {release}",
                 python.get_ref()
             );
             Err(Error::new(what).at(self.at(python)))
         }
     }
 
-    /// What ships by the groups and markers of each package.
+    /// Finds the packages that ship by their groups and markers.
     fn told(&mut self) -> EntryResult<Vec<(usize, Vec<ExtraName>)>> {
         let groups = self
             .lock
@@ -221,7 +220,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         Ok(shipping)
     }
 
-    /// What ships by the graph that begins with pyproject.toml.
+    /// Finds the packages that ship by the graph that starts at pyproject.toml.
     fn walked(&mut self) -> EntryResult<Vec<(usize, Vec<ExtraName>)>> {
         let project = AdjacentProject::required(self.draft, self.file, "Poetry")?;
         let groups = project
@@ -257,7 +256,7 @@ impl EntryReader<'_, '_, PoetryLock> {
             .collect())
     }
 
-    /// What the project itself wants.
+    /// Returns the direct dependencies of the project.
     fn start(&self, project: &AdjacentProject) -> EntryResult<Vec<DependencyEdge>> {
         let in_extras = self.in_asked_extras(project);
         let mut start = Vec::new();
@@ -276,7 +275,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         Ok(start)
     }
 
-    /// The dependencies in Poetry's own tables, of the project and of the groups that ship.
+    /// Returns the dependencies in Poetry's own tables, of the project and the groups that ship.
     fn poetry_dependencies<'p>(&self, project: &'p AdjacentProject) -> Vec<(&'p str, &'p Value)> {
         let mut wanted: Vec<(&str, &Value)> = Vec::new();
         let mut add = |path: &[&str]| {
@@ -296,7 +295,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         wanted
     }
 
-    /// The requirements of `[project]`, with those of the extras that ship.
+    /// Returns the requirements of `[project]`, with those of the extras that ship.
     fn standard_dependencies<'p>(&self, project: &'p AdjacentProject) -> Vec<&'p str> {
         let in_extras = project
             .entries(&["project", "optional-dependencies"])
@@ -309,7 +308,7 @@ impl EntryReader<'_, '_, PoetryLock> {
             .collect()
     }
 
-    /// The optional dependencies that the extras which ship list.
+    /// Returns the optional dependencies of the selected extras.
     fn in_asked_extras(&self, project: &AdjacentProject) -> BTreeSet<PackageName> {
         project
             .entries(&["tool", "poetry", "extras"])
@@ -325,7 +324,7 @@ impl EntryReader<'_, '_, PoetryLock> {
             .is_ok_and(|extra| self.draft.extras().contains(&extra))
     }
 
-    /// Reads a dependency of the project's own, which the lock must have.
+    /// Reads a direct dependency of the project, which must be in the lock.
     fn wanted_edge(
         &self,
         name: &PackageName,
@@ -339,7 +338,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         if edge.as_ref().is_some_and(is_missing) {
             let file = self.file.name();
             return Err(
-                Error::new(format!("`{name}` is wanted, and `{file}` does not have it"))
+                Error::new(format!("`{name}` is required but missing from `{file}`"))
                     .at(project.at.clone())
                     .hint("run `poetry lock`"),
             );
@@ -396,7 +395,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         })
     }
 
-    /// Reads a dependency as Poetry writes it; `None` if it is not for this environment.
+    /// Reads a dependency in Poetry's syntax; `None` if it is for another environment.
     fn edge(
         &self,
         name: &PackageName,
@@ -426,7 +425,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         }))
     }
 
-    /// Returns the packages of a name that a range takes and that are for this Python.
+    /// Returns the packages of a name that match a range and are for this Python.
     fn candidates(&self, name: &PackageName, versions: &str) -> Vec<usize> {
         let range = VersionRange::read(versions);
         let fits = |package: &PoetryPackage| {
@@ -453,7 +452,8 @@ impl EntryReader<'_, '_, PoetryLock> {
             .copied()
             .filter(|&index| fits(&self.lock.packages[index]))
             .collect();
-        // Pre-releases and versions from git are outside of most ranges, and still what is meant.
+        // Pre-releases and versions from git are outside most ranges, but still the packages that
+        // the lock selects.
         if fitting.is_empty() && named.len() == 1 {
             named
         } else {
@@ -461,7 +461,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         }
     }
 
-    /// `None` for the application itself.
+    /// Returns the requirement of a package; `None` for the application itself.
     fn requirement(
         &mut self,
         index: usize,
@@ -493,7 +493,7 @@ impl EntryReader<'_, '_, PoetryLock> {
             Some(PinSource::Directory(path)) if path == self.draft.project() => Ok(None),
             Some(source) => {
                 if matches!(source, PinSource::Directory(_)) {
-                    // It is that of the time of locking.
+                    // The version is that of the time of locking.
                     entry.version = None;
                 }
                 Ok(Some(entry.from(self.draft, source, hashes)))
@@ -501,7 +501,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         }
     }
 
-    /// `None` for an index.
+    /// Returns the source of a package; `None` for an index.
     fn source(
         &mut self,
         name: &PackageName,
@@ -534,15 +534,14 @@ impl EntryReader<'_, '_, PoetryLock> {
                     _ => entry::directory(self.file, &path, &at).map(Some),
                 }
             }
-            other => Err(Error::new(format!(
-                "the source of `{name}` is of no known kind: `{other}`"
-            ))
-            .at(at)),
+            other => {
+                Err(Error::new(format!("unknown kind of source for `{name}`: `{other}`")).at(at))
+            }
         }
     }
 }
 
-/// A dependency is one constraint or a list of them.
+/// Returns the constraints of a dependency, which is one constraint or a list of them.
 fn alternatives(value: &Value) -> Vec<&Value> {
     match value {
         Value::Array(list) => list.iter().collect(),
@@ -554,13 +553,14 @@ fn flag(value: &Value, key: &str) -> bool {
     value.get(key).and_then(Value::as_bool).unwrap_or(false)
 }
 
-/// Returns the name that a requirement begins with.
+/// Returns the name at the start of a requirement.
 fn leading_name(text: &str) -> Option<PackageName> {
     let end = text.find(|c: char| !c.is_ascii_alphanumeric() && !matches!(c, '.' | '-' | '_'));
     text[..end.unwrap_or(text.len())].parse().ok()
 }
 
-/// Whether a range of values of `sys.platform` has Linux: `win32`, `linux || darwin`, `!=win32`.
+/// Returns whether a range of `sys.platform` values includes Linux: `win32`, `linux || darwin`,
+/// `!=win32`.
 fn is_linux(platforms: &str) -> bool {
     platforms
         .split("||")

@@ -1,4 +1,5 @@
-//! A lock's pyproject.toml, as far as old locks leave it to that file what is wanted.
+//! The pyproject.toml beside a lock, for old lock formats that do not contain the project's
+//! dependencies.
 
 use toml::Value;
 
@@ -15,7 +16,7 @@ pub(super) struct AdjacentProject {
 }
 
 impl AdjacentProject {
-    /// Reads the one beside a lock; `None` if there is none, or if it is no TOML.
+    /// Reads the pyproject.toml beside a lock; `None` if there is none, or if it is invalid TOML.
     pub(super) fn beside(file: &TextFile) -> Option<Self> {
         let path = file.directory()?.join("pyproject.toml");
         let table = toml::from_str(&pkgapp_core::fs::read_to_string(&path).ok()?).ok()?;
@@ -25,7 +26,7 @@ impl AdjacentProject {
         })
     }
 
-    /// The same, where the lock says nothing without it.
+    /// Reads the pyproject.toml beside a lock that is useless without it.
     pub(super) fn required(
         draft: &mut LockDraft<'_>,
         file: &TextFile,
@@ -34,13 +35,13 @@ impl AdjacentProject {
         draft.next_statement();
         Self::beside(file).ok_or_else(|| {
             Error::new(format!(
-                "`{}` is of no use without its pyproject.toml",
+                "`{}` has no pyproject.toml beside it",
                 file.name()
             ))
             .at(Location::file(&file.file))
-            .note("locks of this age do not say which of their packages are wanted")
+            .note("locks in this old format do not contain the project's own dependencies")
             .hint(format!(
-                "put the project's pyproject.toml beside it, or lock again with the newest {tool}"
+                "put the project's pyproject.toml beside the lock, or lock again with the latest {tool}"
             ))
         })
     }
@@ -52,7 +53,7 @@ impl AdjacentProject {
             .try_fold(self.table.get(*first)?, |value, key| value.get(key))
     }
 
-    /// Returns a table at a path of keys, or nothing.
+    /// Returns a table at a path of keys, or an empty one.
     pub(super) fn entries(&self, path: &[&str]) -> impl Iterator<Item = (&String, &Value)> {
         self.get(path)
             .and_then(Value::as_table)
@@ -60,12 +61,13 @@ impl AdjacentProject {
             .flatten()
     }
 
-    /// Returns the texts of a list at a path of keys, or none.
+    /// Returns the strings of a list at a path of keys, or none.
     pub(super) fn texts(&self, path: &[&str]) -> Vec<&str> {
         texts(self.get(path))
     }
 
-    /// Returns the requirements of dependency groups (PEP 735), with the groups that they include.
+    /// Returns the requirements of dependency groups (PEP 735), including those of groups that they
+    /// include.
     pub(super) fn group(&self, name: &str) -> Vec<&str> {
         let (mut found, mut waiting, mut seen) = (Vec::new(), vec![name.to_owned()], Vec::new());
         let same = |a: &str, b: &str| {
@@ -95,7 +97,7 @@ impl AdjacentProject {
     }
 }
 
-/// Returns the texts of a list.
+/// Returns the strings of a list.
 pub(super) fn texts(value: Option<&Value>) -> Vec<&str> {
     value
         .and_then(Value::as_array)

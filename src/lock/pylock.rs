@@ -79,7 +79,7 @@ struct PylockDirectory {
     subdirectory: Option<String>,
 }
 
-/// An archive, an sdist or a wheel.
+/// An archive, an sdist, or a wheel.
 #[derive(Debug, Deserialize)]
 struct PylockFile {
     name: Option<String>,
@@ -167,11 +167,11 @@ impl PylockReader<'_, '_> {
             Some(("1", _)) => {
                 let at = self.at(&lock.lock_version);
                 self.draft.warnings.push(format!(
-                    "lock-version {version} is newer than 1.0, which pkgapp knows ({at})"
+                    "lock-version {version} is newer than 1.0, the latest that pkgapp knows ({at})"
                 ));
             }
             _ => {
-                let error = Error::new(format!("lock-version `{version}` is not known"));
+                let error = Error::new(format!("unsupported lock-version `{version}`"));
                 return Err(error
                     .at(self.at(&lock.lock_version))
                     .hint("write the lock with lock-version 1.0"));
@@ -186,8 +186,8 @@ impl PylockReader<'_, '_> {
             Some(first) if !fits => {
                 Err(Error::new(format!("the lock is not for {}", self.target()))
                     .at(self.at(first))
-                    .note("it names the environments that it is for, and none of them is that one")
-                    .hint("lock again, for that environment too"))
+                    .note("none of the lock's `environments` matches")
+                    .hint("lock again with this environment included"))
             }
             _ => Ok(()),
         }
@@ -226,7 +226,7 @@ impl PylockReader<'_, '_> {
             return Ok(());
         }
         Err(Error::new(format!(
-            "{what} requires Python {text}, and the release is for {}",
+            "{what} requires Python {text}, but the release is for {}",
             self.draft.env.python
         ))
         .at(self.at(requires)))
@@ -318,7 +318,7 @@ impl PylockReader<'_, '_> {
             _ => {
                 let error = Error::new(format!("`{name}` has files of several kinds")).at(at);
                 return Err(error.note(
-                    "there may be one of `vcs`, `directory`, `archive`, or `sdist` and `wheels`",
+                    "only one of `vcs`, `directory`, `archive`, or `sdist` and `wheels` is allowed",
                 ));
             }
         }
@@ -407,9 +407,9 @@ impl PylockReader<'_, '_> {
             }
             (other, _) => {
                 let error = Error::new(format!(
-                    "`{name}` is in `{other}`, which pkgapp does not read"
+                    "`{name}` is in `{other}`, which pkgapp does not support"
                 ));
-                let hint = "build a wheel of it once (`pip wheel --no-deps`), and lock the wheel by its path or URL";
+                let hint = "build a wheel with `pip wheel --no-deps`, and lock the wheel by its path or URL";
                 Err(error.at(at).hint(hint))
             }
         }
@@ -429,7 +429,7 @@ impl PylockReader<'_, '_> {
         entry: &Spanned<PylockDirectory>,
     ) -> PylockResult<PinSource> {
         let directory = entry.get_ref();
-        // What ships of an editable one is a wheel of its tree, too.
+        // An editable directory ships as a wheel too.
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
             return Err(
                 Error::new(format!("`{name}` is a directory on a server")).at(self.at(entry))
@@ -467,7 +467,7 @@ impl PylockReader<'_, '_> {
             }
             FilePlace::Path(path) if subdirectory.is_none() => PinSource::File(path),
             FilePlace::Path(_) => {
-                let error = Error::new(format!("`{name}` is a directory inside of an archive"))
+                let error = Error::new(format!("`{name}` is a directory inside an archive"))
                     .at(self.at(entry));
                 return Err(error.hint("unpack the archive and lock the directory"));
             }
@@ -478,19 +478,21 @@ impl PylockReader<'_, '_> {
     fn file(&self, entry: &Spanned<PylockFile>) -> PylockResult<LockedFile> {
         let file = entry.get_ref();
         let place = match (&file.url, &file.path) {
-            // A local copy is there to be used (PEP 751: either may be).
+            // A local copy takes precedence (PEP 751 allows either).
             (_, Some(path)) => self.place(path),
             (Some(url), None) => match Url::parse(url.get_ref()) {
                 Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => FilePlace::Url(parsed),
                 Ok(parsed) => match parsed.to_file_path() {
                     Ok(path) if parsed.scheme() == "file" => FilePlace::Path(path),
                     _ => {
-                        return Err(Error::new("a file's URL is not an http, https or file URL")
-                            .at(self.at(url)));
+                        return Err(
+                            Error::new("a file's URL is not an http, https, or file URL")
+                                .at(self.at(url)),
+                        );
                     }
                 },
                 Err(error) => {
-                    return Err(Error::new("a file's URL is not a URL")
+                    return Err(Error::new("a file's URL is invalid")
                         .at(self.at(url))
                         .cause(error));
                 }

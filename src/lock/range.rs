@@ -7,12 +7,12 @@ use pkgapp_pypa::{Operator, VersionSpecifier};
 
 use pkgapp_pypa::{Environment, Version, VersionSpecifiers};
 
-/// Alternatives, of which one must hold.
+/// Alternatives, one of which must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct VersionRange(Vec<VersionSpecifiers>);
 
 impl VersionRange {
-    /// Reads a range; `None` if it is none.
+    /// Reads a range; `None` if the text is not one.
     pub(super) fn read(text: &str) -> Option<Self> {
         text.split("||")
             .flat_map(|part| part.split('|'))
@@ -21,7 +21,7 @@ impl VersionRange {
             .map(Self)
     }
 
-    /// Returns whether a version is in it. Its local part does not count, as in Poetry.
+    /// Returns whether a version is in the range. Its local part does not count, as in Poetry.
     pub(super) fn contains(&self, version: &Version) -> bool {
         let public = version.clone().without_local();
         self.0
@@ -29,7 +29,7 @@ impl VersionRange {
             .any(|all| all.contains(version) || all.contains(&public))
     }
 
-    /// Returns whether a Python is in it.
+    /// Returns whether a Python is in the range.
     pub(super) fn admits(&self, env: &Environment) -> bool {
         self.0.iter().any(|all| env.admits(all))
     }
@@ -52,7 +52,7 @@ fn alternative(text: &str) -> Option<VersionSpecifiers> {
     Some(all.into_iter().collect())
 }
 
-/// Reads one constraint, which may be two of PEP 440.
+/// Reads one constraint, which may become two of PEP 440.
 fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
     let specifier = |text: String| VersionSpecifier::from_str(&text).ok();
     let between = |low: Version, high: Vec<u64>| {
@@ -89,7 +89,7 @@ fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
     {
         return specifier(format!("=={version}")).map(|one| vec![one]);
     }
-    // `>=3.*` is not of PEP 440; Poetry takes it as `>=3`.
+    // `>=3.*` is not valid in PEP 440; Poetry reads it as `>=3`.
     let plain = if text.starts_with(['<', '>']) {
         text.trim_end_matches(".*")
     } else {
@@ -98,7 +98,7 @@ fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
     specifier(plain.to_owned()).map(|one| vec![one])
 }
 
-/// Returns the numbers with the last one raised by one.
+/// Returns the numbers with the last one incremented.
 fn raised(numbers: &[u64]) -> Option<Vec<u64>> {
     let (last, rest) = numbers.split_last()?;
     Some([rest, &[last.checked_add(1)?]].concat())

@@ -7,16 +7,16 @@ use crate::text::TextFile;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_http::{self as http, IndexAccount, RequestKind};
 
-/// Most that an included file may be, in bytes: constraints of whole distributions have some 100
+/// The maximum size of an included file in bytes: constraints of whole distributions have about 100
 /// kB.
 const MOST: usize = 16 << 20;
 
-/// Fetches a file; proxies, certificates and netrc are as for the index. `shown` is the URL without
-/// secrets.
+/// Fetches a file, with the proxies, certificates, and netrc that indexes use too. `shown` is the
+/// URL without secrets.
 pub(super) fn fetch(url: &Url, shown: &str, offline: bool) -> Result<TextFile> {
     if offline {
         return Err(Error::new(format!(
-            "`{shown}` is on the network, and the build is offline"
+            "`{shown}` is on the network, but the build is offline"
         ))
         .hint("keep a copy beside the file that includes it"));
     }
@@ -40,7 +40,7 @@ async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     let asked = client.get(url, RequestKind::Page, &HeaderMap::new()).await;
     let mut answer = asked.map_err(|failure| failed(failure.to_string()))?;
     if !answer.status.is_success() {
-        return Err(failed(format!("the server says {}", answer.status)));
+        return Err(failed(format!("the server returned {}", answer.status)));
     }
     let mut bytes = Vec::new();
     while let Some(chunk) = answer
@@ -50,7 +50,7 @@ async fn get(url: &Url, shown: &str) -> Result<Vec<u8>> {
     {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > MOST {
-            return Err(failed(format!("it is longer than {MOST} bytes")));
+            return Err(failed(format!("the file is longer than {MOST} bytes")));
         }
     }
     Ok(bytes)

@@ -1,8 +1,8 @@
 //! requirements.txt, as pip reads it.
 //!
-//! Source: pip's "Requirements File Format" and `pip._internal.req.req_file`. The lines are read
-//! here and not by uv's crate, which gives no places for requirements, drops the hashes in
-//! constraints files and stops at the first error; names, versions, extras and markers are uv's.
+//! Source: pip's "Requirements File Format" and `pip._internal.req.req_file`. Lines are parsed here
+//! and not by uv's crate, which gives no places for requirements, drops the hashes in constraints
+//! files, and stops at the first error; uv's crates parse names, versions, extras, and markers.
 
 use std::ops::Range;
 use std::path::Path;
@@ -16,22 +16,22 @@ use pkgapp_core::error::{Error, shown};
 use pkgapp_pypa::shown_url;
 use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, VersionSpecifiers};
 
-/// Any text that is nothing else: these files have every name.
+/// Accepts every text: these files can have any name.
 pub(super) const FORMAT: LockFormat = LockFormat {
     recognizes: |_, _| true,
     read: |draft, file| read(draft, file, FileRole::Requirements),
 };
 
-/// What a file's requirements are for.
+/// The role of a file's requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum FileRole {
     /// They ship.
     Requirements,
-    /// They say which version ships of what another file requires (`-c`).
+    /// They select the versions of distributions that other files require (`-c`).
     Constraints,
 }
 
-/// Reads a file that says which versions ship of what other files require.
+/// Reads a file that selects the versions of distributions that other files require.
 pub(super) fn read_constraints(draft: &mut LockDraft<'_>, file: &TextFile) {
     draft.read_with(file, |draft, file| read(draft, file, FileRole::Constraints));
 }
@@ -59,7 +59,7 @@ struct RequirementStatement<'s, 'a> {
     role: FileRole,
 }
 
-/// What an option means.
+/// The meaning of an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum OptionMeaning {
     Requirement,
@@ -72,9 +72,9 @@ enum OptionMeaning {
     Formats(BinaryOption),
     RequireHashes,
     Hash,
-    /// Not done; the text says why, or what happens instead.
+    /// It has no effect; the text gives the reason, or what happens instead.
     Ignored(&'static str),
-    /// As `Ignored`, on a requirement's own line.
+    /// Like `Ignored`, on a requirement's own line.
     IgnoredOfOne(&'static str),
 }
 
@@ -147,7 +147,7 @@ const OPTIONS: &[OptionRule] = &[
     option(
         &["--use-feature"],
         true,
-        OptionMeaning::Ignored("it is about pip itself"),
+        OptionMeaning::Ignored("it only concerns pip itself"),
     ),
     option(
         &["--build-constraint"],
@@ -181,7 +181,7 @@ const OPTIONS: &[OptionRule] = &[
     ),
 ];
 
-/// An option as it was given.
+/// An option with its value.
 struct GivenOption {
     name: &'static str,
     meaning: OptionMeaning,
@@ -196,18 +196,17 @@ impl RequirementStatement<'_, '_> {
             for (offset, name) in &self.line.unset {
                 let error = Error::new(format!("environment variable `{name}` is not set"))
                     .at(self.line.at(*offset));
-                self.draft.fail(error.hint(format!(
-                    "set `{name}` for the build, to the text that belongs there"
-                )));
+                self.draft
+                    .fail(error.hint(format!("set `{name}` in the environment of the build")));
             }
             return;
         }
         let text = &self.line.text;
         if text.ends_with('\\') {
-            let error = Error::new("something follows the `\\` that continues a line")
+            let error = Error::new("text after the `\\` that continues a line")
                 .at(self.line.at(text.len() - 1));
             self.draft
-                .fail(error.hint("remove the white space or comment after it"));
+                .fail(error.hint("remove the whitespace or comment after it"));
             return;
         }
         let end = options_start(text);
@@ -245,12 +244,12 @@ impl RequirementStatement<'_, '_> {
         self.fail(error, offset);
     }
 
-    /// Reads the options in `start..end`; `None` if that failed, which has been said.
+    /// Reads the options in `start..end`; `None` after an error, which has been recorded.
     fn options(&mut self, start: usize, end: usize) -> Option<Vec<GivenOption>> {
         let mut words = match words(&self.line.text[..end], start) {
             Ok(words) => words.into_iter(),
             Err(quote) => {
-                self.fail(Error::new("a quote is never closed"), quote);
+                self.fail(Error::new("unclosed quote"), quote);
                 return None;
             }
         };
@@ -261,8 +260,8 @@ impl RequirementStatement<'_, '_> {
         Some(options)
     }
 
-    /// Reads an option, whose value may be the next word; `None` if that failed, which has been
-    /// said.
+    /// Reads an option, whose value may be the next word; `None` after an error, which has been
+    /// recorded.
     fn one_option(
         &mut self,
         word: &OptionWord,
@@ -271,7 +270,7 @@ impl RequirementStatement<'_, '_> {
         let Range { start, end } = word.range;
         let Some((name, attached)) = split_option(&word.text) else {
             let written = self.line.written(start..end);
-            let error = format!("`{written}` is neither an option nor a value of one");
+            let error = format!("`{written}` is neither an option nor the value of one");
             self.fail(Error::new(error), start);
             return None;
         };
@@ -310,14 +309,14 @@ impl RequirementStatement<'_, '_> {
                 given.value = value.text;
             }
         }
-        // A slice of quoted text need not begin at a character.
+        // A slice of quoted text may begin inside a character.
         while !self.line.text.is_char_boundary(given.value_range.start) {
             given.value_range.start -= 1;
         }
         Some(given)
     }
 
-    /// An option on a line of its own.
+    /// Applies an option on a line of its own.
     fn option(&mut self, given: &GivenOption) {
         match given.meaning {
             OptionMeaning::Requirement => self.include(given, FileRole::Requirements),
@@ -394,7 +393,7 @@ impl RequirementStatement<'_, '_> {
         self.fail(error, given.value_range.start);
     }
 
-    /// Relative names are relative to the file that they stand in.
+    /// Returns the place of an included file; relative names are relative to the including file.
     fn included_place(&self, given: &GivenOption) -> Result<TextOrigin, DirectRefusal> {
         let refused = |message: String| DirectRefusal {
             message,
@@ -408,7 +407,7 @@ impl RequirementStatement<'_, '_> {
             TextOrigin::Disk(path) => {
                 let path = path.parent().unwrap_or(Path::new("/")).join(&given.value);
                 let normal = direct::normal(&path);
-                // `..` behind a symbolic link leads elsewhere than the text says.
+                // `..` after a symbolic link leads elsewhere than the text suggests.
                 return Ok(TextOrigin::Disk(if normal.exists() || !path.exists() {
                     normal
                 } else {
@@ -419,7 +418,7 @@ impl RequirementStatement<'_, '_> {
         let url = url.ok_or_else(|| refused(format!("`{}` is not a URL", written())))?;
         match url.scheme() {
             "http" | "https" => Ok(TextOrigin::Web(url)),
-            // A server must not choose which files of this machine are read.
+            // A server must not choose which local files are read.
             "file" if self.file.directory().is_some() => {
                 let path = url.to_file_path();
                 path.map(TextOrigin::Disk)
@@ -442,14 +441,14 @@ impl RequirementStatement<'_, '_> {
         ));
         let elsewhere = direct::normal(&self.draft.root.join(value));
         if elsewhere.is_file() {
-            error.note(format!("`{}` does exist", shown(&elsewhere)))
+            error.note(format!("`{}` exists", shown(&elsewhere)))
         } else {
             error
         }
     }
 
-    /// `-e PATH_OR_URL [; MARKER]`, as `pip freeze` and `uv export` write it: what ships is a wheel
-    /// of it.
+    /// Reads `-e PATH_OR_URL [; MARKER]`, as written by `pip freeze` and `uv export`: a wheel of it
+    /// ships.
     fn editable(&mut self, given: &GivenOption, marker: Option<Range<usize>>) {
         match parse_marker(&self.line.text, marker) {
             Ok(marker) if !self.draft.holds(marker, None) => return,
@@ -491,8 +490,8 @@ impl RequirementStatement<'_, '_> {
             name,
             extras: direct.extras,
             wanted: RequestedVersion::Source(direct.source, direct.version),
-            // A commit's id is a hash of what is in it, and a working tree has none: its own is in
-            // the record.
+            // A commit ID is a hash of the content. A working tree has no hash; the release's
+            // record contains one of the built wheel.
             may_lack_hashes: true,
             hashes: direct.hashes,
             at: self.line.at(given.range.start),
@@ -505,8 +504,8 @@ impl RequirementStatement<'_, '_> {
 
     fn index(&mut self, given: &GivenOption) {
         let written = self.line.written(given.value_range.clone());
-        // pip takes a find-links directory relative to the file if it exists there, and every other
-        // path to where it runs.
+        // pip resolves a find-links directory relative to the file if it exists there, and all
+        // other paths relative to its working directory.
         let beside = self
             .file
             .directory()
@@ -548,8 +547,10 @@ impl RequirementStatement<'_, '_> {
                     Err(_) => {
                         let error =
                             Error::new(format!("`{item}` is not the name of a distribution"));
-                        let error = error
-                            .hint(format!("`{}` takes names, `:all:` or `:none:`", given.name));
+                        let error = error.hint(format!(
+                            "`{}` takes names, `:all:`, or `:none:`",
+                            given.name
+                        ));
                         return self.fail(error, given.value_range.start);
                     }
                 },
@@ -558,7 +559,7 @@ impl RequirementStatement<'_, '_> {
         self.draft.set_formats(formats, names);
     }
 
-    /// A requirement in `0..end`, and its options.
+    /// Reads a requirement in `0..end`, with its options.
     fn requirement(&mut self, end: usize, options: &[GivenOption]) {
         let hashes = self.hashes(options);
         if let Some(found) = self.missing_option_letter(end) {
@@ -579,10 +580,10 @@ impl RequirementStatement<'_, '_> {
         {
             let written = self.line.written(parts.body);
             let error = Error::new(format!(
-                "`{written}` is no distribution: the module is a part of setuptools"
+                "`{written}` is not a distribution: the module is part of setuptools"
             ));
             return self.fail(
-                error.hint("delete the line, which `pip freeze` of Debian and Ubuntu added"),
+                error.hint("delete the line, which `pip freeze` on Debian and Ubuntu adds"),
                 0,
             );
         }
@@ -596,7 +597,7 @@ impl RequirementStatement<'_, '_> {
         let Some(name) =
             name.filter(|_| self.role == FileRole::Requirements || parts.name.is_some())
         else {
-            let error = Error::new("a constraint has no name")
+            let error = Error::new("constraint without a name")
                 .hint("write `name @` before the URL or path");
             return self.fail(error, 0);
         };
@@ -617,7 +618,7 @@ impl RequirementStatement<'_, '_> {
         if let Some(direct) = direct {
             requirement.extras.extend(direct.extras);
             requirement.hashes.extend(direct.hashes);
-            // A commit's id is a hash of what is in it.
+            // A commit ID is a hash of the content.
             requirement.may_lack_hashes |=
                 matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
             requirement.wanted = RequestedVersion::Source(direct.source, direct.version);
@@ -633,12 +634,12 @@ impl RequirementStatement<'_, '_> {
         } else {
             let error = Error::new(format!("constraint `{}` has extras", requirement.shown));
             let error =
-                error.hint("put the extras where it is required, as pip wants it; `pip-compile --strip-extras`");
+                error.hint("pip does not allow extras in constraints; move them to the requirement, or use `pip-compile --strip-extras`");
             self.fail(error, 0);
         }
     }
 
-    /// Reads the URL or path, if there is one; `None` if that failed, which has been said.
+    /// Reads the URL or path, if there is one; `None` after an error, which has been recorded.
     #[expect(
         clippy::option_option,
         reason = "outer: failed; inner: a requirement of versions"
@@ -654,7 +655,7 @@ impl RequirementStatement<'_, '_> {
                 if let Some(weak) = &direct.weak {
                     let at = self.line.at(range.start);
                     self.draft.warnings.push(format!(
-                        "`#{weak}=` proves nothing and is not checked ({at})"
+                        "`#{weak}=` is too weak a hash and is not checked ({at})"
                     ));
                 }
                 Some(Some(direct))
@@ -686,17 +687,19 @@ impl RequirementStatement<'_, '_> {
                 }
                 OptionMeaning::IgnoredOfOne(why) => self.warn(given, why),
                 _ => {
-                    let error =
-                        Error::new(format!("`{}` is not about one requirement", given.name));
-                    self.fail(error.hint("give it a line of its own"), start);
+                    let error = Error::new(format!(
+                        "`{}` does not apply to a single requirement",
+                        given.name
+                    ));
+                    self.fail(error.hint("put it on a line of its own"), start);
                 }
             }
         }
         hashes
     }
 
-    /// A line `base.txt` is meant as `-r base.txt`, and must not be taken for a distribution of
-    /// that name.
+    /// Returns an error if a line `base.txt` is meant as `-r base.txt`, rather than a distribution
+    /// of that name.
     fn missing_option_letter(&self, end: usize) -> Option<DirectRefusal> {
         let text = &self.line.text[..end];
         let path = Path::new(text);
@@ -709,7 +712,7 @@ impl RequirementStatement<'_, '_> {
                 .directory()
                 .is_some_and(|directory| directory.join(path).is_file());
         exists.then(|| DirectRefusal {
-            message: format!("`{}` is a file of requirements", self.line.written(0..end)),
+            message: format!("`{}` is a requirements file", self.line.written(0..end)),
             cause: None,
             hint: Some(format!("write `-r {text}`")),
         })
@@ -721,7 +724,7 @@ impl RequirementStatement<'_, '_> {
         if !self.line.set.is_empty() {
             // The parser's message can quote a part of a secret.
             return self.fail(
-                error.note("as it is with the values of its variables"),
+                error.note("after substitution of its variables"),
                 bad.offset.min(end),
             );
         }
@@ -737,7 +740,7 @@ impl RequirementStatement<'_, '_> {
     }
 }
 
-/// Returns where the first word that begins with `-` stands, or the end.
+/// Returns the offset of the first word that begins with `-`, or the end.
 fn options_start(text: &str) -> usize {
     let begins = |at: usize| {
         text[..at]
@@ -751,7 +754,7 @@ fn options_start(text: &str) -> usize {
         .unwrap_or(text.len())
 }
 
-/// Returns where the marker of a line `-e PATH_OR_URL ; MARKER` stands.
+/// Returns the range of the marker in a line `-e PATH_OR_URL ; MARKER`.
 fn marker_of_editable(text: &str) -> Option<Range<usize>> {
     let option = text.trim_start();
     let start = text.len()
@@ -762,7 +765,7 @@ fn marker_of_editable(text: &str) -> Option<Range<usize>> {
     split_marker(text, start, true).1
 }
 
-/// The rule of an option, and the name as the rule has it.
+/// Returns the rule of an option, and the name as spelled in the rule.
 fn known_option(name: &str) -> Option<(&'static OptionRule, &'static str)> {
     OPTIONS.iter().find_map(|rule| {
         let known = rule.names.iter().find(|known| **known == name)?;
@@ -771,7 +774,7 @@ fn known_option(name: &str) -> Option<(&'static OptionRule, &'static str)> {
 }
 
 fn unknown_option(name: &str) -> Error {
-    let error = Error::new(format!("`{name}` is no option of requirements files"));
+    let error = Error::new(format!("unknown option `{name}` in a requirements file"));
     let nearest = OPTIONS
         .iter()
         .flat_map(|rule| rule.names)
@@ -779,27 +782,27 @@ fn unknown_option(name: &str) -> Error {
         .map(|known| (strsim::damerau_levenshtein(name, known), known))
         .min();
     match nearest {
-        Some((distance, near)) if distance <= 3 => error.hint(format!("there is `{near}`")),
+        Some((distance, near)) if distance <= 3 => error.hint(format!("did you mean `{near}`?")),
         _ => error,
     }
 }
 
-/// The name of the distribution that `-e` makes, which only sources have.
+/// Returns the name of the distribution of an editable requirement, which must be a source tree.
 fn editable_name(direct: &DirectReference, written: &str) -> Result<PackageName, Error> {
     let Some(name) = direct.name.clone() else {
-        let error = Error::new(format!("`{written}` does not say what distribution it is"));
-        return Err(error.hint("add `#egg=` and its name"));
+        let error = Error::new(format!("`{written}` does not name its distribution"));
+        return Err(error.hint("append `#egg=` and the name"));
     };
     if matches!(direct.source, PinSource::File(_) | PinSource::Url(_)) {
         let error = Error::new(format!(
-            "`{written}` is an archive, and `-e` is for sources"
+            "`{written}` is an archive, but `-e` is for source trees"
         ));
-        return Err(error.hint("leave the `-e` out"));
+        return Err(error.hint("remove `-e`"));
     }
     Ok(name)
 }
 
-/// Splits `--name=value` and `-nvalue`; `None` if it is no option.
+/// Splits `--name=value` and `-nvalue`; `None` if the word is not an option.
 fn split_option(word: &str) -> Option<(&str, Option<&str>)> {
     if word.starts_with("--") {
         return Some(match word.split_once('=') {
@@ -814,16 +817,16 @@ fn split_option(word: &str) -> Option<(&str, Option<&str>)> {
     Some((name, (!value.is_empty()).then_some(value)))
 }
 
-/// The parts of a requirement, and where they stand in the line.
+/// The parts of a requirement, with their places in the line.
 struct RequirementParts {
-    /// `None` for a URL or path alone.
+    /// `None` for a lone URL or path.
     name: Option<PackageName>,
     extras: Vec<ExtraName>,
     versions: VersionSpecifiers,
     /// A URL or a path.
     direct: Option<Range<usize>>,
     marker: MarkerTree,
-    /// All but the marker.
+    /// Everything except the marker.
     body: Range<usize>,
     version_at: usize,
 }
@@ -834,7 +837,7 @@ struct BadSyntax {
 }
 
 fn split_requirement(text: &str) -> Result<RequirementParts, BadSyntax> {
-    // pip takes a semicolon with no marker behind it.
+    // pip allows a semicolon without a marker after it.
     let text = text.strip_suffix(';').unwrap_or(text).trim_end();
     let head = head_end(text);
     match text[head..].chars().next() {
@@ -877,7 +880,7 @@ fn is_archive_alone(text: &str, head: usize) -> bool {
         && direct::looks_like_archive(text[..head].trim_end())
 }
 
-/// Returns where the name, its extras and the white space after them end; 0 if there is no name.
+/// Returns the end of the name, its extras, and the whitespace after them; 0 if there is no name.
 fn head_end(text: &str) -> usize {
     let spaces = |at: usize| at + text[at..].len() - text[at..].trim_start().len();
     let name = text
@@ -906,7 +909,7 @@ fn named_versions(text: &str, head: usize) -> Result<RequirementParts, BadSyntax
         Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => versions,
         _ => VersionSpecifiers::empty(),
     };
-    // A version holds no semicolon.
+    // A version contains no semicolon.
     let body = text.split(';').next().unwrap_or(text).trim_end();
     Ok(RequirementParts {
         name: Some(requirement.name),
@@ -943,8 +946,8 @@ fn named_direct(text: &str, head: usize) -> Result<RequirementParts, BadSyntax> 
     })
 }
 
-/// Splits a URL or path that begins at `from` and the marker behind it; in a URL, a semicolon that
-/// ends it has white space at one side (PEP 508 wants it before, pip without a name also takes it
+/// Splits a URL or path that begins at `from` from the marker after it. The semicolon that ends a
+/// URL has whitespace on one side (PEP 508 requires it before; pip, without a name, also allows it
 /// after).
 fn split_marker(text: &str, from: usize, url: bool) -> (Range<usize>, Option<Range<usize>>) {
     let ends = |at: &usize| {

@@ -278,16 +278,16 @@ fn what_is_not_pinned_is_refused() {
         "
 error: requirement `a>=2,<3` is not pinned
   --> requirements.txt:1:2
-  hint: write `a==` and the version that shall ship, or run `pkgapp lock`, which finds one and pins all that is missing
+  hint: write `a==` and the version to ship, or run `pkgapp lock` to pin everything that is missing
 error: requirement `b` is not pinned
   --> requirements.txt:2:1
-  hint: write `b==` and the version that shall ship, or run `pkgapp lock`, which finds one and pins all that is missing
+  hint: write `b==` and the version to ship, or run `pkgapp lock` to pin everything that is missing
 error: requirement `c==1.*` is not pinned
   --> requirements.txt:3:2
-  hint: `==1.*` allows many versions; write `c==` and the whole version, or run `pkgapp lock`, which finds one and pins all that is missing
+  hint: `==1.*` allows many versions; write `c==` and the full version, or run `pkgapp lock` to pin everything that is missing
 error: requirement `d ~= 1.0` is not pinned
   --> requirements.txt:4:3
-  hint: write `d==` and the version that shall ship, or run `pkgapp lock`, which finds one and pins all that is missing",
+  hint: write `d==` and the version to ship, or run `pkgapp lock` to pin everything that is missing",
     );
 }
 
@@ -335,7 +335,7 @@ error: `b` is pinned to 2, which the requirement `b>=3` excludes
         "impossible",
         &[("r.txt", "a==1,<1\n")],
         "
-error: no version is both of `a==1,<1`
+error: no version satisfies all of `a==1,<1`
   --> r.txt:1:2",
     ),
     (
@@ -346,8 +346,8 @@ error: 2 of 3 pins have no hash
   --> r.txt:2:1
   note: `b==1` at r.txt:2:1
   note: `c==2` at r.txt:3:3
-  note: the requirement at r.txt:1:1 has one, and then every pin needs a hash
-  hint: `uv pip compile --generate-hashes` and `pip-compile --generate-hashes` write them",
+  note: the requirement at r.txt:1:1 has one, so every pin needs a hash
+  hint: lock with `uv pip compile --generate-hashes` or `pip-compile --generate-hashes`",
     ),
     (
         "required hashes",
@@ -355,18 +355,18 @@ error: 2 of 3 pins have no hash
         "
 error: `./lib` has no hash
   --> r.txt:2:1
-  note: `--require-hashes` is given at r.txt:1:1, and then every pin needs a hash
-  hint: a directory can't have a hash; build a wheel of it (`pip wheel --no-deps`), and pin that with its hash",
+  note: `--require-hashes` is given at r.txt:1:1, so every pin needs a hash
+  hint: a directory cannot have a hash; build a wheel with `pip wheel --no-deps`, and pin the wheel with its hash",
     ),
     (
         "bad hashes",
         &[("r.txt", "a==1 \\\n  --hash=sha256:12 \\\n  --hash=md5:900150983cd24fb0d6963f7d28e17f72\nb==1 --hash=12\n")],
         "
-error: a sha256 hash has 64 hexadecimal digits, and there are 2
+error: a sha256 hash has 64 hexadecimal digits, and this one has 2
   --> r.txt:2:10
-error: `md5` is too weak for a hash
+error: hash algorithm `md5` is too weak
   --> r.txt:3:10
-  hint: use sha256, sha384 or sha512
+  hint: use sha256, sha384, or sha512
 error: `12` is not a hash
   --> r.txt:4:13
   hint: a hash is written as `sha256:` and 64 hexadecimal digits",
@@ -377,8 +377,8 @@ error: `12` is not a hash
         "
 error: no file can match the hashes of `a==1`
   --> c.txt:1:1
-  note: the hashes at r.txt:1:1 are all different ones
-  hint: generate both files anew, from the same files of the index",
+  note: the hashes at r.txt:1:1 are all different
+  hint: regenerate both files from the same index",
     ),
     (
         "stray hash",
@@ -392,9 +392,9 @@ error: `--hash` belongs to no requirement
         "text after a continuation",
         &[("r.txt", "a==1 \\ \n    --hash=sha256:{ONE}\n")],
         "
-error: something follows the `\\` that continues a line
+error: text after the `\\` that continues a line
   --> r.txt:1:6
-  hint: remove the white space or comment after it
+  hint: remove the whitespace or comment after it
 error: `--hash` belongs to no requirement
   --> r.txt:2:5
   hint: end the requirement's line with ` \\`",
@@ -413,18 +413,18 @@ error: `--hash` belongs to no requirement
 error: `lib[x]` does not exist
   --> r.txt:2:4
   hint: paths of distributions are relative to `ROOT`
-error: `git+https://e.com/r.git#egg=r` can't ship: it names no commit by its whole id
+error: `git+https://e.com/r.git#egg=r` cannot ship: the full commit ID is missing
   --> r.txt:3:4
-  hint: `git ls-remote` lists commits; write `@` and the whole id of one behind the address
-error: `svn+https://e.com/r@12#egg=s` is in a version control system, which pkgapp does not read
+  hint: append `@` and a full commit ID to the address; `git ls-remote` lists commits
+error: pkgapp does not support the version control system of `svn+https://e.com/r@12#egg=s`
   --> r.txt:4:4
-  hint: build a wheel of it once (`pip wheel --no-deps`), and pin the wheel by its path or URL
-error: `a-1.0-py3-none-any.whl` is an archive, and `-e` is for sources
+  hint: build a wheel with `pip wheel --no-deps`, and pin the wheel by its path or URL
+error: `a-1.0-py3-none-any.whl` is an archive, but `-e` is for source trees
   --> r.txt:5:4
-  hint: leave the `-e` out
-error: `git+https://****@e.com/r.git@main` can't ship: it names no commit by its whole id
+  hint: remove `-e`
+error: `git+https://****@e.com/r.git@main` cannot ship: the full commit ID is missing
   --> r.txt:6:5
-  hint: `git ls-remote` lists commits; write `@` and the whole id of one behind the address",
+  hint: append `@` and a full commit ID to the address; `git ls-remote` lists commits",
     ),
     (
         "not requirements",
@@ -461,7 +461,7 @@ error: `==1` is not a requirement
 error: `né==1` is not a requirement
   --> r.txt:8:2
   cause: Expected one of `@`, `(`, `<`, `=`, `>`, `~`, `!`, `;`, found `é`
-error: `base.txt` is a file of requirements
+error: `base.txt` is a requirements file
   --> r.txt:9:1
   hint: write `-r base.txt`",
     ),
@@ -472,27 +472,27 @@ error: `base.txt` is a file of requirements
             "--require-hash\n-x y\n-r\n--no-index=1\na==1 --pre\n-f 'x\n-i ftp://e.com\n--no-binary a,b!\n--pre x\n",
         )],
         "
-error: `--require-hash` is no option of requirements files
+error: unknown option `--require-hash` in a requirements file
   --> r.txt:1:1
-  hint: there is `--require-hashes`
-error: `-x` is no option of requirements files
+  hint: did you mean `--require-hashes`?
+error: unknown option `-x` in a requirements file
   --> r.txt:2:1
 error: `-r` needs a value
   --> r.txt:3:1
 error: `--no-index` takes no value
   --> r.txt:4:1
-error: `--pre` is not about one requirement
+error: `--pre` does not apply to a single requirement
   --> r.txt:5:6
-  hint: give it a line of its own
-error: a quote is never closed
+  hint: put it on a line of its own
+error: unclosed quote
   --> r.txt:6:4
-error: pkgapp does not download from `ftp:`
+error: unsupported URL scheme `ftp:`
   --> r.txt:7:4
   hint: use an https URL
 error: `b!` is not the name of a distribution
   --> r.txt:8:13
-  hint: `--no-binary` takes names, `:all:` or `:none:`
-error: `x` is neither an option nor a value of one
+  hint: `--no-binary` takes names, `:all:`, or `:none:`
+error: `x` is neither an option nor the value of one
   --> r.txt:9:7",
     ),
     (
@@ -507,14 +507,14 @@ error: cannot read `d/base.txt`
   --> d/r.txt:1:4
   cause: failed to open file `d/base.txt`: No such file or directory (os error 2)
   note: names after `-r` and `-c` are relative to `d`
-  note: `base.txt` does exist
+  note: `base.txt` exists
 error: cannot read `/none`
   --> d/r.txt:2:4
   cause: failed to open file `/none`: No such file or directory (os error 2)
   note: names after `-r` and `-c` are relative to `d`
 error: `d/r.txt` includes itself
   --> s.txt:1:3
-error: `https://u:****@e.com/x.txt` is on the network, and the build is offline
+error: `https://u:****@e.com/x.txt` is on the network, but the build is offline
   --> d/r.txt:4:4
   hint: keep a copy beside the file that includes it",
     ),
@@ -528,23 +528,23 @@ error: `https://u:****@e.com/x.txt` is on the network, and the build is offline
         "
 error: environment variable `NOBODY` is not set
   --> r.txt:1:12
-  hint: set `NOBODY` for the build, to the text that belongs there
+  hint: set `NOBODY` in the environment of the build
 error: `a==${TOKEN}` is not a requirement
   --> r.txt:2:2
-  note: as it is with the values of its variables
-error: `/no/${TOKEN}` is neither a URL nor a path that exists
+  note: after substitution of its variables
+error: `/no/${TOKEN}` is neither a URL nor an existing path
   --> r.txt:3:4
 error: `${TOKEN}` is not a hash
   --> r.txt:4:13
   hint: a hash is written as `sha256:` and 64 hexadecimal digits
-error: `--x${TOKEN}` is no option of requirements files
+error: unknown option `--x${TOKEN}` in a requirements file
   --> r.txt:5:1
-error: `https://e.com/${TOKEN}` is on the network, and the build is offline
+error: `https://e.com/${TOKEN}` is on the network, but the build is offline
   --> r.txt:6:4
   hint: keep a copy beside the file that includes it
 error: `a==${VERSION}x` is not a requirement
   --> r.txt:7:2
-  note: as it is with the values of its variables",
+  note: after substitution of its variables",
     ),
     (
         "direct references",
@@ -566,21 +566,21 @@ error: `./empty` is a directory without a `pyproject.toml` or `setup.py`
   --> r.txt:2:1
 error: `https://e.com/a-1-py3-none-any.whl` is `a`, not `b`
   --> r.txt:3:5
-error: `https://e.com/a-1.whl` does not end in the name of a wheel
+error: `https://e.com/a-1.whl` does not end in a valid wheel name
   --> r.txt:4:1
   cause: The wheel filename \"a-1.whl\" is invalid: Must have a Python tag
   hint: keep the name that the wheel was built or downloaded with
-error: `https://e.com/master.zip` does not say what distribution it is
+error: `https://e.com/master.zip` does not name its distribution
   --> r.txt:5:1
-  hint: put the name before it: `name @ …`
-error: `https://e.com/page` does not end like a wheel or an sdist
+  hint: write the name before it: `name @ …`
+error: `https://e.com/page` does not have the file extension of a wheel or sdist
   --> r.txt:6:5
   hint: a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`
-error: a sha256 hash has 64 hexadecimal digits, and there are 2
+error: a sha256 hash has 64 hexadecimal digits, and this one has 2
   --> r.txt:7:1
-error: `./nameless` does not say what distribution it is
+error: `./nameless` does not name its distribution
   --> r.txt:8:1
-  hint: put the name before it: `name @ …`",
+  hint: write the name before it: `name @ …`",
     ),
     (
         "constraints",
@@ -588,8 +588,8 @@ error: `./nameless` does not say what distribution it is
         "
 error: constraint `a[x]==1` has extras
   --> c.txt:1:1
-  hint: put the extras where it is required, as pip wants it; `pip-compile --strip-extras`
-error: a constraint has no name
+  hint: pip does not allow extras in constraints; move them to the requirement, or use `pip-compile --strip-extras`
+error: constraint without a name
   --> c.txt:2:1
   hint: write `name @` before the URL or path",
     ),
@@ -607,7 +607,7 @@ error: `a` has no version
         "
 error: `pyproject.toml` has no pins
   --> pyproject.toml
-  hint: `pkgapp lock` writes them into `pylock.toml`: name that file",
+  hint: run `pkgapp lock` and use the `pylock.toml` that it writes",
     ),
     (
         "pylock: syntax",
@@ -621,7 +621,7 @@ error: `pylock.toml` is not a pylock.toml
         "pylock: version",
         &[("pylock.toml", "lock-version = '2.0'\ncreated-by = 'x'\npackages = []\n")],
         "
-error: lock-version `2.0` is not known
+error: unsupported lock-version `2.0`
   --> pylock.toml:1:16
   hint: write the lock with lock-version 1.0",
     ),
@@ -631,14 +631,14 @@ error: lock-version `2.0` is not known
         "
 error: the lock is not for Python 3.11 on Linux x86_64
   --> pylock.x.toml:2:17
-  note: it names the environments that it is for, and none of them is that one
-  hint: lock again, for that environment too",
+  note: none of the lock's `environments` matches
+  hint: lock again with this environment included",
     ),
     (
         "pylock: another Python",
         &[("pylock.toml", "lock-version = '1.0'\nrequires-python = '>=3.12'\npackages = []\n")],
         "
-error: the lock requires Python >=3.12, and the release is for 3.11
+error: the lock requires Python >=3.12, but the release is for 3.11
   --> pylock.toml:2:19",
     ),
     (
@@ -683,7 +683,7 @@ sdist = { path = 'h-2.tar.gz', hashes = { sha256 = '{ONE}' } }
 error: `a-1-py3-none-any.whl` has no strong hash
   --> pylock.toml:5:66
   hint: lock again with sha256
-error: `b` can't be taken from git: it names no commit by its whole id
+error: `b` cannot be taken from git: the full commit ID is missing
   --> pylock.toml:8:7
 error: `c` is not a directory
   --> pylock.toml:11:13
@@ -693,7 +693,7 @@ error: `e` has no files
   --> pylock.toml:17:8
 error: `f-2-py3-none-any.whl` is not version 1 of `f`
   --> pylock.toml:22:11
-error: `g` requires Python <3.11, and the release is for 3.11
+error: `g` requires Python <3.11, but the release is for 3.11
   --> pylock.toml:25:19
 error: `h` is listed twice for one environment
   --> pylock.toml:31:8
@@ -1098,7 +1098,7 @@ fn a_pylock_may_name_a_mercurial_repository() {
     assert_errors(
         &[("pylock.toml", &entry("default"))],
         "
-error: `a` can't be taken from Mercurial: it names no commit by its whole id
+error: `a` cannot be taken from Mercurial: the full commit ID is missing
   --> pylock.toml:4:7",
     );
 }
@@ -1122,7 +1122,7 @@ fn eggs_are_pins_by_their_names() {
     assert_errors(
         &[("r.txt", "./a-py3.11.egg\n"), ("a-py3.11.egg", "")],
         "
-error: `./a-py3.11.egg` does not end in the name of an egg
+error: `./a-py3.11.egg` does not end in a valid egg name
   --> r.txt:1:1
   cause: its version is none of PEP 440
   hint: keep the name that the egg was built or downloaded with",
@@ -1704,7 +1704,7 @@ fn an_old_poetry_lock_is_walked_from_the_project() {
     assert!(
         project
             .errors(&["poetry.lock"])
-            .starts_with("error: `poetry.lock` is of no use without its pyproject.toml")
+            .starts_with("error: `poetry.lock` has no pyproject.toml beside it")
     );
 }
 
@@ -1769,8 +1769,8 @@ fn a_pipfile_lock_says_where_packages_come_from() {
     )]);
     assert_eq!(
         project.errors(&["Pipfile.lock"]),
-        "error: `a` comes from the index `gone`, which the lock does not have\n  --> Pipfile.lock:3:55\n  \
-         note: it has `mirror`, `own`\n  hint: run `pipenv lock`"
+        "error: `a` comes from the index `gone`, which the lock does not define\n  --> Pipfile.lock:3:55\n  \
+         note: the lock defines `mirror`, `own`\n  hint: run `pipenv lock`"
     );
 }
 
@@ -1892,8 +1892,8 @@ fn groups_that_no_lock_has_are_refused() {
     project.1.extras.push(("my".parse().unwrap(), at));
     assert_eq!(
         project.errors(&["uv.lock"]),
-        "error: no lock has the group `test`\n  --> pkgapp.toml:4:11\n  hint: there is `dev`\n\
-         error: no lock has the extra `my`\n  --> pkgapp.toml:4:11\n  hint: there is `all`, `pg`"
+        "error: no lock has the group `test`\n  --> pkgapp.toml:4:11\n  hint: known groups: `dev`\n\
+         error: no lock has the extra `my`\n  --> pkgapp.toml:4:11\n  hint: known extras: `all`, `pg`"
     );
 }
 

@@ -1,5 +1,5 @@
-//! Text files with pins, and the logical lines of requirements files, each of whose characters
-//! knows where it was written.
+//! Text files with pins, and the logical lines of requirements files, which map every character to
+//! its place in the file.
 
 use std::iter;
 use std::ops::Range;
@@ -10,19 +10,19 @@ use crate::Url;
 use pkgapp_core::error::{Error, Location, Result, shown};
 use pkgapp_core::fs;
 
-/// A file's text and where it came from.
+/// The text and origin of a file.
 pub(super) struct TextFile {
-    /// As messages name it; a URL without secrets, or a path.
+    /// The name in messages: a path, or a URL without secrets.
     pub(super) file: PathBuf,
-    /// What relative names in it are relative to.
+    /// The base of relative names in the file.
     pub(super) place: TextOrigin,
     /// The content without its byte-order mark.
     pub(super) text: String,
-    /// Where its lines begin, once someone has asked: every pin has a place.
+    /// The starts of its lines, computed on first use: every pin has a place.
     lines: OnceLock<Vec<usize>>,
 }
 
-/// Where a file lies.
+/// The origin of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum TextOrigin {
     Disk(PathBuf),
@@ -39,19 +39,19 @@ impl TextFile {
         }
     }
 
-    /// Reads a file on this machine.
+    /// Reads a local file.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let bytes = fs::read(path)?;
         Self::decode(path.to_owned(), TextOrigin::Disk(path.to_owned()), &bytes)
     }
 
-    /// Takes what a server has sent; `shown` is the URL without secrets.
+    /// Decodes the response of a server; `shown` is the URL without secrets.
     pub(super) fn fetched(url: Url, shown: &str, bytes: &[u8]) -> Result<Self> {
         Self::decode(PathBuf::from(shown), TextOrigin::Web(url), bytes)
     }
 
-    /// UTF-8, or UTF-16 with a byte-order mark, which is what `pip freeze > requirements.txt` makes
-    /// in PowerShell.
+    /// Decodes UTF-8, or UTF-16 with a byte-order mark, which `pip freeze > requirements.txt`
+    /// writes in PowerShell.
     fn decode(file: PathBuf, place: TextOrigin, bytes: &[u8]) -> Result<Self> {
         let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
             bytes
@@ -94,7 +94,7 @@ impl TextFile {
         at
     }
 
-    /// Returns the file's own name.
+    /// Returns the last component of the file's path or URL.
     pub(super) fn name(&self) -> &str {
         match &self.place {
             TextOrigin::Disk(path) => path
@@ -105,7 +105,7 @@ impl TextFile {
         }
     }
 
-    /// Returns the directory that the file is in; `None` on the web.
+    /// Returns the directory of the file; `None` on the web.
     pub(super) fn directory(&self) -> Option<&Path> {
         match &self.place {
             TextOrigin::Disk(path) => path.parent(),
@@ -114,14 +114,14 @@ impl TextFile {
     }
 }
 
-/// A line of a requirements file as pip sees it: continued lines joined, comment cut off, `${VAR}`
-/// replaced.
+/// A line of a requirements file as pip reads it: continued lines joined, the comment removed,
+/// `${VAR}` replaced.
 ///
-/// What was replaced may be a secret; messages therefore quote the file ([`LogicalLine::written`]), never
-/// this text.
+/// The replacement may be a secret; messages therefore quote the file ([`LogicalLine::written`]),
+/// never this text.
 pub(super) struct LogicalLine<'file> {
     pub(super) text: String,
-    /// Variables that are named and not set, with the place of each in `text`.
+    /// Variables that are used but not set, with the place of each in `text`.
     pub(super) unset: Vec<(usize, String)>,
     /// Variables that were replaced, and their values.
     pub(super) set: Vec<(String, String)>,
@@ -129,12 +129,12 @@ pub(super) struct LogicalLine<'file> {
     pieces: Vec<LinePiece>,
 }
 
-/// A run of a line's text, beginning at `start`, that was written at `raw`.
+/// A run of a line's text that begins at `start` and was written at `raw`.
 #[derive(Debug, Clone)]
 struct LinePiece {
     start: usize,
     raw: Range<usize>,
-    /// The text is that of the file; otherwise it stands for it.
+    /// Whether the text is that of the file; otherwise, it replaces the file's text.
     verbatim: bool,
 }
 
@@ -144,8 +144,7 @@ impl LogicalLine<'_> {
         self.file.at(self.raw(offset, PieceEdge::Start))
     }
 
-    /// Returns a part of the line as it stands in the file, without continuations and without
-    /// credentials.
+    /// Returns a part of the line as written in the file, without continuations and credentials.
     pub(super) fn written(&self, range: Range<usize>) -> String {
         let raw = self.raw(range.start, PieceEdge::Start)..self.raw(range.end, PieceEdge::End);
         let source = self.file.text.get(raw).unwrap_or_default();
@@ -187,16 +186,15 @@ enum PieceEdge {
     End,
 }
 
-/// Returns a text with the user and password of every URL in it replaced.
+/// Returns a text with the user and password of every URL replaced.
 pub fn without_credentials(text: &str) -> String {
     let mut shown = String::new();
     let mut rest = text;
     while let Some(found) = rest.find("://") {
         let (before, after) = rest.split_at(found + 3);
         shown.push_str(before);
-        // As browsers read it, a userinfo ends at the last `@` before the path; one that holds a
-        // slash is a mistake, and a secret too, so that everything up to the last `@` of
-        // the word goes.
+        // Browsers end the userinfo at the last `@` before the path. A userinfo with a slash is a
+        // mistake, but still a secret, so everything up to the last `@` of the word is hidden.
         let word = &after[..after.find(char::is_whitespace).unwrap_or(after.len())];
         let authority = &word[..word.find(['/', '?', '#']).unwrap_or(word.len())];
         let hidden = match (authority.rfind('@'), word.rfind('@')) {
@@ -266,7 +264,7 @@ fn physical_lines(text: &str) -> Vec<Range<usize>> {
     lines
 }
 
-/// A `#` begins a comment at the line's start or after white space.
+/// Returns the start of a comment: a `#` at the line's start or after whitespace.
 fn comment_start(text: &str) -> Option<usize> {
     let mut marks = text.match_indices('#').map(|(at, _)| at);
     marks.find(|at| {
@@ -303,7 +301,7 @@ impl LogicalLine<'_> {
         (start < kept.len()).then(|| self.expanded(start..kept.len(), variable))
     }
 
-    /// Returns the part of the line with `${VAR}` replaced; the names are pip's, `[A-Z0-9_]+`.
+    /// Returns a part of the line with `${VAR}` replaced; as in pip, names match `[A-Z0-9_]+`.
     fn expanded(&self, part: Range<usize>, variable: &dyn Fn(&str) -> Option<String>) -> Self {
         let mut line = LogicalLine {
             text: String::new(),
@@ -357,7 +355,7 @@ impl LogicalLine<'_> {
     }
 }
 
-/// Returns where the next `${NAME}` begins, and the name.
+/// Returns the offset of the next `${NAME}`, and the name.
 fn next_variable(text: &str) -> Option<(usize, &str)> {
     text.match_indices("${").find_map(|(at, _)| {
         let name = text[at + 2..].split_once('}')?.0;
@@ -370,14 +368,14 @@ fn next_variable(text: &str) -> Option<(usize, &str)> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct OptionWord {
     pub(super) text: String,
-    /// Where it stands in the line, quotes included.
+    /// Its place in the line, quotes included.
     pub(super) range: Range<usize>,
 }
 
-/// Splits the rest of a line as a POSIX shell does (Python's `shlex.split`).
+/// Splits the rest of a line like a POSIX shell (Python's `shlex.split`).
 ///
 /// # Errors
-/// The place of a quote that is never closed.
+/// Returns the place of an unclosed quote.
 pub(super) fn words(text: &str, from: usize) -> Result<Vec<OptionWord>, usize> {
     let mut words = Vec::new();
     let mut chars = text[from..]

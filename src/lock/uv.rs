@@ -72,7 +72,7 @@ struct UvPackage {
     wheels: Vec<Spanned<UvFile>>,
 }
 
-/// Exactly one of the first seven is there.
+/// Exactly one of the first seven is set.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 struct UvSource {
     registry: Option<String>,
@@ -86,7 +86,7 @@ struct UvSource {
 }
 
 impl UvSource {
-    /// A project's directory, as the lock names it.
+    /// Returns a project's directory, as written in the lock.
     fn project(&self) -> Option<&str> {
         self.editable
             .as_deref()
@@ -166,8 +166,8 @@ impl EntryReader<'_, '_, UvLock> {
     fn header(&self) -> EntryResult<()> {
         let version = *self.lock.version.get_ref();
         if version != VERSION {
-            let error = Error::new(format!("version {version} of uv.lock is not known"));
-            let hint = "`uv export --format pylock.toml -o pylock.toml` writes one that is read";
+            let error = Error::new(format!("unsupported uv.lock version {version}"));
+            let hint = "run `uv export --format pylock.toml -o pylock.toml` and use the pylock.toml instead";
             return Err(error.at(self.at(&self.lock.version)).hint(hint));
         }
         if let Some(requires) = &self.lock.requires_python {
@@ -192,14 +192,14 @@ impl EntryReader<'_, '_, UvLock> {
                     env.python, env.arch
                 ))
                 .at(self.at(first))
-                .hint("add that environment to `environments` in `[tool.uv]`, and lock again"))
+                .hint("add this environment to `environments` in `[tool.uv]` and lock again"))
             }
             _ => Ok(()),
         }
     }
 
-    /// Returns the package that is the application: the member in its directory, else the lock's
-    /// own project.
+    /// Returns the package of the application: the member in its directory, or else the lock's own
+    /// project.
     fn root(&self) -> EntryResult<usize> {
         let place = |package: &UvPackage| {
             let path = package.source.get_ref().project()?;
@@ -233,8 +233,8 @@ impl EntryReader<'_, '_, UvLock> {
             error.hint("run `uv lock` in the application's project")
         } else {
             error
-        .note(format!("it is of a workspace: {}", members.join(", ")))
-        .hint("put the configuration into the directory of one of them, or name that directory as `source`")
+        .note(format!("the lock belongs to a workspace with {}", members.join(", ")))
+        .hint("move the configuration to the directory of one of them, or set `source` to that directory")
         })
     }
 
@@ -283,8 +283,8 @@ impl EntryReader<'_, '_, UvLock> {
         }))
     }
 
-    /// Returns the names by which markers tell conflicting extras, groups and projects apart that
-    /// are active (`uv-resolver/src/universal_marker.rs`).
+    /// Returns the names of the active extras, groups, and projects by which markers distinguish
+    /// conflicts (`uv-resolver/src/universal_marker.rs`).
     fn conflict_names(&self, shipping: &ShippingExtras, groups: &[String]) -> Vec<ExtraName> {
         let mut names = groups.to_vec();
         for (index, extras) in shipping {
@@ -346,7 +346,7 @@ impl EntryReader<'_, '_, UvLock> {
             .collect();
         if to.is_empty() {
             return Err(
-                Error::new(format!("the lock needs `{name}`, and does not have it"))
+                Error::new(format!("`{name}` is required but missing from the lock"))
                     .at(at)
                     .hint("run `uv lock`"),
             );
@@ -378,7 +378,8 @@ impl EntryReader<'_, '_, UvLock> {
         package.resolution_markers.is_empty() || package.resolution_markers.iter().any(holds)
     }
 
-    /// `None` for a project that is not installed (`virtual`).
+    /// Returns the requirement of a package; `None` for a project that is not installed
+    /// (`virtual`).
     fn requirement(
         &mut self,
         index: usize,
@@ -395,8 +396,8 @@ impl EntryReader<'_, '_, UvLock> {
         let Some(source) = self.source(package, &name, version.as_ref())? else {
             return Ok(None);
         };
-        // A directory's version is in the lock as of the time of locking, and its own says what it
-        // is now.
+        // The lock has the directory's version at the time of locking; the directory itself states
+        // the current one.
         let version = version.filter(|_| !matches!(source, PinSource::Directory(_)));
         let version_at = package
             .version
@@ -476,11 +477,11 @@ impl EntryReader<'_, '_, UvLock> {
         }
         match source.project() {
             Some(path) => entry::directory(self.file, path, &at).map(Some),
-            None => Err(Error::new(format!("the source of `{name}` is of no known kind")).at(at)),
+            None => Err(Error::new(format!("unknown kind of source for `{name}`")).at(at)),
         }
     }
 
-    /// A file of a registry, which may be a directory beside the lock.
+    /// Reads a file of a registry, which may be a directory beside the lock.
     fn file(&self, file: &Spanned<UvFile>, registry: &str) -> EntryResult<LockedFile> {
         let at = self.at(file);
         let entry = file.get_ref();
@@ -491,9 +492,7 @@ impl EntryReader<'_, '_, UvLock> {
                 match entry::beside(self.file, base) {
                     Some(base) => FilePlace::Path(direct::normal(&base.join(path))),
                     None => {
-                        return Err(
-                            Error::new("a lock on a server names a file of this machine").at(at),
-                        );
+                        return Err(Error::new("a lock on a server names a local file").at(at));
                     }
                 }
             }
