@@ -10,7 +10,7 @@ use std::path::Path;
 
 use crate::direct;
 use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
-use crate::entry::EntryResult;
+use crate::entry::{self, EntryResult};
 use crate::text::{TextFile, TextOrigin};
 use crate::{EditableInstall, LockFormat, PinSource, Url, remote};
 use pkgapp_core::error::{Error, Location};
@@ -97,50 +97,45 @@ impl BuildoutReader<'_, '_> {
     /// Reads a file and the files that it extends, whose options it overrides.
     fn extended(&mut self, file: &TextFile, depth: usize) -> EntryResult<BuildoutSections> {
         let own = parse(file)?;
-        let mut all = BuildoutSections::new();
-        if let Some(extends) = own.iter().find_map(|(section, key, _, set)| {
+        let extends = own.iter().find_map(|(section, key, _, set)| {
             (section == "buildout" && key == "extends").then_some(set)
-        }) {
-            if depth >= DEEPEST {
-                return Err(
-                    Error::new(format!("`{}` extends too many files", file.name()))
-                        .at(extends.at.clone()),
-                );
-            }
-            for name in extends.value.split_whitespace() {
-                let other = self.open(file, name, &extends.value_at)?;
-                let sections = self.draft.visit(&other, |draft| {
-                    BuildoutReader {
-                        draft,
-                        file: &other,
-                        sections: BuildoutSections::new(),
-                    }
-                    .extended(&other, depth + 1)
-                })?;
-                for (section, options) in sections {
-                    all.entry(section).or_default().extend(options);
-                }
-            }
-        }
+        });
+        let mut all = match extends {
+            Some(extends) => self.bases(file, extends, depth)?,
+            None => BuildoutSections::new(),
+        };
         for (section, key, change, set) in own {
-            let options = all.entry(section).or_default();
-            match (change, options.get_mut(&key)) {
-                (OptionChange::Add, Some(known)) => {
-                    known.value = format!("{}\n{}", known.value, set.value);
-                    known.at = set.at;
+            apply(all.entry(section).or_default(), key, change, set);
+        }
+        Ok(all)
+    }
+
+    /// Reads the files that a file extends.
+    fn bases(
+        &mut self,
+        file: &TextFile,
+        extends: &OptionValue,
+        depth: usize,
+    ) -> EntryResult<BuildoutSections> {
+        if depth >= DEEPEST {
+            return Err(
+                Error::new(format!("`{}` extends too many files", file.name()))
+                    .at(extends.at.clone()),
+            );
+        }
+        let mut all = BuildoutSections::new();
+        for name in extends.value.split_whitespace() {
+            let other = self.open(file, name, &extends.value_at)?;
+            let sections = self.draft.visit(&other, |draft| {
+                BuildoutReader {
+                    draft,
+                    file: &other,
+                    sections: BuildoutSections::new(),
                 }
-                (OptionChange::Remove, Some(known)) => {
-                    let gone: Vec<&str> = set.value.lines().map(str::trim).collect();
-                    let left = known
-                        .value
-                        .lines()
-                        .filter(|line| !gone.contains(&line.trim()));
-                    known.value = left.collect::<Vec<_>>().join("\n");
-                }
-                (OptionChange::Remove, None) => {}
-                (OptionChange::Add | OptionChange::Set, _) => {
-                    options.insert(key, set);
-                }
+                .extended(&other, depth + 1)
+            })?;
+            for (section, options) in sections {
+                all.entry(section).or_default().extend(options);
             }
         }
         Ok(all)
@@ -300,22 +295,16 @@ impl BuildoutReader<'_, '_> {
         at: &Location,
         develop: &[(Option<PackageName>, PinSource)],
     ) -> EntryResult<()> {
-        let requirement: pkgapp_pypa::Requirement<Url> =
-            line.parse()
-                .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
-                    Error::new(format!("`{line}` is not a requirement"))
-                        .at(at.clone())
-                        .cause_text(error.message.to_string())
-                })?;
+        let requirement = entry::requirement(line, at)?;
         if !self.draft.holds(requirement.marker, None) {
             return Ok(());
         }
         let extras = requirement.extras.into_vec();
-        let here = develop
+        let developed = develop
             .iter()
             .find(|(name, _)| name.as_ref() == Some(&requirement.name))
             .map(|(_, source)| source);
-        if let Some(PinSource::Directory(path)) = here
+        if let Some(PinSource::Directory(path)) = developed
             && path == self.draft.project()
         {
             self.draft.editable = Some(EditableInstall {
@@ -326,7 +315,7 @@ impl BuildoutReader<'_, '_> {
             return Ok(());
         }
 
-        let wanted = match (here, requirement.version_or_url) {
+        let wanted = match (developed, requirement.version_or_url) {
             (Some(source), _) => RequestedVersion::Source(source.clone(), None),
             (None, Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions))) => {
                 RequestedVersion::Versions(versions)
@@ -339,7 +328,7 @@ impl BuildoutReader<'_, '_> {
             extras,
             wanted,
             hashes: Vec::new(),
-            may_lack_hashes: here.is_some(),
+            may_lack_hashes: developed.is_some(),
             at: at.clone(),
             version_at: at.clone(),
             shown: line.to_owned(),
@@ -434,6 +423,33 @@ enum OptionChange {
 
 type SectionOptions = Vec<(String, String, OptionChange, OptionValue)>;
 
+/// Changes the options of a section as a file that extends another one says.
+fn apply(
+    options: &mut BTreeMap<String, OptionValue>,
+    key: String,
+    change: OptionChange,
+    set: OptionValue,
+) {
+    match (change, options.get_mut(&key)) {
+        (OptionChange::Add, Some(known)) => {
+            known.value = format!("{}\n{}", known.value, set.value);
+            known.at = set.at;
+        }
+        (OptionChange::Remove, Some(known)) => {
+            let gone: Vec<&str> = set.value.lines().map(str::trim).collect();
+            let left = known
+                .value
+                .lines()
+                .filter(|line| !gone.contains(&line.trim()));
+            known.value = left.collect::<Vec<_>>().join("\n");
+        }
+        (OptionChange::Remove, None) => {}
+        (OptionChange::Add | OptionChange::Set, _) => {
+            options.insert(key, set);
+        }
+    }
+}
+
 /// Reads the options of a file in its order (`zc.buildout.configparser.parse`).
 fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
     let mut options: SectionOptions = Vec::new();
@@ -441,22 +457,16 @@ fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
     for line in file.text.split_inclusive('\n') {
         let (at, text) = (start, line.trim_end());
         start += line.len();
-        let indent = text.len() - text.trim_start().len();
         if text.trim().is_empty() || text.starts_with(['#', ';']) {
             continue;
         }
+        let indent = text.len() - text.trim_start().len();
         if indent > 0 {
             if let Some((_, _, _, last)) = options.last_mut().filter(|_| section.is_some()) {
                 last.add_line(text.trim(), file.at(at + indent));
             }
         } else if let Some(header) = text.strip_prefix('[') {
-            let Some((name, _)) = header.split_once(']') else {
-                return Err(Error::new("unclosed section name").at(file.at(at)));
-            };
-            // A condition (`[versions:sys_platform == 'win32']`) is a Python expression, which
-            // pkgapp does not evaluate: its options are kept apart, under a name that no other
-            // option refers to.
-            section = Some(name.trim().to_owned());
+            section = Some(section_name(header).map_err(|error| error.at(file.at(at)))?);
         } else if let Some(section) = &section {
             let (key, change, set) = parse_option(file, at, text)?;
             options.push((section.clone(), key, change, set));
@@ -465,6 +475,17 @@ fn parse(file: &TextFile) -> EntryResult<SectionOptions> {
         }
     }
     Ok(options)
+}
+
+/// Returns the name in a section's header, of which the `[` is cut off.
+///
+/// A condition (`[versions:sys_platform == 'win32']`) is a Python expression, which pkgapp does not
+/// evaluate: its options are kept apart, under a name that no other option refers to.
+fn section_name(header: &str) -> EntryResult<String> {
+    match header.split_once(']') {
+        Some((name, _)) => Ok(name.trim().to_owned()),
+        None => Err(Error::new("unclosed section name")),
+    }
 }
 
 impl OptionValue {

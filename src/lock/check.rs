@@ -268,12 +268,14 @@ impl<'a> SetCheck<'a> {
         if found.is_some_and(|found| versions.contains(&found.version)) {
             return None;
         }
+
+        let marker = || requirement.marker.try_to_string().unwrap_or_default();
         if !need.certain && need.on.is_none() {
-            let marker = requirement.marker.try_to_string().unwrap_or_default();
-            let name = named(&self.subjects[index]);
-            let warning =
-                format!("`{name}` requires `{wanted}` if {marker}, but that is not pinned");
-            self.warnings.push(warning);
+            self.warnings.push(format!(
+                "`{}` requires `{wanted}` if {}, but that is not pinned",
+                named(&self.subjects[index]),
+                marker()
+            ));
             return None;
         }
         let chain = self.chain(index, &wanted);
@@ -281,7 +283,6 @@ impl<'a> SetCheck<'a> {
             Some(found) => self.conflict(index, found, &wanted, &chain),
             None => self.missing(index, requirement, &wanted, &chain),
         };
-        let marker = || requirement.marker.try_to_string().unwrap_or_default();
         Some(match &need.on {
             Some(host) => error.note(format!("this applies to {host}: {}", marker())),
             None => error,

@@ -130,24 +130,25 @@ fn read_url(
         let (path, fragment) = split_fragment(rest);
         return read_file(Path::new(path), fragment, written, name, root);
     }
+
     // The parser's message can quote a part of the URL, and so a secret.
-    let Ok(url) = Url::parse(text) else {
-        return Err(DirectRefusal::new(format!("`{written}` is not a URL")));
-    };
+    let url =
+        Url::parse(text).map_err(|_| DirectRefusal::new(format!("`{written}` is not a URL")))?;
     match url.scheme() {
-        "file" => match url.to_file_path() {
-            Ok(path) => read_file(&path, url.fragment(), written, name, root),
-            Err(()) => Err(DirectRefusal::new(format!(
-                "`{written}` is not a path on this machine"
-            ))
-            .hint("write `file:///` and an absolute path, or only the path")),
-        },
+        "file" => {
+            let path = url.to_file_path().map_err(|()| {
+                DirectRefusal::new(format!("`{written}` is not a path on this machine"))
+                    .hint("write `file:///` and an absolute path, or only the path")
+            })?;
+            read_file(&path, url.fragment(), written, name, root)
+        }
         "http" | "https" => read_archive_url(url, written, name),
-        other => Err(
-            DirectRefusal::new(format!("unsupported URL scheme `{other}:`"))
-                .hint("use an https URL"),
-        ),
+        other => Err(unsupported_scheme(other)),
     }
+}
+
+fn unsupported_scheme(scheme: &str) -> DirectRefusal {
+    DirectRefusal::new(format!("unsupported URL scheme `{scheme}:`")).hint("use an https URL")
 }
 
 /// Makes a source of an address, a commit, and a subdirectory.
@@ -187,10 +188,7 @@ fn read_repository(
         ))
     })?;
     if name.is_none() && fragment.egg.is_none() {
-        return Err(
-            DirectRefusal::new(format!("`{written}` does not name its distribution"))
-                .hint("write the name before it: `name @ …`"),
-        );
+        return Err(unnamed(written));
     }
     Ok(fragment.direct(source, name.cloned(), None))
 }
@@ -276,18 +274,7 @@ fn read_file(
         return Ok(fragment.direct(PinSource::Directory(project), found, version));
     }
     if !path.exists() {
-        if let Some(hint) = foreign_path(&path, name, file_name) {
-            return Err(
-                DirectRefusal::new(format!("`{written}` does not exist on this machine"))
-                    .hint(hint),
-            );
-        }
-        return Err(
-            DirectRefusal::new(format!("`{written}` does not exist")).hint(format!(
-                "paths of distributions are relative to `{}`",
-                pkgapp_core::error::shown(root)
-            )),
-        );
+        return Err(missing_file(&path, written, name, root));
     }
     if fragment.subdirectory.is_some() {
         return Err(
@@ -297,6 +284,26 @@ fn read_file(
     }
     let (found, version) = from_file_name(file_name, written, name)?;
     Ok(fragment.direct(PinSource::File(path), found, version))
+}
+
+fn missing_file(
+    path: &Path,
+    written: &str,
+    name: Option<&PackageName>,
+    root: &Path,
+) -> DirectRefusal {
+    let file_name = path
+        .file_name()
+        .and_then(|name| name.to_str())
+        .unwrap_or_default();
+    if let Some(hint) = foreign_path(path, name, file_name) {
+        return DirectRefusal::new(format!("`{written}` does not exist on this machine"))
+            .hint(hint);
+    }
+    DirectRefusal::new(format!("`{written}` does not exist")).hint(format!(
+        "paths of distributions are relative to `{}`",
+        pkgapp_core::error::shown(root)
+    ))
 }
 
 /// Returns a hint for a path that a tool recorded on another machine.
@@ -326,54 +333,62 @@ fn foreign_path(path: &Path, name: Option<&PackageName>, file_name: &str) -> Opt
     })
 }
 
-/// Returns what the file name of a wheel, an egg or an sdist says.
+/// The name and version that a file or project states, as far as it does.
+type StatedIdentity = (Option<PackageName>, Option<Version>);
+
+/// Returns the name and version in the file name of a wheel, egg, or sdist.
 fn from_file_name(
     file_name: &str,
     written: &str,
     name: Option<&PackageName>,
-) -> Result<(Option<PackageName>, Option<Version>), DirectRefusal> {
+) -> Result<StatedIdentity, DirectRefusal> {
+    let badly_named = |kind: &str, cause: String| DirectRefusal {
+        message: format!("`{written}` does not end in a valid {kind} name"),
+        cause: Some(cause),
+        hint: Some(format!(
+            "keep the name that the {kind} was built or downloaded with"
+        )),
+    };
     if is_wheel(file_name) {
         return match file_name.parse::<WheelFilename>() {
             Ok(wheel) => Ok((Some(wheel.name), Some(wheel.version))),
-            Err(error) => Err(DirectRefusal {
-                message: format!("`{written}` does not end in a valid wheel name"),
-                cause: Some(error.to_string()),
-                hint: Some("keep the name that the wheel was built or downloaded with".to_owned()),
-            }),
+            Err(error) => Err(badly_named("wheel", error.to_string())),
         };
     }
     if is_egg(file_name) {
         return match EggFilename::parse(file_name) {
             Ok(egg) => Ok((Some(egg.name), Some(egg.version))),
-            Err(error) => Err(DirectRefusal {
-                message: format!("`{written}` does not end in a valid egg name"),
-                cause: Some(error),
-                hint: Some("keep the name that the egg was built or downloaded with".to_owned()),
-            }),
+            Err(error) => Err(badly_named("egg", error)),
         };
     }
-    let Ok(extension) = SourceDistExtension::from_path(file_name) else {
-        return Err(DirectRefusal::new(format!(
+    from_sdist_name(file_name, written, name)
+}
+
+fn from_sdist_name(
+    file_name: &str,
+    written: &str,
+    name: Option<&PackageName>,
+) -> Result<StatedIdentity, DirectRefusal> {
+    let extension = SourceDistExtension::from_path(file_name).map_err(|_| {
+        DirectRefusal::new(format!(
             "`{written}` does not have the file extension of a wheel or sdist"
         ))
-        .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`"));
-    };
-    match name {
-        // An archive of a tag is often called `v1.0.tar.gz`: the build finds its version.
-        Some(name) => Ok((
-            None,
-            SourceDistFilename::parse(file_name, extension, name)
-                .ok()
-                .map(|sdist| sdist.version),
-        )),
-        None => match SourceDistFilename::parsed_normalized_filename(file_name) {
+        .hint("a wheel ends in `.whl`, an sdist in `.tar.gz` or `.zip`")
+    })?;
+    let Some(name) = name else {
+        return match SourceDistFilename::parsed_normalized_filename(file_name) {
             Ok(sdist) => Ok((Some(sdist.name), Some(sdist.version))),
-            Err(_) => Err(DirectRefusal::new(format!(
-                "`{written}` does not name its distribution"
-            ))
-            .hint("write the name before it: `name @ …`")),
-        },
-    }
+            Err(_) => Err(unnamed(written)),
+        };
+    };
+    // An archive of a tag is often called `v1.0.tar.gz`: the build finds its version.
+    let sdist = SourceDistFilename::parse(file_name, extension, name).ok();
+    Ok((None, sdist.map(|sdist| sdist.version)))
+}
+
+fn unnamed(written: &str) -> DirectRefusal {
+    DirectRefusal::new(format!("`{written}` does not name its distribution"))
+        .hint("write the name before it: `name @ …`")
 }
 
 /// Reads name and version of a project's directory, without running any of its code.
@@ -381,39 +396,29 @@ fn from_project(
     directory: &Path,
     written: &str,
     name: Option<&PackageName>,
-) -> Result<(Option<PackageName>, Option<Version>), DirectRefusal> {
+) -> Result<StatedIdentity, DirectRefusal> {
     let text = |file: &str| std::fs::read_to_string(directory.join(file)).ok();
-    let (pyproject, setup) = (text("pyproject.toml"), directory.join("setup.py").is_file());
-    if pyproject.is_none() && !setup {
+    let pyproject = text("pyproject.toml");
+    if pyproject.is_none() && !directory.join("setup.py").is_file() {
         return Err(DirectRefusal::new(format!(
             "`{written}` is a directory without a `pyproject.toml` or `setup.py`"
         )));
     }
+
     let table: Option<toml::Table> = pyproject.and_then(|text| toml::from_str(&text).ok());
-    let project = |key: &str| {
-        table
-            .as_ref()?
-            .get("project")?
-            .get(key)?
-            .as_str()
-            .map(str::to_owned)
-    };
-    let cfg = || text("setup.cfg").as_deref().and_then(name_in_setup_cfg);
-    let legacy = || cfg().or_else(|| text("setup.py").as_deref().and_then(name_in_setup_py));
-    let found = project("name")
-        .or_else(legacy)
-        .or_else(|| name_of_installed(directory));
-    let found = found.and_then(|name| name.parse().ok());
+    let project = table.as_ref().and_then(|table| table.get("project"));
+    let stated = |key: &str| project?.get(key)?.as_str();
+    let found = stated("name")
+        .map(str::to_owned)
+        .or_else(|| name_in_setup_cfg(&text("setup.cfg")?))
+        .or_else(|| name_in_setup_py(&text("setup.py")?))
+        .or_else(|| name_of_installed(directory))
+        .and_then(|name| name.parse().ok());
     if found.is_none() && name.is_none() {
-        return Err(
-            DirectRefusal::new(format!("`{written}` does not name its distribution"))
-                .hint("write the name before it: `name @ …`"),
-        );
+        return Err(unnamed(written));
     }
-    Ok((
-        found,
-        project("version").and_then(|version| version.parse().ok()),
-    ))
+    let version = stated("version").and_then(|version| version.parse().ok());
+    Ok((found, version))
 }
 
 /// Returns the literal name in a setup.py, without running it. The build reports an error if the
@@ -585,10 +590,7 @@ pub(super) fn url_or_path(
                 shown_url(&url)
             ))),
             "http" | "https" if url.has_host() => Ok(url),
-            other => Err(
-                DirectRefusal::new(format!("unsupported URL scheme `{other}:`"))
-                    .hint("use an https URL"),
-            ),
+            other => Err(unsupported_scheme(other)),
         };
     }
     let found = bases

@@ -381,6 +381,28 @@ impl<'a> LockDraft<'a> {
 
     /// Makes the lock, or one error with all mistakes.
     pub(super) fn finish(mut self) -> Result<Lock> {
+        let pins = self.pins();
+        self.check_hashes(&pins);
+        self.warn_of_default();
+        self.check_selection();
+        let offered = self.offered(&pins);
+
+        if let Some(error) = self.all_errors() {
+            return Err(error);
+        }
+        Ok(Lock {
+            pins: pins.into_iter().map(|(_, pin)| pin).collect(),
+            indexes: self.indexes,
+            require_hashes: self.hashes_because.is_some(),
+            files: self.files,
+            warnings: self.warnings,
+            editable: self.editable,
+            offered,
+        })
+    }
+
+    /// Makes the pin of every name, and records the names that have none.
+    fn pins(&mut self) -> Vec<(Vec<HeldRequirement>, Pin)> {
         let mut by_name: BTreeMap<PackageName, Vec<HeldRequirement>> = BTreeMap::new();
         for requirement in std::mem::take(&mut self.required) {
             by_name
@@ -389,16 +411,15 @@ impl<'a> LockDraft<'a> {
                 .push(requirement);
         }
         for (name, order, first, second) in std::mem::take(&mut self.listed_twice) {
-            let error =
-                Error::new(format!("`{name}` is listed twice for one environment")).at(second);
-            let error = error.note(format!("the other entry is at {first}"));
-            self.errors.push((
-                order,
-                error.hint("give them markers that never hold together, or lock again"),
-            ));
+            let error = Error::new(format!("`{name}` is listed twice for one environment"))
+                .at(second)
+                .note(format!("the other entry is at {first}"))
+                .hint("give them markers that never hold together, or lock again");
+            self.errors.push((order, error));
             // Other errors about this name would only repeat this one.
             by_name.remove(&name);
         }
+
         let mut pins = Vec::new();
         for (name, requirements) in by_name {
             let constraints: Vec<_> = self
@@ -412,34 +433,24 @@ impl<'a> LockDraft<'a> {
                 Err(errors) => self.errors.extend(errors),
             }
         }
-        self.check_hashes(&pins);
-        self.warn_of_default();
-        self.check_selection();
-        let offered = self.offered(&pins);
+        pins
+    }
+
+    /// Joins the first errors in the order of statements, without secrets.
+    fn all_errors(&mut self) -> Option<Error> {
         let mut errors = std::mem::take(&mut self.errors);
         errors.sort_by_key(|(order, _)| *order);
         let more = errors.len().saturating_sub(MOST_ERRORS);
         let hide = |text: &str| self.without_secrets(text);
-        if let Some(error) = Error::all(
-            errors
-                .into_iter()
-                .take(MOST_ERRORS)
-                .map(|(_, error)| error.map_text(&hide)),
-        ) {
-            return Err(if more == 0 {
-                error
-            } else {
-                error.note(format!("{more} more errors are not shown"))
-            });
-        }
-        Ok(Lock {
-            pins: pins.into_iter().map(|(_, pin)| pin).collect(),
-            indexes: self.indexes,
-            require_hashes: self.hashes_because.is_some(),
-            files: self.files,
-            warnings: self.warnings,
-            editable: self.editable,
-            offered,
+        let shown = errors
+            .into_iter()
+            .take(MOST_ERRORS)
+            .map(|(_, error)| error.map_text(&hide));
+        let error = Error::all(shown)?;
+        Some(if more == 0 {
+            error
+        } else {
+            error.note(format!("{more} more errors are not shown"))
         })
     }
 
@@ -521,28 +532,17 @@ impl<'a> LockDraft<'a> {
         let Some((first, _)) = bare.first() else {
             return;
         };
-        let mut error = Error::new(format!(
-            "{} of {} pins have no hash",
-            bare.len(),
-            pins.len()
-        ))
-        .at(first.at.clone());
-        if bare.len() == 1 {
-            error = Error::new(format!("`{}` has no hash", first.shown)).at(first.at.clone());
-        } else {
-            for (requirement, _) in &bare {
-                error = error.note(format!("`{}` at {}", requirement.shown, requirement.at));
-            }
-        }
-        error = error.note(format!("{why}, so every pin needs a hash"));
-        let directory = bare
+
+        let has_directory = bare
             .iter()
             .any(|(_, pin)| matches!(pin.source, PinSource::Directory(_)));
-        error = error.hint(if directory {
-            "a directory cannot have a hash; build a wheel with `pip wheel --no-deps`, and pin the wheel with its hash"
-        } else {
-            "lock with `uv pip compile --generate-hashes` or `pip-compile --generate-hashes`"
-        });
+        let error = without_hash(first, &bare, pins.len())
+            .note(format!("{why}, so every pin needs a hash"))
+            .hint(if has_directory {
+                "a directory cannot have a hash; build a wheel with `pip wheel --no-deps`, and pin the wheel with its hash"
+            } else {
+                "lock with `uv pip compile --generate-hashes` or `pip-compile --generate-hashes`"
+            });
         self.errors.push((first.order, error));
     }
 
@@ -669,43 +669,40 @@ fn check_versions(
     let Some(version) = version else {
         return Ok(());
     };
-    let mut errors = Vec::new();
-    for (one, constraint) in requirements
-        .iter()
-        .map(|one| (one, false))
-        .chain(constraints.iter().map(|one| (one, true)))
-    {
-        let RequestedVersion::Versions(specifiers) = &one.wanted else {
-            continue;
-        };
-        if specifiers.contains(version) {
-            continue;
-        }
-        let error = if one.order == pinned.order {
-            Error::new(format!("no version satisfies all of `{}`", one.shown))
-                .at(one.version_at.clone())
-        } else if one.exact().is_some() && !constraint {
-            pinned_twice(pinned, one)
-        } else {
-            let what = if constraint {
-                "the constraint"
-            } else {
-                "the requirement"
-            };
-            Error::new(format!(
-                "`{}` is pinned to {version}, which {what} `{}` excludes",
-                one.name, one.shown
-            ))
-            .at(one.version_at.clone())
-            .note(format!("the pin is `{}` at {}", pinned.shown, pinned.at))
-        };
-        errors.push((one.order, error));
-    }
+    let requirements = requirements.iter().map(|one| (one, "requirement"));
+    let constraints = constraints.iter().map(|one| (one, "constraint"));
+    let errors: Ordered = requirements
+        .chain(constraints)
+        .filter(|(one, _)| one.excludes(version))
+        .map(|(one, role)| (one.order, excluded(version, pinned, one, role)))
+        .collect();
     if errors.is_empty() {
         Ok(())
     } else {
         Err(errors)
     }
+}
+
+/// Returns the error that a requirement or constraint excludes the pinned version.
+fn excluded(
+    version: &Version,
+    pinned: &HeldRequirement,
+    one: &HeldRequirement,
+    role: &str,
+) -> Error {
+    if one.order == pinned.order {
+        return Error::new(format!("no version satisfies all of `{}`", one.shown))
+            .at(one.version_at.clone());
+    }
+    if one.exact().is_some() && role == "requirement" {
+        return pinned_twice(pinned, one);
+    }
+    Error::new(format!(
+        "`{}` is pinned to {version}, which the {role} `{}` excludes",
+        one.name, one.shown
+    ))
+    .at(one.version_at.clone())
+    .note(format!("the pin is `{}` at {}", pinned.shown, pinned.at))
 }
 
 /// Returns the hashes that all lines about a name accept, as in pip.
@@ -745,6 +742,14 @@ impl HeldRequirement {
         }
     }
 
+    /// Returns whether it asks for versions, but not for this one.
+    fn excludes(&self, version: &Version) -> bool {
+        match &self.wanted {
+            RequestedVersion::Source(..) => false,
+            RequestedVersion::Versions(specifiers) => !specifiers.contains(version),
+        }
+    }
+
     /// Returns the version if `==` or `===` names one, without a wildcard.
     fn exact(&self) -> Option<Version> {
         use pkgapp_pypa::Operator;
@@ -759,6 +764,18 @@ impl HeldRequirement {
             .find(|one| exact(one.operator()))
             .map(|one| one.version().clone())
     }
+}
+
+/// Returns the error that pins without a hash stand beside others with one.
+fn without_hash(first: &HeldRequirement, bare: &[(&HeldRequirement, &Pin)], pins: usize) -> Error {
+    if bare.len() == 1 {
+        return Error::new(format!("`{}` has no hash", first.shown)).at(first.at.clone());
+    }
+    let error =
+        Error::new(format!("{} of {pins} pins have no hash", bare.len())).at(first.at.clone());
+    bare.iter().fold(error, |error, (requirement, _)| {
+        error.note(format!("`{}` at {}", requirement.shown, requirement.at))
+    })
 }
 
 fn unknown<T: ToString + Ord>(what: &str, name: &T, at: &Location, known: &BTreeSet<T>) -> Error {

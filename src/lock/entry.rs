@@ -162,6 +162,16 @@ pub(super) fn marker(text: &str, at: &Location) -> EntryResult<MarkerTree> {
     })
 }
 
+/// Reads a requirement (PEP 508).
+pub(super) fn requirement(text: &str, at: &Location) -> EntryResult<pkgapp_pypa::Requirement<Url>> {
+    text.parse()
+        .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
+            Error::new(format!("`{text}` is not a requirement"))
+                .at(at.clone())
+                .cause_text(error.message.to_string())
+        })
+}
+
 /// Reads the name of an extra.
 pub(super) fn extra(text: &str, at: &Location) -> EntryResult<ExtraName> {
     let named = |error| {
@@ -262,9 +272,9 @@ pub(super) fn file_url(text: &str, at: &Location) -> EntryResult<FilePlace> {
         Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(FilePlace::Url(url)),
         Ok(url) => match url.to_file_path() {
             Ok(path) if url.scheme() == "file" => Ok(FilePlace::Path(path)),
-            _ => Err(Error::new("a file's URL is not an http, https or file URL").at(at.clone())),
+            _ => Err(Error::new("a file's URL is not an http, https, or file URL").at(at.clone())),
         },
-        Err(error) => Err(Error::new("a file's URL is not a URL")
+        Err(error) => Err(Error::new("a file's URL is invalid")
             .at(at.clone())
             .cause(error)),
     }

@@ -223,15 +223,9 @@ fn installed(site: &Path) -> Result<BTreeMap<PackageName, InstalledDistribution>
         let Some(place) = MetadataPlace::of(&path, file)? else {
             continue;
         };
-        if !place.metadata.is_file() {
-            continue;
-        }
-        let text = String::from_utf8_lossy(&fs::read(&place.metadata)?).into_owned();
-        let name = header(&text, "Name:").and_then(|name| PackageName::from_str(name).ok());
-        let Some(name) = name else {
+        let Some((name, version)) = place.identity()? else {
             continue;
         };
-        let version = header(&text, "Version:").and_then(|text| Version::from_str(text).ok());
         let editable = place
             .project
             .or_else(|| said(&path))
@@ -256,6 +250,17 @@ struct MetadataPlace {
 }
 
 impl MetadataPlace {
+    /// Returns the name and version in the metadata; `None` without a file or a valid name.
+    fn identity(&self) -> Result<Option<(PackageName, Option<Version>)>> {
+        if !self.metadata.is_file() {
+            return Ok(None);
+        }
+        let text = String::from_utf8_lossy(&fs::read(&self.metadata)?).into_owned();
+        let name = header(&text, "Name:").and_then(|name| PackageName::from_str(name).ok());
+        let version = header(&text, "Version:").and_then(|text| Version::from_str(text).ok());
+        Ok(name.map(|name| (name, version)))
+    }
+
     /// Finds the metadata for a file or directory by its name; `None` for other entries.
     fn of(path: &Path, name: &str) -> Result<Option<Self>> {
         let extension = name.rsplit_once('.').map(|(_, extension)| extension);

@@ -177,30 +177,19 @@ impl EntryReader<'_, '_, PdmLock> {
 
     /// Reads the indexes of `[[tool.pdm.source]]`, which the lock does not contain.
     fn indexes(&mut self, project: Option<&AdjacentProject>) -> EntryResult<()> {
+        let Some(project) = project else {
+            return Ok(());
+        };
         let sources = project
-            .and_then(|project| project.get(&["tool", "pdm", "source"]))
+            .get(&["tool", "pdm", "source"])
             .and_then(Value::as_array);
         for source in sources.into_iter().flatten() {
             let text = |key: &str| source.get(key).and_then(Value::as_str);
-            let (Some(url), Some(project)) = (text("url"), project) else {
-                continue;
-            };
+            let Some(url) = text("url") else { continue };
             // Variables hold credentials, which the environment or netrc can provide too.
             let url = self.expanded(url, &project.at)?;
             match text("type") {
-                Some("find_links") => {
-                    let bases: Vec<_> = self
-                        .file
-                        .directory()
-                        .into_iter()
-                        .chain([self.draft.root])
-                        .collect();
-                    let found = direct::url_or_path(&url, &url, &bases)
-                        .map_err(|refused| Error::new(refused.message).at(project.at.clone()))?;
-                    if !self.draft.indexes.find_links.contains(&found) {
-                        self.draft.indexes.find_links.push(found);
-                    }
-                }
+                Some("find_links") => self.find_links(&url, &project.at)?,
                 _ if source.get("include_packages").is_some() => {
                     self.only(source, &url, &project.at)?;
                 }
@@ -210,6 +199,18 @@ impl EntryReader<'_, '_, PdmLock> {
                 }
                 _ => self.draft.look_also(&url, &project.at)?,
             }
+        }
+        Ok(())
+    }
+
+    fn find_links(&mut self, url: &str, at: &Location) -> EntryResult<()> {
+        let beside = self.file.directory();
+        let bases: Vec<_> = beside.into_iter().chain([self.draft.root]).collect();
+        let found = direct::url_or_path(url, url, &bases)
+            .map_err(|refused| Error::new(refused.message).at(at.clone()))?;
+        let links = &mut self.draft.indexes.find_links;
+        if !links.contains(&found) {
+            links.push(found);
         }
         Ok(())
     }
@@ -321,22 +322,8 @@ impl EntryReader<'_, '_, PdmLock> {
     /// Finds the packages that ship by the graph that starts at pyproject.toml.
     fn walked(&mut self) -> EntryResult<Vec<usize>> {
         let project = AdjacentProject::required(self.draft, self.file, "PDM")?;
-        let tables = [
-            &["project", "optional-dependencies"][..],
-            &["tool", "pdm", "dev-dependencies"],
-            &["dependency-groups"],
-        ];
-        let names: Vec<String> = tables
-            .iter()
-            .flat_map(|path| project.entries(path).map(|(name, _)| name.clone()))
-            .collect();
-        self.know(
-            &names
-                .iter()
-                .map(String::as_str)
-                .chain([DEV])
-                .collect::<Vec<_>>(),
-        );
+        self.know_choices(&project);
+
         let mut start = Vec::new();
         for text in self.wanted(&project) {
             start.extend(self.edge(text, &project.at)?);
@@ -350,12 +337,25 @@ impl EntryReader<'_, '_, PdmLock> {
             let version = package.version();
             nodes.push(LockedNode { version, edges });
         }
+
         let draft = &*self.draft;
-        Ok(
-            graph::reach(&nodes, &start, &|marker, _, _| draft.holds(marker, None))
-                .into_keys()
-                .collect(),
-        )
+        let reached = graph::reach(&nodes, &start, &|marker, _, _| draft.holds(marker, None));
+        Ok(reached.into_keys().collect())
+    }
+
+    /// Tells the draft which groups and extras the project has.
+    fn know_choices(&mut self, project: &AdjacentProject) {
+        let tables = [
+            &["project", "optional-dependencies"][..],
+            &["tool", "pdm", "dev-dependencies"],
+            &["dependency-groups"],
+        ];
+        let names: Vec<&str> = tables
+            .iter()
+            .flat_map(|path| project.entries(path).map(|(name, _)| name.as_str()))
+            .chain([DEV])
+            .collect();
+        self.know(&names);
     }
 
     /// Returns the requirements of the project, with those of selected extras and groups.
@@ -429,38 +429,8 @@ impl EntryReader<'_, '_, PdmLock> {
     /// Returns the requirement of a package; `None` for the application itself.
     fn requirement(&mut self, index: usize) -> EntryResult<Option<HeldRequirement>> {
         let package = &self.lock.packages[index];
-        let at = self.at(&package.name);
-        let name = self.names[index].clone();
-        let extras = package
-            .extras
-            .iter()
-            .map(|extra| entry::extra(extra, &at))
-            .collect::<EntryResult<Vec<_>>>()?;
-        let version = package
-            .version
-            .as_ref()
-            .map(|text| entry::version(text.get_ref(), &self.at(text)))
-            .transpose()?;
-        let version_at = package
-            .version
-            .as_ref()
-            .map_or_else(|| at.clone(), |version| self.at(version));
-        let mut hashes: Vec<HashDigest> = Vec::new();
-        for file in self.lock.files(package) {
-            let hash = file.get_ref().hash.as_ref();
-            hashes.extend(
-                hash.map(|hash| entry::digest(hash, &self.at(file)))
-                    .transpose()?
-                    .flatten(),
-            );
-        }
-        let mut entry = LockEntry {
-            name,
-            version,
-            extras,
-            at,
-            version_at,
-        };
+        let mut entry = self.entry(package, self.names[index].clone())?;
+        let mut hashes = self.hashes(package)?;
         let source = match self.source(package, &entry.name, &entry.at)? {
             Some(PinSource::Directory(path)) if path == direct::normal(self.draft.project()) => {
                 return Ok(None);
@@ -468,20 +438,54 @@ impl EntryReader<'_, '_, PdmLock> {
             Some(source) => Some(source),
             None => self.static_files(package, &entry)?.map(PinSource::Files),
         };
-        match source {
-            None => entry
+        let Some(source) = source else {
+            return entry
                 .indexed(self.draft, hashes, !self.has_hashes)
-                .map(Some),
-            Some(source) => {
-                match source {
-                    // The version is that of the time of locking.
-                    PinSource::Directory(_) => entry.version = None,
-                    PinSource::Files(_) => hashes.clear(),
-                    _ => {}
-                }
-                Ok(Some(entry.from(self.draft, source, hashes)))
+                .map(Some);
+        };
+        match source {
+            // The version is that of the time of locking.
+            PinSource::Directory(_) => entry.version = None,
+            PinSource::Files(_) => hashes.clear(),
+            _ => {}
+        }
+        Ok(Some(entry.from(self.draft, source, hashes)))
+    }
+
+    fn entry(&self, package: &PdmPackage, name: PackageName) -> EntryResult<LockEntry> {
+        let at = self.at(&package.name);
+        let extras = package
+            .extras
+            .iter()
+            .map(|extra| entry::extra(extra, &at))
+            .collect::<EntryResult<Vec<_>>>()?;
+        let (version, version_at) = match &package.version {
+            Some(text) => {
+                let version_at = self.at(text);
+                (
+                    Some(entry::version(text.get_ref(), &version_at)?),
+                    version_at,
+                )
+            }
+            None => (None, at.clone()),
+        };
+        Ok(LockEntry {
+            name,
+            version,
+            extras,
+            at,
+            version_at,
+        })
+    }
+
+    fn hashes(&self, package: &PdmPackage) -> EntryResult<Vec<HashDigest>> {
+        let mut hashes = Vec::new();
+        for file in self.lock.files(package) {
+            if let Some(hash) = &file.get_ref().hash {
+                hashes.extend(entry::digest(hash, &self.at(file))?);
             }
         }
+        Ok(hashes)
     }
 
     /// Returns the source of a package; `None` for an index.

@@ -82,31 +82,34 @@ impl PipenvReader<'_, '_> {
         self.draft
             .knows(categories().filter_map(|(name, _)| name.parse().ok()), []);
         self.warn_of_python(lock);
+
         let has_hashes = categories()
             .flat_map(|(_, packages)| packages.entries())
-            .any(|(_, package)| {
-                package
-                    .get("hashes")
-                    .is_some_and(|hashes| !hashes.items().is_empty())
-            });
+            .filter_map(|(_, package)| package.get("hashes"))
+            .any(|hashes| !hashes.items().is_empty());
         if has_hashes {
             let name = self.file.name().to_owned();
             self.draft.require_hashes(|| format!("`{name}` has hashes"));
         }
+
         for (category, packages) in categories() {
-            if category != DEFAULT && !self.draft.has_group(category) {
-                continue;
-            }
-            for (name, package) in packages.entries() {
-                self.draft.next_statement();
-                match self.package(name, package, has_hashes) {
-                    Ok(Some(requirement)) => self.draft.require(requirement),
-                    Ok(None) => {}
-                    Err(error) => self.draft.fail(error),
-                }
+            if category == DEFAULT || self.draft.has_group(category) {
+                self.category(packages, has_hashes);
             }
         }
         Ok(())
+    }
+
+    /// Requires the packages of a category.
+    fn category(&mut self, packages: &Json<'_>, has_hashes: bool) {
+        for (name, package) in packages.entries() {
+            self.draft.next_statement();
+            match self.package(name, package, has_hashes) {
+                Ok(Some(requirement)) => self.draft.require(requirement),
+                Ok(None) => {}
+                Err(error) => self.draft.fail(error),
+            }
+        }
     }
 
     fn at(&self, text: &str) -> Location {
@@ -190,30 +193,21 @@ impl PipenvReader<'_, '_> {
 
     /// Replaces variables in the URL of a source, as Pipenv does with shell syntax.
     fn expanded(&mut self, url: &str) -> EntryResult<String> {
-        let at = self.at(url);
         let (mut whole, mut rest, mut set) = (String::new(), url, Vec::new());
         while let Some(dollar) = rest.find('$') {
             whole.push_str(&rest[..dollar]);
             let after = &rest[dollar + 1..];
-            let word = |text: &str| {
-                text.find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
-                    .unwrap_or(text.len())
-            };
-            let (name, left) = match after
-                .strip_prefix('{')
-                .and_then(|inner| inner.split_once('}'))
-            {
-                Some((name, left)) => (name, left),
-                None => after.split_at(word(after)),
-            };
+            let (name, left) = split_variable(after);
             if name.is_empty() {
                 whole.push('$');
                 rest = after;
                 continue;
             }
             let Some(value) = (self.draft.variable)(name) else {
-                let error = Error::new(format!("environment variable `{name}` is not set")).at(at);
-                return Err(error.hint(format!("set `{name}` in the environment of the build")));
+                let error = Error::new(format!("environment variable `{name}` is not set"));
+                return Err(error
+                    .at(self.at(url))
+                    .hint(format!("set `{name}` in the environment of the build")));
             };
             whole.push_str(&value);
             set.push((name.to_owned(), value));
@@ -271,36 +265,49 @@ impl PipenvReader<'_, '_> {
         let version_at = package
             .text("version")
             .map_or_else(|| at.clone(), |version| self.at(version));
-        if let Some(source) = self.source(&name, package, &at)? {
-            let entry = LockEntry {
-                name,
-                version: None,
-                extras,
-                at,
-                version_at,
-            };
-            return Ok(Some(entry.from(self.draft, source, hashes)));
+        let source = self.source(&name, package, &at)?;
+        let entry = LockEntry {
+            name,
+            version: None,
+            extras,
+            at,
+            version_at,
+        };
+        match source {
+            Some(source) => Ok(Some(entry.from(self.draft, source, hashes))),
+            None => self.indexed(entry, package, hashes, !has_hashes).map(Some),
         }
+    }
+
+    /// Returns the requirement of a package from an index.
+    fn indexed(
+        &mut self,
+        entry: LockEntry,
+        package: &Json<'_>,
+        hashes: Vec<HashDigest>,
+        may_lack_hashes: bool,
+    ) -> EntryResult<HeldRequirement> {
+        let name = entry.name;
         let Some(versions) = package.text("version").filter(|version| *version != "*") else {
             return Err(Error::new(format!("`{name}` has no version"))
-                .at(at)
+                .at(entry.at)
                 .hint("run `pipenv lock`"));
         };
-        let wanted = RequestedVersion::Versions(specifiers(versions, &version_at)?);
+        let wanted = RequestedVersion::Versions(specifiers(versions, &entry.version_at)?);
         if let Some(index) = package.text("index") {
             self.comes_from(&name, index)?;
         }
-        Ok(Some(HeldRequirement {
+        Ok(HeldRequirement {
             shown: format!("{name}{versions}"),
             name,
-            extras,
+            extras: entry.extras,
             wanted,
             hashes,
-            may_lack_hashes: !has_hashes,
-            version_at,
-            at,
+            may_lack_hashes,
+            version_at: entry.version_at,
+            at: entry.at,
             order: self.draft.next_statement(),
-        }))
+        })
     }
 
     fn hashes(&self, package: &Json<'_>) -> EntryResult<Vec<HashDigest>> {
@@ -340,33 +347,12 @@ impl PipenvReader<'_, '_> {
         package: &Json<'_>,
         at: &Location,
     ) -> EntryResult<Option<PinSource>> {
-        let below = package.text("subdirectory");
-        if let Some(git) = package.text("git") {
-            // Older versions of Pipenv wrote `url.git@commit`, which may have extras behind it.
-            let (url, commit) = match package.text("ref") {
-                Some(commit) => (git, commit),
-                None => git.rsplit_once('@').unwrap_or((git, "")),
-            };
-            let url = url.split('[').next().unwrap_or(url);
-            return entry::git(name, url, Some(commit), below, at).map(Some);
-        }
-        if let Some(url) = package.text("hg") {
-            return entry::mercurial(name, url, package.text("ref"), below, at).map(Some);
-        }
-        if let Some(kind) = ["svn", "bzr"]
-            .iter()
-            .find(|kind| package.get(kind).is_some())
-        {
-            let error = Error::new(format!(
-                "`{name}` is in {kind}, which pkgapp does not support"
-            ))
-            .at(at.clone());
-            return Err(error
-                .hint("build a wheel with `pip wheel --no-deps`, and lock the wheel by its path"));
+        if let Some(repository) = repository(name, package, at)? {
+            return Ok(Some(repository));
         }
         if let Some(file) = package.text("file") {
             let source = if direct::is_url(file) {
-                entry::archive(file, below, at)
+                entry::archive(file, package.text("subdirectory"), at)
             } else {
                 entry::path(self.file, file, at)
             };
@@ -377,6 +363,52 @@ impl PipenvReader<'_, '_> {
             .map(|path| entry::path(self.file, path, at))
             .transpose()
     }
+}
+
+/// Returns the repository that a package comes from, if it does.
+fn repository(
+    name: &PackageName,
+    package: &Json<'_>,
+    at: &Location,
+) -> EntryResult<Option<PinSource>> {
+    let below = package.text("subdirectory");
+    if let Some(git) = package.text("git") {
+        // Older versions of Pipenv wrote `url.git@commit`, which may have extras behind it.
+        let (url, commit) = match package.text("ref") {
+            Some(commit) => (git, commit),
+            None => git.rsplit_once('@').unwrap_or((git, "")),
+        };
+        let url = url.split('[').next().unwrap_or(url);
+        return entry::git(name, url, Some(commit), below, at).map(Some);
+    }
+    if let Some(url) = package.text("hg") {
+        return entry::mercurial(name, url, package.text("ref"), below, at).map(Some);
+    }
+    match ["svn", "bzr"]
+        .iter()
+        .find(|kind| package.get(kind).is_some())
+    {
+        Some(kind) => Err(Error::new(format!(
+            "`{name}` is in {kind}, which pkgapp does not support"
+        ))
+        .at(at.clone())
+        .hint("build a wheel with `pip wheel --no-deps`, and lock the wheel by its path")),
+        None => Ok(None),
+    }
+}
+
+/// Splits the text after a `$` into the name of the variable and the rest.
+fn split_variable(after: &str) -> (&str, &str) {
+    if let Some(braced) = after
+        .strip_prefix('{')
+        .and_then(|inner| inner.split_once('}'))
+    {
+        return braced;
+    }
+    let end = after
+        .find(|c: char| !c.is_ascii_alphanumeric() && c != '_')
+        .unwrap_or(after.len());
+    after.split_at(end)
 }
 
 fn extras(package: &Json<'_>, at: &Location) -> EntryResult<Vec<ExtraName>> {

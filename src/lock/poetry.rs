@@ -13,7 +13,7 @@ use crate::entry::{self, EntryReader, EntryResult, LockEntry, TomlLock};
 use crate::graph::{self, DependencyEdge, LockedNode};
 use crate::project::{AdjacentProject, texts};
 use crate::range::VersionRange;
-use crate::{LockFormat, PinSource, Url, direct};
+use crate::{LockFormat, PinSource, direct};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_pypa::{ExtraName, HashDigest, MarkerTree, PackageName, Version};
 
@@ -199,19 +199,10 @@ impl EntryReader<'_, '_, PoetryLock> {
                 .flatten()
                 .filter(|name| *name == MAIN || self.draft.has_group(name));
             for group in groups {
-                let marker = match &package.markers {
-                    None => MarkerTree::TRUE,
-                    Some(markers) => {
-                        let text = match markers.get_ref() {
-                            Value::Table(by_group) => by_group.get(group).and_then(Value::as_str),
-                            other => other.as_str(),
-                        };
-                        text.map_or(Ok(MarkerTree::TRUE), |text| {
-                            entry::marker(text, &self.at(markers))
-                        })?
-                    }
-                };
-                if self.draft.holds_with(marker, &extras) {
+                if self
+                    .draft
+                    .holds_with(self.marker_in(package, group)?, &extras)
+                {
                     shipping.push((index, Vec::new()));
                     break;
                 }
@@ -220,27 +211,25 @@ impl EntryReader<'_, '_, PoetryLock> {
         Ok(shipping)
     }
 
+    /// Returns the marker with which a package ships for a group.
+    fn marker_in(&self, package: &PoetryPackage, group: &str) -> EntryResult<MarkerTree> {
+        let Some(markers) = &package.markers else {
+            return Ok(MarkerTree::TRUE);
+        };
+        let text = match markers.get_ref() {
+            Value::Table(by_group) => by_group.get(group).and_then(Value::as_str),
+            other => other.as_str(),
+        };
+        text.map_or(Ok(MarkerTree::TRUE), |text| {
+            entry::marker(text, &self.at(markers))
+        })
+    }
+
     /// Finds the packages that ship by the graph that starts at pyproject.toml.
     fn walked(&mut self) -> EntryResult<Vec<(usize, Vec<ExtraName>)>> {
         let project = AdjacentProject::required(self.draft, self.file, "Poetry")?;
-        let groups = project
-            .entries(&["tool", "poetry", "group"])
-            .map(|(name, _)| name.as_str());
-        let dev = project
-            .get(&["tool", "poetry", "dev-dependencies"])
-            .map(|_| "dev");
-        let groups: Vec<_> = groups
-            .chain(dev)
-            .chain([MAIN])
-            .filter_map(|name| name.parse().ok())
-            .collect();
-        let extras: Vec<_> = self
-            .lock
-            .extras
-            .keys()
-            .filter_map(|name| name.parse().ok())
-            .collect();
-        self.draft.knows(groups, extras);
+        self.know_choices(&project);
+
         let start = self.start(&project)?;
         let mut nodes = Vec::new();
         for package in &self.lock.packages {
@@ -254,6 +243,22 @@ impl EntryReader<'_, '_, PoetryLock> {
             .into_iter()
             .map(|(index, extras)| (index, extras.into_iter().collect()))
             .collect())
+    }
+
+    /// Tells the draft which groups the project has, and which extras the lock has.
+    fn know_choices(&mut self, project: &AdjacentProject) {
+        let groups = project
+            .entries(&["tool", "poetry", "group"])
+            .map(|(name, _)| name.as_str());
+        let dev = project
+            .get(&["tool", "poetry", "dev-dependencies"])
+            .map(|_| "dev");
+        let groups = groups.chain(dev).chain([MAIN]);
+        let extras = self.lock.extras.keys();
+        self.draft.knows(
+            groups.filter_map(|name| name.parse().ok()),
+            extras.filter_map(|name| name.parse().ok()),
+        );
     }
 
     /// Returns the direct dependencies of the project.
@@ -347,13 +352,7 @@ impl EntryReader<'_, '_, PoetryLock> {
     }
 
     fn pep508(&self, text: &str, at: &Location) -> EntryResult<Option<DependencyEdge>> {
-        let requirement: pkgapp_pypa::Requirement<Url> =
-            text.parse()
-                .map_err(|error: pkgapp_pypa::Pep508Error<Url>| {
-                    Error::new(format!("`{text}` is not a requirement"))
-                        .at(at.clone())
-                        .cause_text(error.message.to_string())
-                })?;
+        let requirement = entry::requirement(text, at)?;
         let versions = match &requirement.version_or_url {
             Some(pkgapp_pypa::VersionOrUrl::VersionSpecifier(versions)) => versions.to_string(),
             _ => "*".to_owned(),

@@ -2,21 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::str::FromStr;
 
-use pkgapp_pypa::SourceDistFilename;
 use serde::Deserialize;
 use toml::Spanned;
 
 use crate::draft::{HeldRequirement, LockDraft, RequestedVersion};
-use crate::entry;
+use crate::entry::{self, EntryResult};
 use crate::text::{TextFile, TextOrigin};
-use crate::{EditableInstall, FilePlace, LockFormat, LockedFile, PinSource, Url, direct, hash};
+use crate::{EditableInstall, FilePlace, LockFormat, LockedFile, PinSource, direct, hash};
 use pkgapp_core::error::{Error, Location};
-use pkgapp_http::percent_decoded;
-use pkgapp_pypa::{
-    GroupName, HashDigest, MarkerTree, PackageName, Version, VersionSpecifiers, WheelFilename,
-};
+use pkgapp_pypa::{GroupName, HashDigest, MarkerTree, PackageName, Version};
 
 /// `pylock.toml` and `pylock.NAME.toml`, or the same under another name.
 pub(super) const FORMAT: LockFormat = LockFormat {
@@ -91,18 +86,9 @@ struct PylockFile {
 }
 
 fn read(draft: &mut LockDraft<'_>, file: &TextFile) {
-    draft.next_statement();
-    let lock: PyLock = match toml::from_str(&file.text) {
-        Ok(lock) => lock,
-        Err(error) => {
-            let at = error
-                .span()
-                .map_or_else(|| Location::file(&file.file), |span| file.at(span.start));
-            let message = format!("`{}` is not a pylock.toml", file.name());
-            return draft.fail(Error::new(message).at(at).cause_text(error.message()));
-        }
-    };
-    PylockReader { draft, file }.lock(&lock);
+    if let Some(lock) = entry::toml::<PyLock>(draft, file, "pylock.toml") {
+        PylockReader { draft, file }.lock(&lock);
+    }
 }
 
 struct PylockReader<'r, 'a> {
@@ -110,37 +96,24 @@ struct PylockReader<'r, 'a> {
     file: &'r TextFile,
 }
 
-/// An error of an entry, whose place is known.
-type PylockResult<T> = Result<T, Error>;
+/// The source of a locked package, with the hashes and version that its files state.
+struct LockedSource {
+    source: PinSource,
+    hashes: Vec<HashDigest>,
+    version: Option<Version>,
+}
 
 impl PylockReader<'_, '_> {
     fn lock(&mut self, lock: &PyLock) {
         if let Err(error) = self.header(lock) {
             return self.draft.fail(error);
         }
+
         let name = self.file.name().to_owned();
         self.draft.require_hashes(|| format!("`{name}` has hashes"));
-        let mut groups: Vec<GroupName> = lock
-            .default_groups
-            .iter()
-            .filter_map(|group| group.get_ref().parse().ok())
-            .collect();
-        groups.extend(
-            self.draft
-                .selection
-                .groups
-                .iter()
-                .map(|(group, _)| group.clone()),
-        );
-        if lock.dependency_groups.is_empty() && lock.extras.is_empty() {
-            self.draft.is_selected();
-        }
-        self.draft.knows(
-            lock.dependency_groups
-                .iter()
-                .filter_map(|name| name.parse().ok()),
-            lock.extras.iter().filter_map(|name| name.parse().ok()),
-        );
+        self.declare_choices(lock);
+
+        let groups = self.active_groups(lock);
         let mut known: BTreeMap<PackageName, Location> = BTreeMap::new();
         for entry in &lock.packages {
             let order = self.draft.next_statement();
@@ -160,7 +133,32 @@ impl PylockReader<'_, '_> {
         }
     }
 
-    fn header(&mut self, lock: &PyLock) -> PylockResult<()> {
+    /// Tells the draft which groups and extras the lock has.
+    fn declare_choices(&mut self, lock: &PyLock) {
+        if lock.dependency_groups.is_empty() && lock.extras.is_empty() {
+            self.draft.is_selected();
+        }
+        self.draft.knows(
+            lock.dependency_groups
+                .iter()
+                .filter_map(|name| name.parse().ok()),
+            lock.extras.iter().filter_map(|name| name.parse().ok()),
+        );
+    }
+
+    /// Returns the groups for which markers are evaluated: the lock's default and the selected ones.
+    fn active_groups(&self, lock: &PyLock) -> Vec<GroupName> {
+        let default = lock
+            .default_groups
+            .iter()
+            .filter_map(|group| group.get_ref().parse().ok());
+        let selected = &self.draft.selection.groups;
+        default
+            .chain(selected.iter().map(|(group, _)| group.clone()))
+            .collect()
+    }
+
+    fn header(&mut self, lock: &PyLock) -> EntryResult<()> {
         let version = lock.lock_version.get_ref();
         match version.split_once('.') {
             Some(("1", "0")) => {}
@@ -204,32 +202,15 @@ impl PylockReader<'_, '_> {
         self.file.at(spanned.span().start)
     }
 
-    fn marker(&self, text: &Spanned<String>) -> PylockResult<MarkerTree> {
-        MarkerTree::from_str(text.get_ref()).map_err(|error| {
-            Error::new(format!("`{}` is not a marker", text.get_ref()))
-                .at(self.at(text))
-                .cause_text(error.message.to_string())
-        })
+    fn marker(&self, text: &Spanned<String>) -> EntryResult<MarkerTree> {
+        entry::marker(text.get_ref(), &self.at(text))
     }
 
-    fn python(&self, requires: Option<&Spanned<String>>, what: &str) -> PylockResult<()> {
-        let Some(requires) = requires else {
-            return Ok(());
-        };
-        let text = requires.get_ref();
-        let specifiers = VersionSpecifiers::from_str(text).map_err(|error| {
-            Error::new(format!("`{text}` is not a set of versions"))
-                .at(self.at(requires))
-                .cause_text(error.to_string())
-        })?;
-        if self.draft.env.admits(&specifiers) {
-            return Ok(());
+    fn python(&self, requires: Option<&Spanned<String>>, what: &str) -> EntryResult<()> {
+        match requires {
+            Some(text) => entry::python(self.draft, text.get_ref(), &self.at(text), what),
+            None => Ok(()),
         }
-        Err(Error::new(format!(
-            "{what} requires Python {text}, but the release is for {}",
-            self.draft.env.python
-        ))
-        .at(self.at(requires)))
     }
 
     /// Reads an entry; `None` if its marker does not hold.
@@ -238,47 +219,34 @@ impl PylockReader<'_, '_> {
         package: &PylockPackage,
         groups: &[GroupName],
         order: usize,
-    ) -> PylockResult<Option<HeldRequirement>> {
+    ) -> EntryResult<Option<HeldRequirement>> {
         let at = self.at(&package.name);
-        let name = PackageName::from_str(package.name.get_ref()).map_err(|error| {
-            Error::new(format!(
-                "`{}` is not the name of a distribution",
-                package.name.get_ref()
-            ))
-            .at(at.clone())
-            .cause(error)
-        })?;
+        let name = entry::name(package.name.get_ref(), &at)?;
         if let Some(marker) = &package.marker
             && !self.draft.holds(self.marker(marker)?, Some(groups))
         {
             return Ok(None);
         }
         self.python(package.requires_python.as_ref(), &format!("`{name}`"))?;
-        if let Some(entry) = &package.directory
-            && entry.get_ref().editable
-            && self.is_root(entry.get_ref())
-        {
-            self.draft.editable = Some(EditableInstall {
-                shown: name.to_string(),
-                extras: Vec::new(),
-                at: self.at(entry),
-            });
+        if let Some(editable) = self.editable_project(package, &name) {
+            self.draft.editable = Some(editable);
             return Ok(None);
         }
+
         let version = package
             .version
             .as_ref()
-            .map(|version| self.version(version))
+            .map(|text| entry::version(text.get_ref(), &self.at(text)))
             .transpose()?;
         let shown = version
             .as_ref()
             .map_or_else(|| name.to_string(), |version| format!("{name}=={version}"));
-        let (source, hashes, version) = self.source(package, &name, version)?;
+        let locked = self.source(package, &name, version)?;
         Ok(Some(HeldRequirement {
             name,
             extras: Vec::new(),
-            wanted: RequestedVersion::Source(source, version),
-            hashes,
+            wanted: RequestedVersion::Source(locked.source, locked.version),
+            hashes: locked.hashes,
             may_lack_hashes: true,
             version_at: package
                 .version
@@ -290,11 +258,18 @@ impl PylockReader<'_, '_> {
         }))
     }
 
-    fn version(&self, text: &Spanned<String>) -> PylockResult<Version> {
-        Version::from_str(text.get_ref()).map_err(|error| {
-            Error::new(format!("`{}` is not a version", text.get_ref()))
-                .at(self.at(text))
-                .cause(error)
+    /// Returns the application's own project, if the entry is an editable install of it.
+    fn editable_project(
+        &self,
+        package: &PylockPackage,
+        name: &PackageName,
+    ) -> Option<EditableInstall> {
+        let entry = package.directory.as_ref()?;
+        let is_project = entry.get_ref().editable && self.is_root(entry.get_ref());
+        is_project.then(|| EditableInstall {
+            shown: name.to_string(),
+            extras: Vec::new(),
+            at: self.at(entry),
         })
     }
 
@@ -303,42 +278,62 @@ impl PylockReader<'_, '_> {
         package: &PylockPackage,
         name: &PackageName,
         version: Option<Version>,
-    ) -> PylockResult<(PinSource, Vec<HashDigest>, Option<Version>)> {
-        let at = self.at(&package.name);
-        let from_index = package.sdist.is_some() || !package.wheels.is_empty();
+    ) -> EntryResult<LockedSource> {
+        self.check_one_kind(package, name)?;
+        let plain = |source| LockedSource {
+            source,
+            hashes: Vec::new(),
+            version: version.clone(),
+        };
+        if let Some(vcs) = &package.vcs {
+            return self.vcs(name, vcs).map(plain);
+        }
+        if let Some(directory) = &package.directory {
+            return self.directory(name, directory).map(plain);
+        }
+        if let Some(archive) = &package.archive {
+            let locked = self.archive(name, archive)?;
+            return Ok(LockedSource {
+                version: version.or(locked.version),
+                ..locked
+            });
+        }
+        self.index_files(package, name, version)
+    }
+
+    /// Refuses an entry without files, or with files of several kinds.
+    fn check_one_kind(&self, package: &PylockPackage, name: &PackageName) -> EntryResult<()> {
         let kinds = [
             package.vcs.is_some(),
             package.directory.is_some(),
             package.archive.is_some(),
-            from_index,
+            package.sdist.is_some() || !package.wheels.is_empty(),
         ];
+        let at = self.at(&package.name);
         match kinds.iter().filter(|present| **present).count() {
-            0 => return Err(Error::new(format!("`{name}` has no files")).at(at)),
-            1 => {}
-            _ => {
-                let error = Error::new(format!("`{name}` has files of several kinds")).at(at);
-                return Err(error.note(
+            0 => Err(Error::new(format!("`{name}` has no files")).at(at)),
+            1 => Ok(()),
+            _ => Err(Error::new(format!("`{name}` has files of several kinds"))
+                .at(at)
+                .note(
                     "only one of `vcs`, `directory`, `archive`, or `sdist` and `wheels` is allowed",
-                ));
-            }
+                )),
         }
-        if let Some(vcs) = &package.vcs {
-            return Ok((self.vcs(name, vcs)?, Vec::new(), version));
-        }
-        if let Some(directory) = &package.directory {
-            return Ok((self.directory(name, directory)?, Vec::new(), version));
-        }
-        if let Some(archive) = &package.archive {
-            let (source, hashes, found) = self.archive(name, archive)?;
-            return Ok((source, hashes, version.or(found)));
-        }
-        let mut version = version;
+    }
+
+    /// Reads the wheels and the sdist of an entry, which must all have the same version.
+    fn index_files(
+        &self,
+        package: &PylockPackage,
+        name: &PackageName,
+        mut version: Option<Version>,
+    ) -> EntryResult<LockedSource> {
         let mut files = Vec::new();
         for file in package.wheels.iter().chain(&package.sdist) {
             let locked = self.file(file)?;
-            let says = self.version_of(file, &locked, name)?;
-            if let (Some(version), Some(says)) = (&version, &says)
-                && version != says
+            let found = entry::version_of(&locked.name, name, &self.at(file))?;
+            if let (Some(version), Some(found)) = (&version, &found)
+                && version != found
             {
                 let error = Error::new(format!(
                     "`{}` is not version {version} of `{name}`",
@@ -346,46 +341,17 @@ impl PylockReader<'_, '_> {
                 ));
                 return Err(error.at(self.at(file)));
             }
-            version = version.or(says);
+            version = version.or(found);
             files.push(locked);
         }
-        Ok((PinSource::Files(files), Vec::new(), version))
+        Ok(LockedSource {
+            source: PinSource::Files(files),
+            hashes: Vec::new(),
+            version,
+        })
     }
 
-    /// Returns the version that a wheel's or sdist's name says, and checks that the name is this
-    /// distribution's.
-    fn version_of(
-        &self,
-        file: &Spanned<PylockFile>,
-        locked: &LockedFile,
-        name: &PackageName,
-    ) -> PylockResult<Option<Version>> {
-        if Path::new(&locked.name)
-            .extension()
-            .is_none_or(|extension| extension != "whl")
-        {
-            // Sdists that are older than PEP 625 have all kinds of names.
-            let extension = pkgapp_pypa::SourceDistExtension::from_path(&locked.name);
-            let parsed = extension
-                .ok()
-                .and_then(|kind| SourceDistFilename::parse(&locked.name, kind, name).ok());
-            return Ok(parsed.map(|sdist| sdist.version));
-        }
-        let wheel = locked.name.parse::<WheelFilename>().map_err(|error| {
-            Error::new(format!("`{}` is not the name of a wheel", locked.name))
-                .at(self.at(file))
-                .cause(error)
-        })?;
-        if wheel.name != *name {
-            return Err(
-                Error::new(format!("`{}` is not a wheel of `{name}`", locked.name))
-                    .at(self.at(file)),
-            );
-        }
-        Ok(Some(wheel.version))
-    }
-
-    fn vcs(&self, name: &PackageName, entry: &Spanned<PylockVcs>) -> PylockResult<PinSource> {
+    fn vcs(&self, name: &PackageName, entry: &Spanned<PylockVcs>) -> EntryResult<PinSource> {
         let (vcs, at) = (entry.get_ref(), self.at(entry));
         match (vcs.r#type.as_str(), &vcs.url) {
             ("git", Some(url)) => entry::git(
@@ -427,7 +393,7 @@ impl PylockReader<'_, '_> {
         &self,
         name: &PackageName,
         entry: &Spanned<PylockDirectory>,
-    ) -> PylockResult<PinSource> {
+    ) -> EntryResult<PinSource> {
         let directory = entry.get_ref();
         // An editable directory ships as a wheel too.
         let FilePlace::Path(mut path) = self.place(&directory.path) else {
@@ -452,9 +418,9 @@ impl PylockReader<'_, '_> {
         &self,
         name: &PackageName,
         entry: &Spanned<PylockFile>,
-    ) -> PylockResult<(PinSource, Vec<HashDigest>, Option<Version>)> {
+    ) -> EntryResult<LockedSource> {
         let locked = self.file(entry)?;
-        let version = self.version_of(entry, &locked, name)?;
+        let version = entry::version_of(&locked.name, name, &self.at(entry))?;
         let subdirectory = entry.get_ref().subdirectory.as_ref();
         let source = match locked.place {
             FilePlace::Url(mut url) => {
@@ -472,45 +438,27 @@ impl PylockReader<'_, '_> {
                 return Err(error.hint("unpack the archive and lock the directory"));
             }
         };
-        Ok((source, locked.hashes, version))
+        Ok(LockedSource {
+            source,
+            hashes: locked.hashes,
+            version,
+        })
     }
 
-    fn file(&self, entry: &Spanned<PylockFile>) -> PylockResult<LockedFile> {
+    fn file(&self, entry: &Spanned<PylockFile>) -> EntryResult<LockedFile> {
         let file = entry.get_ref();
         let place = match (&file.url, &file.path) {
             // A local copy takes precedence (PEP 751 allows either).
             (_, Some(path)) => self.place(path),
-            (Some(url), None) => match Url::parse(url.get_ref()) {
-                Ok(parsed) if matches!(parsed.scheme(), "http" | "https") => FilePlace::Url(parsed),
-                Ok(parsed) => match parsed.to_file_path() {
-                    Ok(path) if parsed.scheme() == "file" => FilePlace::Path(path),
-                    _ => {
-                        return Err(
-                            Error::new("a file's URL is not an http, https, or file URL")
-                                .at(self.at(url)),
-                        );
-                    }
-                },
-                Err(error) => {
-                    return Err(Error::new("a file's URL is invalid")
-                        .at(self.at(url))
-                        .cause(error));
-                }
-            },
+            (Some(url), None) => entry::file_url(url.get_ref(), &self.at(url))?,
             (None, None) => {
                 return Err(Error::new("a file has neither `url` nor `path`").at(self.at(entry)));
             }
         };
-        let last = match &place {
-            FilePlace::Url(url) => {
-                percent_decoded(url.path().rsplit('/').next().unwrap_or_default())
-            }
-            FilePlace::Path(path) => path
-                .file_name()
-                .map(|name| name.to_string_lossy().into_owned())
-                .unwrap_or_default(),
-        };
-        let name = file.name.clone().unwrap_or(last);
+        let name = file
+            .name
+            .clone()
+            .unwrap_or_else(|| entry::file_name(&place));
         let hashes = self.hashes(&file.hashes, &name)?;
         Ok(LockedFile {
             name,
@@ -524,7 +472,7 @@ impl PylockReader<'_, '_> {
         &self,
         table: &Spanned<BTreeMap<String, String>>,
         name: &str,
-    ) -> PylockResult<Vec<HashDigest>> {
+    ) -> EntryResult<Vec<HashDigest>> {
         let mut hashes = Vec::new();
         for (algorithm, digest) in table.get_ref() {
             match hash::from_parts(algorithm, digest) {

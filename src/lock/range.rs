@@ -54,48 +54,55 @@ fn alternative(text: &str) -> Option<VersionSpecifiers> {
 
 /// Reads one constraint, which may become two of PEP 440.
 fn one(text: &str) -> Option<Vec<VersionSpecifier>> {
-    let specifier = |text: String| VersionSpecifier::from_str(&text).ok();
-    let between = |low: Version, high: Vec<u64>| {
-        Some(vec![
-            VersionSpecifier::from_version(Operator::GreaterThanEqual, low).ok()?,
-            VersionSpecifier::from_version(Operator::LessThan, Version::new(high)).ok()?,
-        ])
-    };
     if text == "*" {
         return Some(Vec::new());
     }
     if let Some(version) = text.strip_prefix('^') {
-        let low = Version::from_str(version).ok()?;
-        let numbers = low.release().to_vec();
-        // The first number that is not 0 must stay; of `0.0`, the last one.
-        let kept = numbers
-            .iter()
-            .position(|number| *number != 0)
-            .unwrap_or(numbers.len() - 1);
-        return between(low, raised(&numbers[..=kept])?);
+        return caret(Version::from_str(version).ok()?);
     }
     if let Some(version) = text.strip_prefix('~').filter(|rest| !rest.starts_with('=')) {
-        let low = Version::from_str(version).ok()?;
-        let kept = low.release().len().min(2);
-        let high = raised(&low.release()[..kept])?;
-        return between(low, high);
+        return tilde(Version::from_str(version).ok()?);
     }
-    if text.starts_with(|c: char| c.is_ascii_digit() || c == 'v') {
-        return specifier(format!("=={text}")).map(|one| vec![one]);
-    }
-    if let Some(version) = text
+
+    let starts_with_digit = |text: &str| text.starts_with(|c: char| c.is_ascii_digit());
+    let specifier = if starts_with_digit(text) || text.starts_with('v') {
+        format!("=={text}")
+    } else if let Some(version) = text
         .strip_prefix('=')
-        .filter(|rest| rest.starts_with(|c: char| c.is_ascii_digit()))
+        .filter(|rest| starts_with_digit(rest))
     {
-        return specifier(format!("=={version}")).map(|one| vec![one]);
-    }
-    // `>=3.*` is not valid in PEP 440; Poetry reads it as `>=3`.
-    let plain = if text.starts_with(['<', '>']) {
-        text.trim_end_matches(".*")
+        format!("=={version}")
+    } else if text.starts_with(['<', '>']) {
+        // `>=3.*` is not valid in PEP 440; Poetry reads it as `>=3`.
+        text.trim_end_matches(".*").to_owned()
     } else {
-        text
+        text.to_owned()
     };
-    specifier(plain.to_owned()).map(|one| vec![one])
+    Some(vec![VersionSpecifier::from_str(&specifier).ok()?])
+}
+
+/// `^1.2`: the first number that is not 0 must stay; of `0.0`, the last one.
+fn caret(low: Version) -> Option<Vec<VersionSpecifier>> {
+    let numbers = low.release().to_vec();
+    let kept = numbers
+        .iter()
+        .position(|number| *number != 0)
+        .unwrap_or(numbers.len() - 1);
+    between(low, raised(&numbers[..=kept])?)
+}
+
+/// `~1.2.3`: the first two numbers must stay.
+fn tilde(low: Version) -> Option<Vec<VersionSpecifier>> {
+    let kept = low.release().len().min(2);
+    let high = raised(&low.release()[..kept])?;
+    between(low, high)
+}
+
+fn between(low: Version, high: Vec<u64>) -> Option<Vec<VersionSpecifier>> {
+    Some(vec![
+        VersionSpecifier::from_version(Operator::GreaterThanEqual, low).ok()?,
+        VersionSpecifier::from_version(Operator::LessThan, Version::new(high)).ok()?,
+    ])
 }
 
 /// Returns the numbers with the last one incremented.

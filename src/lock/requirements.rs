@@ -267,9 +267,9 @@ impl RequirementStatement<'_, '_> {
         word: &OptionWord,
         rest: &mut impl Iterator<Item = OptionWord>,
     ) -> Option<GivenOption> {
-        let Range { start, end } = word.range;
+        let start = word.range.start;
         let Some((name, attached)) = split_option(&word.text) else {
-            let written = self.line.written(start..end);
+            let written = self.line.written(word.range.clone());
             let error = format!("`{written}` is neither an option nor the value of one");
             self.fail(Error::new(error), start);
             return None;
@@ -278,42 +278,25 @@ impl RequirementStatement<'_, '_> {
             self.fail(unknown_option(name), start);
             return None;
         };
-        let mut given = GivenOption {
+        let mut value = match option_value(rule.takes_value, &word.range, attached, rest) {
+            Ok(value) => value,
+            Err(why) => {
+                self.fail(Error::new(format!("`{name}` {why}")), start);
+                return None;
+            }
+        };
+
+        // A slice of quoted text may begin inside a character.
+        while !self.line.text.is_char_boundary(value.range.start) {
+            value.range.start -= 1;
+        }
+        Some(GivenOption {
             name,
             meaning: rule.meaning,
-            value: String::new(),
-            range: start..end,
-            value_range: start..end,
-        };
-        match (rule.takes_value, attached) {
-            (false, None) => {}
-            (false, Some(_)) => {
-                self.fail(Error::new(format!("`{name}` takes no value")), start);
-                return None;
-            }
-            (true, Some(value)) if !value.is_empty() => {
-                given.value_range.start = end - value.len().min(end - start);
-                value.clone_into(&mut given.value);
-            }
-            (true, Some(_)) => {
-                self.fail(Error::new(format!("`{name}` needs a value")), start);
-                return None;
-            }
-            (true, None) => {
-                let Some(value) = rest.next().filter(|word| !word.text.is_empty()) else {
-                    self.fail(Error::new(format!("`{name}` needs a value")), start);
-                    return None;
-                };
-                given.range.end = value.range.end;
-                given.value_range = value.range;
-                given.value = value.text;
-            }
-        }
-        // A slice of quoted text may begin inside a character.
-        while !self.line.text.is_char_boundary(given.value_range.start) {
-            given.value_range.start -= 1;
-        }
-        Some(given)
+            value: value.text,
+            range: start..value.range.end,
+            value_range: value.range,
+        })
     }
 
     /// Applies an option on a line of its own.
@@ -358,48 +341,46 @@ impl RequirementStatement<'_, '_> {
     }
 
     fn include(&mut self, given: &GivenOption, role: FileRole) {
+        let start = given.value_range.start;
         let place = match self.included_place(given) {
             Ok(place) => place,
-            Err(refused) => return self.refuse(refused, given.value_range.start),
+            Err(refused) => return self.refuse(refused, start),
         };
-        let written = self.line.written(given.value_range.clone());
         if self.draft.is_open(&place) {
-            return self.fail(
-                Error::new(format!("`{written}` includes itself")),
-                given.value_range.start,
-            );
+            let written = self.line.written(given.value_range.clone());
+            return self.fail(Error::new(format!("`{written}` includes itself")), start);
         }
-        let opened = match &place {
+
+        match self.open(&place) {
+            Ok(file) if role == FileRole::Constraints => {
+                self.draft.read_with(&file, |d, file| read(d, file, role));
+            }
+            Ok(file) => self.draft.read(&file),
+            Err(error) if error.location().is_some() => self.draft.fail(error),
+            Err(error) => {
+                let error = match &place {
+                    TextOrigin::Disk(path) if !path.exists() => {
+                        self.hint_at_place(error, &given.value)
+                    }
+                    _ => error,
+                };
+                self.fail(error, start);
+            }
+        }
+    }
+
+    fn open(&self, place: &TextOrigin) -> pkgapp_core::error::Result<TextFile> {
+        match place {
             TextOrigin::Disk(path) => TextFile::open(path),
             TextOrigin::Web(url) => {
                 let shown = self.draft.without_secrets(&shown_url(url).to_string());
                 remote::fetch(url, &shown, self.draft.offline)
             }
-        };
-        let error = match opened {
-            Ok(file) if role == FileRole::Constraints => {
-                return self.draft.read_with(&file, |d, file| read(d, file, role));
-            }
-            Ok(file) => return self.draft.read(&file),
-            Err(error) => error,
-        };
-        if error.location().is_some() {
-            return self.draft.fail(error);
         }
-        let error = match &place {
-            TextOrigin::Disk(path) if !path.exists() => self.hint_at_place(error, &given.value),
-            _ => error,
-        };
-        self.fail(error, given.value_range.start);
     }
 
     /// Returns the place of an included file; relative names are relative to the including file.
     fn included_place(&self, given: &GivenOption) -> Result<TextOrigin, DirectRefusal> {
-        let refused = |message: String| DirectRefusal {
-            message,
-            cause: None,
-            hint: None,
-        };
         let written = || self.line.written(given.value_range.clone());
         let url = match &self.file.place {
             TextOrigin::Web(base) => base.join(&given.value).ok(),
@@ -415,19 +396,21 @@ impl RequirementStatement<'_, '_> {
                 }));
             }
         };
-        let url = url.ok_or_else(|| refused(format!("`{}` is not a URL", written())))?;
+
+        let refused = |why: &str| DirectRefusal {
+            message: format!("`{}` is not {why}", written()),
+            cause: None,
+            hint: None,
+        };
+        let url = url.ok_or_else(|| refused("a URL"))?;
         match url.scheme() {
             "http" | "https" => Ok(TextOrigin::Web(url)),
             // A server must not choose which local files are read.
-            "file" if self.file.directory().is_some() => {
-                let path = url.to_file_path();
-                path.map(TextOrigin::Disk)
-                    .map_err(|()| refused(format!("`{}` is not a path on this machine", written())))
-            }
-            _ => Err(refused(format!(
-                "`{}` is not an http or https URL",
-                written()
-            ))),
+            "file" if self.file.directory().is_some() => match url.to_file_path() {
+                Ok(path) => Ok(TextOrigin::Disk(path)),
+                Err(()) => Err(refused("a path on this machine")),
+            },
+            _ => Err(refused("an http or https URL")),
         }
     }
 
@@ -455,17 +438,10 @@ impl RequirementStatement<'_, '_> {
             Ok(_) => {}
             Err(bad) => return self.bad_syntax(self.line.text.len(), &bad),
         }
-        let written = self.line.written(given.value_range.clone());
         let (path, extras) = direct::split_extras(&given.value);
         let is_url = direct::is_url(&given.value);
         if !is_url && direct::normal(&self.draft.root.join(path)) == self.draft.root {
-            let extras = extras.into_iter().flat_map(|extras| extras.split(','));
-            self.draft.editable = Some(EditableInstall {
-                shown: format!("-e {written}"),
-                extras: extras.filter_map(|one| one.trim().parse().ok()).collect(),
-                at: self.line.at(given.range.start),
-            });
-            return;
+            return self.put_project(given, extras);
         }
 
         let start = given.value_range.start;
@@ -475,6 +451,7 @@ impl RequirementStatement<'_, '_> {
         } else {
             format!("./{}", given.value)
         };
+        let written = self.line.written(given.value_range.clone());
         let direct = match direct::read(&value, &written, None, self.draft.root) {
             Ok(direct) => direct,
             Err(refused) => return self.refuse(refused, start),
@@ -483,6 +460,17 @@ impl RequirementStatement<'_, '_> {
             Ok(name) => self.put_editable(given, name, direct),
             Err(error) => self.fail(error, start),
         }
+    }
+
+    /// Records an editable install of the application itself.
+    fn put_project(&mut self, given: &GivenOption, extras: Option<&str>) {
+        let written = self.line.written(given.value_range.clone());
+        let extras = extras.into_iter().flat_map(|extras| extras.split(','));
+        self.draft.editable = Some(EditableInstall {
+            shown: format!("-e {written}"),
+            extras: extras.filter_map(|one| one.trim().parse().ok()).collect(),
+            at: self.line.at(given.range.start),
+        });
     }
 
     fn put_editable(&mut self, given: &GivenOption, name: PackageName, direct: DirectReference) {
@@ -515,24 +503,28 @@ impl RequirementStatement<'_, '_> {
             Ok(url) => url,
             Err(refused) => return self.refuse(refused, given.value_range.start),
         };
-        let at = self.line.at(given.value_range.start);
+
         let indexes = &mut self.draft.indexes;
-        match given.meaning {
-            OptionMeaning::FindLinks if indexes.find_links.contains(&url) => {}
-            OptionMeaning::FindLinks => indexes.find_links.push(url),
-            OptionMeaning::ExtraIndexUrl if indexes.extra.contains(&url) => {}
-            OptionMeaning::ExtraIndexUrl => indexes.extra.push(url),
-            _ => {
-                let before = indexes.index.replace(url);
-                let changed = before.is_some() && before != indexes.index;
-                let index_at = self.draft.index_at.replace(at.clone());
-                if let (true, Some(before)) = (changed, index_at) {
-                    self.draft.warnings.push(format!(
-                        "`{}` replaces the index at {before} ({at})",
-                        given.name
-                    ));
-                }
-            }
+        let urls = match given.meaning {
+            OptionMeaning::FindLinks => &mut indexes.find_links,
+            OptionMeaning::ExtraIndexUrl => &mut indexes.extra,
+            _ => return self.replace_index(given, url),
+        };
+        if !urls.contains(&url) {
+            urls.push(url);
+        }
+    }
+
+    fn replace_index(&mut self, given: &GivenOption, url: Url) {
+        let at = self.line.at(given.value_range.start);
+        let before = self.draft.indexes.index.replace(url);
+        let changed = before.is_some() && before != self.draft.indexes.index;
+        let index_at = self.draft.index_at.replace(at.clone());
+        if let (true, Some(before)) = (changed, index_at) {
+            self.draft.warnings.push(format!(
+                "`{}` replaces the index at {before} ({at})",
+                given.name
+            ));
         }
     }
 
@@ -572,43 +564,28 @@ impl RequirementStatement<'_, '_> {
         if !self.draft.holds(parts.marker, None) {
             return;
         }
-        if parts
-            .name
-            .as_ref()
-            .is_some_and(|name| name.as_str() == "pkg-resources")
-            && parts.direct.is_none()
-        {
-            let written = self.line.written(parts.body);
-            let error = Error::new(format!(
-                "`{written}` is not a distribution: the module is part of setuptools"
-            ));
-            return self.fail(
-                error.hint("delete the line, which `pip freeze` on Debian and Ubuntu adds"),
-                0,
-            );
+        if let Some(error) = self.refused_module(&parts) {
+            return self.fail(error, 0);
         }
         let Some(direct) = self.direct(&parts) else {
             return;
         };
-        let name = parts
-            .name
-            .clone()
-            .or_else(|| direct.as_ref().and_then(|direct| direct.name.clone()));
-        let Some(name) =
-            name.filter(|_| self.role == FileRole::Requirements || parts.name.is_some())
-        else {
+
+        let named = match self.role {
+            FileRole::Requirements => direct.as_ref().and_then(|direct| direct.name.clone()),
+            FileRole::Constraints => None,
+        };
+        let Some(name) = parts.name.clone().or(named) else {
             let error = Error::new("constraint without a name")
                 .hint("write `name @` before the URL or path");
             return self.fail(error, 0);
         };
+        let is_hash = |given: &GivenOption| given.meaning == OptionMeaning::Hash;
         let mut requirement = HeldRequirement {
             name,
             extras: parts.extras,
             wanted: RequestedVersion::Versions(parts.versions),
-            may_lack_hashes: hashes.is_empty()
-                && options
-                    .iter()
-                    .any(|given| given.meaning == OptionMeaning::Hash),
+            may_lack_hashes: hashes.is_empty() && options.iter().any(is_hash),
             hashes,
             at: self.line.at(0),
             version_at: self.line.at(parts.version_at),
@@ -616,14 +593,22 @@ impl RequirementStatement<'_, '_> {
             order: self.draft.next_statement(),
         };
         if let Some(direct) = direct {
-            requirement.extras.extend(direct.extras);
-            requirement.hashes.extend(direct.hashes);
-            // A commit ID is a hash of the content.
-            requirement.may_lack_hashes |=
-                matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
-            requirement.wanted = RequestedVersion::Source(direct.source, direct.version);
+            requirement.take_source(direct);
         }
         self.put(requirement);
+    }
+
+    /// Refuses the line that `pip freeze` on Debian and Ubuntu adds.
+    fn refused_module(&self, parts: &RequirementParts) -> Option<Error> {
+        let name = parts.name.as_ref()?;
+        if name.as_str() != "pkg-resources" || parts.direct.is_some() {
+            return None;
+        }
+        let written = self.line.written(parts.body.clone());
+        let error = Error::new(format!(
+            "`{written}` is not a distribution: the module is part of setuptools"
+        ));
+        Some(error.hint("delete the line, which `pip freeze` on Debian and Ubuntu adds"))
     }
 
     fn put(&mut self, requirement: HeldRequirement) {
@@ -740,6 +725,18 @@ impl RequirementStatement<'_, '_> {
     }
 }
 
+impl HeldRequirement {
+    /// Takes the file or project of a direct reference instead of versions.
+    fn take_source(&mut self, direct: DirectReference) {
+        self.extras.extend(direct.extras);
+        self.hashes.extend(direct.hashes);
+        // A commit ID is a hash of the content.
+        self.may_lack_hashes |=
+            matches!(direct.source, PinSource::Git(_) | PinSource::Mercurial(_));
+        self.wanted = RequestedVersion::Source(direct.source, direct.version);
+    }
+}
+
 /// Returns the offset of the first word that begins with `-`, or the end.
 fn options_start(text: &str) -> usize {
     let begins = |at: usize| {
@@ -800,6 +797,32 @@ fn editable_name(direct: &DirectReference, written: &str) -> Result<PackageName,
         return Err(error.hint("remove `-e`"));
     }
     Ok(name)
+}
+
+/// Returns the value of an option, which is attached to its word or the next word. An option
+/// without a value has an empty one, in the place of its word.
+fn option_value(
+    takes_value: bool,
+    word: &Range<usize>,
+    attached: Option<&str>,
+    rest: &mut impl Iterator<Item = OptionWord>,
+) -> Result<OptionWord, &'static str> {
+    match (takes_value, attached) {
+        (false, None) => Ok(OptionWord {
+            text: String::new(),
+            range: word.clone(),
+        }),
+        (false, Some(_)) => Err("takes no value"),
+        (true, Some(value)) if !value.is_empty() => Ok(OptionWord {
+            text: value.to_owned(),
+            range: word.end - value.len().min(word.end - word.start)..word.end,
+        }),
+        (true, Some(_)) => Err("needs a value"),
+        (true, None) => rest
+            .next()
+            .filter(|word| !word.text.is_empty())
+            .ok_or("needs a value"),
+    }
 }
 
 /// Splits `--name=value` and `-nvalue`; `None` if the word is not an option.

@@ -1,7 +1,7 @@
 //! Text files with pins, and the logical lines of requirements files, which map every character to
 //! its place in the file.
 
-use std::iter;
+use std::iter::{self, Peekable};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
@@ -53,30 +53,24 @@ impl TextFile {
     /// Decodes UTF-8, or UTF-16 with a byte-order mark, which `pip freeze > requirements.txt`
     /// writes in PowerShell.
     fn decode(file: PathBuf, place: TextOrigin, bytes: &[u8]) -> Result<Self> {
-        let units = |bytes: &[u8], unit: fn([u8; 2]) -> u16| -> Vec<u16> {
-            bytes
-                .chunks(2)
-                .map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or(0)]))
-                .collect()
-        };
+        let utf8 = |bytes: &[u8]| std::str::from_utf8(bytes).ok().map(str::to_owned);
         let text = match bytes {
-            [0xff, 0xfe, rest @ ..] => String::from_utf16(&units(rest, u16::from_le_bytes)).ok(),
-            [0xfe, 0xff, rest @ ..] => String::from_utf16(&units(rest, u16::from_be_bytes)).ok(),
-            [0xef, 0xbb, 0xbf, rest @ ..] => std::str::from_utf8(rest).ok().map(str::to_owned),
-            _ => std::str::from_utf8(bytes).ok().map(str::to_owned),
+            [0xff, 0xfe, rest @ ..] => utf16(rest, u16::from_le_bytes),
+            [0xfe, 0xff, rest @ ..] => utf16(rest, u16::from_be_bytes),
+            [0xef, 0xbb, 0xbf, rest @ ..] => utf8(rest),
+            _ => utf8(bytes),
         };
-        match text {
-            Some(text) => Ok(Self::new(file, place, text)),
-            None => {
-                let valid = std::str::from_utf8(bytes)
-                    .err()
-                    .map_or(0, |error| error.valid_up_to());
-                let before = String::from_utf8_lossy(&bytes[..valid]);
-                Err(Error::new(format!("`{}` is not UTF-8 text", shown(&file)))
-                    .at(Location::at_offset(&file, &before, before.len()))
-                    .hint("save the file as UTF-8"))
-            }
+        if let Some(text) = text {
+            return Ok(Self::new(file, place, text));
         }
+
+        let valid = std::str::from_utf8(bytes)
+            .err()
+            .map_or(0, |error| error.valid_up_to());
+        let before = String::from_utf8_lossy(&bytes[..valid]);
+        Err(Error::new(format!("`{}` is not UTF-8 text", shown(&file)))
+            .at(Location::at_offset(&file, &before, before.len()))
+            .hint("save the file as UTF-8"))
     }
 
     /// Returns the place of a byte of the text.
@@ -372,6 +366,15 @@ pub(super) struct OptionWord {
     pub(super) range: Range<usize>,
 }
 
+/// Decodes UTF-16; an odd last byte is the low half of a unit.
+fn utf16(bytes: &[u8], unit: fn([u8; 2]) -> u16) -> Option<String> {
+    let units: Vec<u16> = bytes
+        .chunks(2)
+        .map(|pair| unit([pair[0], pair.get(1).copied().unwrap_or(0)]))
+        .collect();
+    String::from_utf16(&units).ok()
+}
+
 /// Splits the rest of a line like a POSIX shell (Python's `shlex.split`).
 ///
 /// # Errors
@@ -385,40 +388,57 @@ pub(super) fn words(text: &str, from: usize) -> Result<Vec<OptionWord>, usize> {
     while let Some(&(start, first)) = chars.peek() {
         if first.is_whitespace() {
             chars.next();
-            continue;
+        } else {
+            words.push(word(&mut chars, start)?);
         }
-        let mut word = OptionWord {
-            text: String::new(),
-            range: start..start,
-        };
-        while let Some((at, c)) = chars.next_if(|(_, c)| !c.is_whitespace()) {
-            word.range.end = at + c.len_utf8();
-            match c {
-                '\\' => {
-                    if let Some((at, escaped)) = chars.next() {
-                        word.text.push(escaped);
-                        word.range.end = at + escaped.len_utf8();
-                    }
-                }
-                '\'' | '"' => loop {
-                    let (_, inner) = chars.next().ok_or(at)?;
-                    word.range.end += inner.len_utf8();
-                    if inner == c {
-                        break;
-                    }
-                    let escaped = (inner == '\\' && c == '"')
-                        .then(|| chars.next_if(|(_, next)| matches!(next, '"' | '\\')))
-                        .flatten();
-                    word.range.end += escaped.map_or(0, |_| 1);
-                    word.text
-                        .push(escaped.map_or(inner, |(_, escaped)| escaped));
-                },
-                _ => word.text.push(c),
-            }
-        }
-        words.push(word);
     }
     Ok(words)
+}
+
+/// Reads the word at `start`, up to the next whitespace.
+fn word(
+    chars: &mut Peekable<impl Iterator<Item = (usize, char)>>,
+    start: usize,
+) -> Result<OptionWord, usize> {
+    let mut word = OptionWord {
+        text: String::new(),
+        range: start..start,
+    };
+    while let Some((at, c)) = chars.next_if(|(_, c)| !c.is_whitespace()) {
+        word.range.end = at + c.len_utf8();
+        match c {
+            '\\' => {
+                if let Some((at, escaped)) = chars.next() {
+                    word.text.push(escaped);
+                    word.range.end = at + escaped.len_utf8();
+                }
+            }
+            '\'' | '"' => quoted(chars, c, &mut word).ok_or(at)?,
+            _ => word.text.push(c),
+        }
+    }
+    Ok(word)
+}
+
+/// Adds the text up to the closing quote to a word; `None` if there is no closing quote.
+fn quoted(
+    chars: &mut Peekable<impl Iterator<Item = (usize, char)>>,
+    quote: char,
+    word: &mut OptionWord,
+) -> Option<()> {
+    loop {
+        let (_, inner) = chars.next()?;
+        word.range.end += inner.len_utf8();
+        if inner == quote {
+            return Some(());
+        }
+        let escaped = (inner == '\\' && quote == '"')
+            .then(|| chars.next_if(|(_, next)| matches!(next, '"' | '\\')))
+            .flatten();
+        word.range.end += escaped.map_or(0, |_| 1);
+        word.text
+            .push(escaped.map_or(inner, |(_, escaped)| escaped));
+    }
 }
 
 #[cfg(test)]

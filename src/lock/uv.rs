@@ -243,44 +243,38 @@ impl EntryReader<'_, '_, UvLock> {
         for package in &self.lock.packages {
             nodes.push(self.node(package)?);
         }
-        let selection = self.draft.selection;
-        let extras: Vec<ExtraName> = selection
-            .extras
-            .iter()
-            .map(|(name, _)| name.clone())
-            .collect();
-        let mut start = vec![DependencyEdge {
-            to: vec![root],
-            extras,
-            marker: MarkerTree::TRUE,
-            only_for: Vec::new(),
-        }];
-        for (group, dependencies) in &self.lock.packages[root].dev_dependencies {
-            if selection
-                .groups
-                .iter()
-                .any(|(name, _)| GroupName::from_str(group).as_ref() == Ok(name))
-            {
-                for dependency in dependencies {
-                    start.push(self.edge(dependency, None)?);
-                }
-            }
-        }
-        let groups: Vec<String> = selection
+        let start = self.start(root)?;
+
+        let name = &self.names[root];
+        let groups: Vec<String> = self
+            .draft
+            .selection
             .groups
             .iter()
-            .map(|(group, _)| {
-                format!(
-                    "group-{}-{}-{group}",
-                    self.names[root].as_ref().len(),
-                    self.names[root]
-                )
-            })
+            .map(|(group, _)| format!("group-{}-{name}-{group}", name.as_ref().len()))
             .collect();
         Ok(graph::reach(&nodes, &start, &|marker, _, shipping| {
             self.draft
                 .holds_with(marker, &self.conflict_names(shipping, &groups))
         }))
+    }
+
+    /// Returns the edges to the application, with its selected extras, and to its selected groups.
+    fn start(&self, root: usize) -> EntryResult<Vec<DependencyEdge>> {
+        let mut start = vec![DependencyEdge {
+            to: vec![root],
+            extras: self.draft.extras(),
+            marker: MarkerTree::TRUE,
+            only_for: Vec::new(),
+        }];
+        for (group, dependencies) in &self.lock.packages[root].dev_dependencies {
+            if self.draft.has_group(group) {
+                for dependency in dependencies {
+                    start.push(self.edge(dependency, None)?);
+                }
+            }
+        }
+        Ok(start)
     }
 
     /// Returns the names of the active extras, groups, and projects by which markers distinguish
@@ -325,25 +319,7 @@ impl EntryReader<'_, '_, UvLock> {
         let at = self.at(dependency);
         let dependency = dependency.get_ref();
         let name = entry::name(&dependency.name, &at)?;
-        let is_meant = |(known, package): &(&PackageName, &UvPackage)| {
-            **known == name
-                && dependency
-                    .source
-                    .as_ref()
-                    .is_none_or(|source| source == package.source.get_ref())
-                && dependency.version.as_ref().is_none_or(|version| {
-                    package
-                        .version
-                        .as_ref()
-                        .is_some_and(|known| known.get_ref() == version)
-                })
-        };
-        let candidates = self.names.iter().zip(&self.lock.packages);
-        let mut to: Vec<usize> = candidates
-            .enumerate()
-            .filter(|(_, pair)| is_meant(pair))
-            .map(|(index, _)| index)
-            .collect();
+        let mut to = self.candidates(&name, dependency);
         if to.is_empty() {
             return Err(
                 Error::new(format!("`{name}` is required but missing from the lock"))
@@ -354,6 +330,7 @@ impl EntryReader<'_, '_, UvLock> {
         if to.len() > 1 {
             to.retain(|&index| self.is_for_here(&self.lock.packages[index]));
         }
+
         let marker = dependency
             .marker
             .as_ref()
@@ -369,6 +346,27 @@ impl EntryReader<'_, '_, UvLock> {
             marker,
             only_for: only_for.into_iter().cloned().collect(),
         })
+    }
+
+    /// Returns the packages that a dependency can mean, by name, source, and version.
+    fn candidates(&self, name: &PackageName, dependency: &UvDependency) -> Vec<usize> {
+        let is_source = |package: &UvPackage| {
+            dependency
+                .source
+                .as_ref()
+                .is_none_or(|source| source == package.source.get_ref())
+        };
+        let is_version = |package: &UvPackage| {
+            let known = package.version.as_ref().map(Spanned::get_ref);
+            dependency.version.is_none() || known == dependency.version.as_ref()
+        };
+        let named = self.names.iter().zip(&self.lock.packages).enumerate();
+        named
+            .filter(|(_, (known, package))| {
+                *known == name && is_source(package) && is_version(package)
+            })
+            .map(|(index, _)| index)
+            .collect()
     }
 
     fn is_for_here(&self, package: &UvPackage) -> bool {
@@ -387,11 +385,16 @@ impl EntryReader<'_, '_, UvLock> {
     ) -> EntryResult<Option<HeldRequirement>> {
         let package = &self.lock.packages[index];
         let at = self.at(&package.name);
-        let version = package
-            .version
-            .as_ref()
-            .map(|text| entry::version(text.get_ref(), &self.at(text)))
-            .transpose()?;
+        let (version, version_at) = match &package.version {
+            Some(text) => {
+                let version_at = self.at(text);
+                (
+                    Some(entry::version(text.get_ref(), &version_at)?),
+                    version_at,
+                )
+            }
+            None => (None, at.clone()),
+        };
         let name = self.names[index].clone();
         let Some(source) = self.source(package, &name, version.as_ref())? else {
             return Ok(None);
@@ -399,10 +402,6 @@ impl EntryReader<'_, '_, UvLock> {
         // The lock has the directory's version at the time of locking; the directory itself states
         // the current one.
         let version = version.filter(|_| !matches!(source, PinSource::Directory(_)));
-        let version_at = package
-            .version
-            .as_ref()
-            .map_or_else(|| at.clone(), |version| self.at(version));
         let hashes = match (&source, package.wheels.first().or(package.sdist.as_ref())) {
             (PinSource::Url(_) | PinSource::File(_), Some(file)) => {
                 self.hash(file)?.into_iter().collect()
@@ -430,6 +429,7 @@ impl EntryReader<'_, '_, UvLock> {
             .flatten())
     }
 
+    /// Returns the source of a package; `None` for a project that is not installed (`virtual`).
     fn source(
         &self,
         package: &UvPackage,
@@ -440,10 +440,7 @@ impl EntryReader<'_, '_, UvLock> {
         let source = package.source.get_ref();
         let subdirectory = source.subdirectory.as_deref();
         if let Some(registry) = &source.registry {
-            let mut files = Vec::new();
-            for file in package.wheels.iter().chain(&package.sdist) {
-                files.push(self.file(file, registry)?);
-            }
+            let files = self.registry_files(package, registry)?;
             if files.is_empty() {
                 return Err(Error::new(format!("`{name}` has no files")).at(at));
             }
@@ -451,20 +448,7 @@ impl EntryReader<'_, '_, UvLock> {
             return Ok(Some(PinSource::Files(files)));
         }
         if let Some(git) = &source.git {
-            let (url, commit) = git.split_once('#').unwrap_or((git, ""));
-            let (url, query) = url.split_once('?').unwrap_or((url, ""));
-            let below = query
-                .split('&')
-                .find_map(|pair| pair.strip_prefix("subdirectory="));
-            let below = below.map(percent_decoded);
-            return entry::git(
-                name,
-                url,
-                Some(commit),
-                below.as_deref().or(subdirectory),
-                &at,
-            )
-            .map(Some);
+            return repository(name, git, subdirectory, &at).map(Some);
         }
         if let Some(url) = &source.url {
             return entry::archive(url, subdirectory, &at).map(Some);
@@ -479,6 +463,15 @@ impl EntryReader<'_, '_, UvLock> {
             Some(path) => entry::directory(self.file, path, &at).map(Some),
             None => Err(Error::new(format!("unknown kind of source for `{name}`")).at(at)),
         }
+    }
+
+    fn registry_files(&self, package: &UvPackage, registry: &str) -> EntryResult<Vec<LockedFile>> {
+        package
+            .wheels
+            .iter()
+            .chain(&package.sdist)
+            .map(|file| self.file(file, registry))
+            .collect()
     }
 
     /// Reads a file of a registry, which may be a directory beside the lock.
@@ -510,4 +503,21 @@ impl EntryReader<'_, '_, UvLock> {
             size: entry.size,
         })
     }
+}
+
+/// Reads `URL?subdirectory=PATH#COMMIT`.
+fn repository(
+    name: &PackageName,
+    git: &str,
+    subdirectory: Option<&str>,
+    at: &Location,
+) -> EntryResult<PinSource> {
+    let (url, commit) = git.split_once('#').unwrap_or((git, ""));
+    let (url, query) = url.split_once('?').unwrap_or((url, ""));
+    let below = query
+        .split('&')
+        .find_map(|pair| pair.strip_prefix("subdirectory="))
+        .map(percent_decoded);
+    let subdirectory = below.as_deref().or(subdirectory);
+    entry::git(name, url, Some(commit), subdirectory, at)
 }
