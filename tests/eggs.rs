@@ -441,18 +441,18 @@ fn eggs_that_can_not_ship_say_why() {
     for (name, said) in [
         (
             "a",
-            "`a-1-py2.7.egg` is an egg and is for the Python `py27`",
+            "`a-1-py2.7.egg` is an egg and is for Python tag `py27`",
         ),
         (
             "b",
-            "egg `b-1.egg` is refused\n  cause: it has no `EGG-INFO/PKG-INFO`, so it is no egg",
+            "egg `b-1.egg` is refused\n  cause: it is not an egg: it has no `EGG-INFO/PKG-INFO`",
         ),
         (
             "c",
-            "its PKG-INFO says `Version: 2`, but its file name says 1",
+            "its PKG-INFO has `Version: 2`, but its file name has 1",
         ),
-        ("d", "`d.pyc` has no source beside it"),
-        ("e", "`../e.py` leaves the archive"),
+        ("d", "`d.pyc` has no source file beside it"),
+        ("e", "`../e.py` points outside the archive"),
     ] {
         eggs.write(&format!("--no-index\n--find-links eggs\n{name}==1\n"));
         let error = eggs.sandbox.pkgapp(["build", "--offline"]).fails();

@@ -586,7 +586,7 @@ fn each_way_to_fail_is_said_with_a_way_out() {
         (Fault::Always(403), &["403", "credentials"]),
         (
             Fault::Always(404),
-            &["no file of `one 1.0` is known", "--extra-index-url"],
+            &["`one 1.0` was not found", "--extra-index-url"],
         ),
         (Fault::Always(500), &["500", "try again later"]),
         (
@@ -843,7 +843,7 @@ fn a_page_of_the_web_chooses_no_file_of_this_machine() {
         };
         sandbox.write("requirements.txt", format!("{options}\none==1.0\n"));
         let text = sandbox.pkgapp(["build"]).fails();
-        assert!(text.contains("no file of `one 1.0` is known"), "{text}");
+        assert!(text.contains("`one 1.0` was not found"), "{text}");
         assert!(
             server.requests().contains(&"/simple/one/".to_owned()),
             "{:?}",
@@ -1086,7 +1086,7 @@ fn what_builds_comes_by_the_rules_of_pins() {
     let must = [
         "no version of `team-backend` fits",
         "`team-backend>=2`",
-        "the newest that exist: 1.0",
+        "the latest versions are 1.0",
     ];
     assert!(
         must.iter().all(|part| outcome.stderr.contains(part)),

@@ -196,10 +196,10 @@ fn everything_that_is_missing_is_listed_before_anything_is_built() {
         .fails();
     let minor = &python().minor;
     for part in [
-        format!("no file of `partly 2.0` fits CPython {minor} on {arch}"),
-        format!("`partly-2.0.tar.gz` has code to compile, which is not done here for {arch}"),
+        format!("no file of `partly 2.0` is compatible with CPython {minor} on {arch}"),
+        format!("`partly-2.0.tar.gz` contains code that this machine cannot compile for {arch}"),
         format!("is for `manylinux_2_17_{here}`"),
-        format!("no file of `partly-newer 3.0` fits CPython {minor} on {arch}"),
+        format!("no file of `partly-newer 3.0` is compatible with CPython {minor} on {arch}"),
         "needs glibc 2.99".to_owned(),
     ] {
         assert!(text.contains(&part), "`{part}` is not in:\n{text}");

@@ -1,25 +1,25 @@
-//! Addresses of repositories, and the credentials in them, apart: every user of a machine can read
-//! what a process was started with (`/proc/PID/cmdline`), and tools write down the address they
-//! were given.
+//! Repository addresses, separated from the credentials in them: every user of a machine can read
+//! the arguments of a process (`/proc/PID/cmdline`), and tools store the address that they are
+//! given.
 
 use pkgapp_core::error::{Error, Result};
 use pkgapp_http::percent_decoded;
 
-/// Where a repository is.
+/// The place of a repository.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct RepositoryAddress {
-    /// As a tool may be told it.
+    /// The URL as a tool may receive it.
     pub(super) url: String,
-    /// What was in it; only http and https have any.
+    /// The credentials of the URL; only http and https have any.
     pub(super) credentials: Option<RepositoryCredentials>,
 }
 
-/// Who one is for a server.
+/// User name and password for a server.
 #[derive(PartialEq, Eq)]
 pub(super) struct RepositoryCredentials {
-    /// `https://host:port`: they are for no other server.
+    /// `https://host:port`; the credentials are for no other server.
     pub(super) origin: String,
-    /// Decoded. Without a password it may be a token, and so is as secret.
+    /// Decoded. Without a password, it may be a token, and so is just as secret.
     pub(super) username: String,
     /// Decoded.
     pub(super) password: Option<String>,
@@ -34,11 +34,11 @@ impl std::fmt::Debug for RepositoryCredentials {
 }
 
 impl RepositoryAddress {
-    /// Takes a repository's URL apart.
+    /// Splits a repository's URL.
     ///
     /// # Errors
-    /// A name or a password has control characters: a line break would be a second line for those
-    /// that are told them.
+    /// Fails if a name or a password has control characters: a line break would start a second line
+    /// in the protocols that transmit them.
     pub(super) fn read(url: &str) -> Result<Self> {
         let plain = || Self {
             url: url.to_owned(),
@@ -66,7 +66,7 @@ impl RepositoryAddress {
             .any(|text| text.contains(char::is_control))
         {
             return Err(Error::new(
-                "the credentials in its address have control characters",
+                "the credentials in the address contain control characters",
             ));
         }
         let origin = format!("{scheme}://{host}");

@@ -1,10 +1,11 @@
-//! A wheel as a file, read as if it came from an enemy (PEP 427, binary distribution format;
-//! APPNOTE.TXT for zip).
+//! A wheel as a file, read as untrusted input (PEP 427, binary distribution format; APPNOTE.TXT for
+//! zip).
 //!
-//! [`WheelArchive::open`] looks at the archive's directory and at the few files that describe it, and
-//! refuses what can't be installed by the book. [`WheelArchive::for_each_file`] hands out the content,
-//! and fails at the end of a member that is not what RECORD says: neither pip nor uv compares these
-//! hashes. A wheel is read to its end once, when it enters the cache ([`WheelArchive::verify`]).
+//! [`WheelArchive::open`] checks the archive's directory and the few files that describe it, and
+//! refuses everything that violates the specification. [`WheelArchive::for_each_file`] yields the
+//! content, and fails at the end of a member that does not match RECORD: neither pip nor uv
+//! compares these hashes. A wheel is read to its end once, when it enters the cache
+//! ([`WheelArchive::verify`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::fmt;
@@ -26,20 +27,21 @@ use pkgapp_core::fs;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_pypa::{PackageName, Version, WheelFilename};
 
-/// Most bytes that a wheel may hold unpacked; the largest on PyPI in 2026 hold about 4 GB.
+/// The maximum unpacked size of a wheel in bytes; the largest on PyPI in 2026 unpack to about 4 GB.
 pub(super) const MAX_UNPACKED: u64 = 8 << 30;
 
-/// Most members of a wheel; the largest on PyPI have some ten thousand.
+/// The maximum number of members; the largest wheels on PyPI have some ten thousand.
 const MAX_MEMBERS: usize = 200_000;
 
-/// How many times its own size a wheel may be when unpacked, once it is past [`FREE_UNPACKED`].
-/// Text gives about 10, deflate's limit is 1032.
+/// The maximum ratio of unpacked to packed size of a wheel beyond [`FREE_UNPACKED`]. Text reaches
+/// about 10; deflate's limit is 1032.
 pub(super) const MAX_RATIO: u64 = 250;
 
-/// Bytes below which the ratio says nothing: a small file of zeros is no attack.
+/// Unpacked size in bytes below which any ratio is accepted: a small file of zeros is not an
+/// attack.
 pub(super) const FREE_UNPACKED: u64 = 64 << 20;
 
-/// Most bytes of a file of `.dist-info` that is read into memory.
+/// The maximum size in bytes of a file in `.dist-info`, which is read into memory.
 const MAX_TEXT: u64 = 64 << 20;
 
 /// A wheel that is open for reading.
@@ -59,27 +61,27 @@ pub struct WheelArchive {
 /// A regular file in a wheel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArchiveMember {
-    /// Its path as in the archive: `flask/app.py`, `flask-3.1.3.data/scripts/x`.
+    /// Its path in the archive: `flask/app.py`, `flask-3.1.3.data/scripts/x`.
     pub path: ReleasePath,
-    /// Whether the archive gives anyone the right to execute it.
+    /// Whether the archive lets anyone execute it.
     pub executable: bool,
     /// Length in bytes.
     pub size: u64,
-    /// What RECORD says of it; `None` for RECORD itself, its signatures, and files under another
-    /// hash than SHA-256.
+    /// Its hash in RECORD; `None` for RECORD itself, its signatures, and files with another hash
+    /// than SHA-256.
     pub sha256: Option<Sha256Sum>,
     hash: Option<RecordHash>,
     index: usize,
 }
 
-/// A line of RECORD as it is in the archive (PEP 376).
+/// A line of RECORD, verbatim (PEP 376).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordEntry {
     /// The file.
     pub path: String,
     /// `sha256=…` in URL-safe base64 without padding; empty for RECORD itself.
     pub hash: String,
-    /// Length in bytes, if it is said.
+    /// Length in bytes, if it is given.
     pub size: Option<u64>,
 }
 
@@ -103,11 +105,12 @@ enum RecordHash {
 
 impl WheelArchive {
     /// Opens a wheel and checks everything that can be checked without reading its payload: names,
-    /// kinds and sizes of the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists
-    /// exactly the files that are there.
+    /// kinds, and sizes of the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists
+    /// exactly the files in the archive.
     ///
     /// # Errors
-    /// Anything that is not by the book; the message names the wheel, the member, and the reason.
+    /// Fails on every violation of the specification; the message names the wheel, the member, and
+    /// the reason.
     pub fn open(path: &Path, filename: &WheelFilename) -> Result<Self> {
         let refusal = ArchiveRefusal {
             wheel: file_name(path),
@@ -120,10 +123,7 @@ impl WheelArchive {
         let mut zip = ZipArchive::new(window()?)
             .map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
         if zip.offset() != 0 {
-            return Err(refusal.whole(format!(
-                "{} bytes stand before the first member",
-                zip.offset()
-            )));
+            return Err(refusal.whole(format!("{} bytes precede the first member", zip.offset())));
         }
         let start = zip.central_directory_start();
         let mut listed =
@@ -153,12 +153,12 @@ impl WheelArchive {
     }
 
     /// Calls `visit` with every file in the order of the archive. `visit` need not read to the end;
-    /// what it leaves is read and compared all the same.
+    /// the rest is read and compared anyway.
     ///
     /// # Errors
-    /// What `visit` returns, or that a member's length or hash is another than RECORD says, or its
-    /// bytes can't be unpacked. `visit` has seen the bytes by then: what it made of them must
-    /// be thrown away.
+    /// Fails if `visit` does, if a member's length or hash does not match RECORD, or if its bytes
+    /// cannot be unpacked. By then, `visit` has seen the bytes: the caller must discard the
+    /// results.
     pub fn for_each_file(
         &mut self,
         mut visit: impl FnMut(&ArchiveMember, &mut dyn Read) -> Result<()>,
@@ -169,7 +169,7 @@ impl WheelArchive {
         for member in &self.members {
             let packed = self.zip.by_index_raw(member.index).map_err(|error| {
                 refusal
-                    .member(member.path.as_str(), "can't be read")
+                    .member(member.path.as_str(), "cannot be read")
                     .cause(error)
             })?;
             let (crc32, stored) = (
@@ -201,7 +201,7 @@ impl WheelArchive {
     /// Reads every byte and compares it with RECORD.
     ///
     /// # Errors
-    /// As [`WheelArchive::for_each_file`].
+    /// Like [`WheelArchive::for_each_file`].
     pub fn verify(&mut self) -> Result<()> {
         self.for_each_file(|_, _| Ok(()))
     }
@@ -211,7 +211,7 @@ impl WheelArchive {
         &self.path
     }
 
-    /// Returns what the file's name says.
+    /// Returns the parsed file name.
     pub fn filename(&self) -> &WheelFilename {
         &self.filename
     }
@@ -221,17 +221,17 @@ impl WheelArchive {
         &self.members
     }
 
-    /// Returns the name of the `.dist-info` directory, as it is spelt in the archive.
+    /// Returns the name of the `.dist-info` directory, as spelled in the archive.
     pub fn dist_info(&self) -> &str {
         &self.dist_info
     }
 
-    /// Returns what METADATA says.
+    /// Returns the content of METADATA.
     pub fn metadata(&self) -> &WheelMetadata {
         &self.metadata
     }
 
-    /// Returns what WHEEL says.
+    /// Returns the content of WHEEL.
     pub fn wheel_info(&self) -> &WheelInfo {
         &self.wheel_info
     }
@@ -263,7 +263,7 @@ impl WheelArchive {
         self.check_record(refusal)
     }
 
-    /// Compares RECORD's lines with the members, and gives each member its hash.
+    /// Compares RECORD's lines with the members, and sets each member's hash.
     fn check_record(&mut self, refusal: &ArchiveRefusal) -> Result<()> {
         let own = self.inside("RECORD");
         let unhashed = [
@@ -294,7 +294,7 @@ impl WheelArchive {
                 let said = line.size.unwrap_or_default();
                 return Err(refusal.member(
                     path,
-                    format!("has {} bytes, but RECORD says {said}", member.size),
+                    format!("has {} bytes, but RECORD states {said}", member.size),
                 ));
             }
             if let RecordHash::Sha256(sum) = hash {
@@ -302,8 +302,8 @@ impl WheelArchive {
             }
             member.hash = Some(hash);
         }
-        // Some makers list directories, which no one needs. Signatures of RECORD may be listed and
-        // left out.
+        // Some tools list directories, which is harmless. RECORD may list its signatures without
+        // their being in the archive.
         let missing = lines
             .into_keys()
             .filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path));
@@ -339,12 +339,15 @@ impl WheelArchive {
         if member.size > MAX_TEXT {
             return Err(refusal.member(
                 &path,
-                format!("has {} bytes; {MAX_TEXT} are accepted", member.size),
+                format!(
+                    "has {} bytes, more than the maximum of {MAX_TEXT}",
+                    member.size
+                ),
             ));
         }
         let unreadable = |error: &dyn std::error::Error| {
             refusal
-                .member(&path, "can't be read")
+                .member(&path, "cannot be read")
                 .cause_text(error.to_string())
         };
         let inside = self
@@ -386,7 +389,7 @@ impl WheelMetadata {
     }
 }
 
-/// Says no in one shape.
+/// Builds all refusals in the same form.
 struct ArchiveRefusal {
     wheel: String,
 }
@@ -412,13 +415,13 @@ fn file_name(path: &Path) -> String {
         .into_owned()
 }
 
-/// A header of the central directory (APPNOTE 4.3.12), as it is: the zip crate drops the first of
-/// two equal names.
+/// A header of the central directory (APPNOTE 4.3.12), unprocessed: the zip crate drops the first
+/// of two equal names.
 struct CentralEntry {
     name: Vec<u8>,
     method: u16,
     flags: u16,
-    /// As in the header: `u32::MAX` stands for a length in the zip64 field.
+    /// As in the header: `u32::MAX` means that the length is in the zip64 field.
     sizes: (u32, u32),
     mode: u32,
     header: u64,
@@ -429,7 +432,7 @@ fn read_directory(
     start: u64,
     length: u64,
 ) -> Result<Vec<CentralEntry>, String> {
-    let failed = |error: io::Error| format!("its directory can't be read ({error})");
+    let failed = |error: io::Error| format!("its directory cannot be read ({error})");
     reader.seek(SeekFrom::Start(start)).map_err(failed)?;
     let mut directory = Vec::new();
     reader
@@ -442,7 +445,7 @@ fn read_directory(
         if listed.len() == MAX_MEMBERS {
             return Err(format!("it has more than {MAX_MEMBERS} members"));
         }
-        let broken = || "its directory is cut off".to_owned();
+        let broken = || "its directory is truncated".to_owned();
         let header = rest.get(..46).ok_or_else(broken)?;
         let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
         let u32_at = |at: usize| {
@@ -463,11 +466,11 @@ fn read_directory(
         });
         rest = rest.get(46 + name + extra + comment..).ok_or_else(broken)?;
     }
-    // The end of the directory, for zip or for zip64; anything else hides something.
+    // The end of the directory, for zip or zip64; anything else hides data.
     if rest.starts_with(b"PK\x05\x06") || rest.starts_with(b"PK\x06\x06") {
         return Ok(listed);
     }
-    Err("its directory does not end where it says".to_owned())
+    Err("its directory does not end at the stated place".to_owned())
 }
 
 fn check_members<R: Read + Seek>(
@@ -479,7 +482,7 @@ fn check_members<R: Read + Seek>(
 ) -> Result<(Vec<ArchiveMember>, Vec<ReleasePath>)> {
     let mut seen = HashSet::new();
     if let Some(twice) = listed.iter().find(|entry| !seen.insert(&entry.name)) {
-        return Err(refusal.member(&String::from_utf8_lossy(&twice.name), "is there twice"));
+        return Err(refusal.member(&String::from_utf8_lossy(&twice.name), "occurs twice"));
     }
     if zip.len() != listed.len() {
         return Err(refusal.whole("two members have the same name in different encodings"));
@@ -499,7 +502,7 @@ fn check_members<R: Read + Seek>(
         check_directory_entry(entry).map_err(|why| refusal.member(raw, why))?;
         let member = zip
             .by_index_raw(index)
-            .map_err(|error| refusal.member(raw, "can't be read").cause(error))?;
+            .map_err(|error| refusal.member(raw, "cannot be read").cause(error))?;
         let path = check_member(entry, &member, raw).map_err(|why| refusal.member(raw, why))?;
 
         entry.header = member.header_start();
@@ -525,7 +528,7 @@ fn check_members<R: Read + Seek>(
     Ok((members, directories))
 }
 
-/// No member that only some programs can unpack.
+/// Refuses members that only some programs can unpack.
 fn check_directory_entry(entry: &CentralEntry) -> Result<(), String> {
     if entry.flags & 1 != 0 {
         return Err("is encrypted".to_owned());
@@ -533,26 +536,26 @@ fn check_directory_entry(entry: &CentralEntry) -> Result<(), String> {
     match entry.method {
         0 | 8 => Ok(()),
         other => Err(format!(
-            "is compressed by method {other}; wheels are stored (0) or deflated (8)"
+            "is compressed with method {other}; wheels use stored (0) or deflated (8)"
         )),
     }
 }
 
-/// What the zip crate reads of a member is what the directory says, and it is a file or a directory
-/// that can be unpacked. Returns its path.
+/// Checks that the zip crate reads a member as the directory describes it, and that it is a file or
+/// directory that can be unpacked. Returns its path.
 fn check_member<R: Read>(
     entry: &CentralEntry,
     member: &ZipFile<'_, R>,
     raw: &str,
 ) -> Result<ReleasePath, String> {
     if member.name_raw() != entry.name {
-        return Err("has another name in an extra field".to_owned());
+        return Err("has a different name in an extra field".to_owned());
     }
     if !matches!(
         member.compression(),
         CompressionMethod::Stored | CompressionMethod::Deflated
     ) {
-        return Err("is compressed by a method that wheels do not use".to_owned());
+        return Err("is compressed with a method that wheels do not use".to_owned());
     }
     let is_directory = raw.ends_with('/');
     check_kind(entry.mode, is_directory)?;
@@ -563,14 +566,12 @@ fn check_member<R: Read>(
     Ok(path)
 }
 
-/// The kinds of `st_mode` (inode(7)); 0 is what archives made without Unix modes have.
+/// Checks the kind in `st_mode` (inode(7)); archives made without Unix modes have 0.
 fn check_kind(mode: u32, directory: bool) -> Result<(), String> {
     match (mode & 0o170_000, directory) {
         (0, _) | (0o100_000, false) | (0o040_000, true) => Ok(()),
-        (0o120_000, _) => Err("is a symbolic link, which wheels do not have".to_owned()),
-        (0o100_000 | 0o040_000, _) => {
-            Err("is a file by one sign and a directory by another".to_owned())
-        }
+        (0o120_000, _) => Err("is a symbolic link, which wheels cannot contain".to_owned()),
+        (0o100_000 | 0o040_000, _) => Err("is marked both as a file and as a directory".to_owned()),
         _ => Err("is a special file".to_owned()),
     }
 }
@@ -590,7 +591,7 @@ pub(super) fn check_path(raw: &str) -> Result<ReleasePath, String> {
     }
     let path = raw.strip_suffix('/').unwrap_or(raw);
     if path.split('/').any(|component| component == "..") {
-        return Err("leaves the archive".to_owned());
+        return Err("points outside the archive".to_owned());
     }
     ReleasePath::parse(path).map_err(|_| "has an empty or `.` component in its name".to_owned())
 }
@@ -598,12 +599,12 @@ pub(super) fn check_path(raw: &str) -> Result<ReleasePath, String> {
 fn check_bomb(unpacked: u64, length: u64) -> Result<(), String> {
     if unpacked > MAX_UNPACKED {
         return Err(format!(
-            "it unpacks to {unpacked} bytes; {MAX_UNPACKED} are accepted"
+            "it unpacks to {unpacked} bytes, more than the maximum of {MAX_UNPACKED}"
         ));
     }
     if unpacked > FREE_UNPACKED && unpacked / MAX_RATIO > length {
         return Err(format!(
-            "it unpacks {length} bytes to {unpacked}, more than {MAX_RATIO} times its size"
+            "it unpacks from {length} to {unpacked} bytes, more than {MAX_RATIO} times its size"
         ));
     }
     Ok(())
@@ -621,21 +622,21 @@ fn check_overlap<'a>(
         .chain([directory]);
     for ((_, end, name), next) in ranges.iter().zip(ends) {
         if *end > next {
-            return Err((name, "overlaps what follows it".to_owned()));
+            return Err((name, "overlaps the data after it".to_owned()));
         }
     }
     Ok(())
 }
 
-/// A reader that goes by the headers before the members must see what one that goes by the
-/// directory sees.
+/// Checks that a reader of the headers before the members sees the same as a reader of the
+/// directory.
 fn check_local_headers(
     reader: &mut (impl Read + Seek),
     listed: &[CentralEntry],
 ) -> Result<(), (String, String)> {
     for entry in listed {
         let name = || String::from_utf8_lossy(&entry.name).into_owned();
-        let failed = |error: io::Error| (name(), format!("can't be read ({error})"));
+        let failed = |error: io::Error| (name(), format!("cannot be read ({error})"));
         reader.seek(SeekFrom::Start(entry.header)).map_err(failed)?;
         let mut header = [0; 30];
         reader.read_exact(&mut header).map_err(failed)?;
@@ -646,7 +647,7 @@ fn check_local_headers(
         let mut local = vec![0; usize::from(u16_at(26))];
         reader.read_exact(&mut local).map_err(failed)?;
         if !header.starts_with(b"PK\x03\x04") || local != entry.name {
-            return Err((name(), "has another name in its own header".to_owned()));
+            return Err((name(), "has a different name in its own header".to_owned()));
         }
         let streamed = u16_at(6) & 8 != 0;
         let zip64 = |size: u32| size == u32::MAX;
@@ -657,15 +658,14 @@ fn check_local_headers(
         if differ || u16_at(8) != entry.method {
             return Err((
                 name(),
-                "has another length or method in its own header".to_owned(),
+                "has a different length or method in its own header".to_owned(),
             ));
         }
     }
     Ok(())
 }
 
-/// No two paths that a file system without case takes for one, and no file where a directory is
-/// needed.
+/// Refuses two paths that differ only in case, and a file in the place of a directory.
 fn check_names(
     members: &[ArchiveMember],
     directories: &[ReleasePath],
@@ -687,7 +687,7 @@ fn check_names(
                     known.as_str().min(path.as_str()),
                     known.as_str().max(path.as_str()),
                 );
-                return Err(refusal.member(a, format!("and `{b}` differ in case only")));
+                return Err(refusal.member(a, format!("and `{b}` differ only in case")));
             }
             next = path.parent();
             if let Some(parent) = &next
@@ -695,7 +695,7 @@ fn check_names(
             {
                 return Err(refusal.member(
                     parent.as_str(),
-                    format!("is a file, and `{path}` lies below it"),
+                    format!("is a file, but `{path}` is below it"),
                 ));
             }
         }
@@ -704,7 +704,7 @@ fn check_names(
         .iter()
         .find(|directory| files.contains(directory.as_str()))
     {
-        Some(path) => Err(refusal.member(path.as_str(), "is a file and a directory")),
+        Some(path) => Err(refusal.member(path.as_str(), "is both a file and a directory")),
         None => Ok(()),
     }
 }
@@ -752,7 +752,7 @@ fn find_dist_info(
     }
 }
 
-/// Headers in the manner of RFC 822: `Name: value`, up to an empty line.
+/// Returns the values of a header in the style of RFC 822: `Name: value`, up to an empty line.
 fn headers<'a>(text: &'a str, name: &str) -> Vec<&'a str> {
     text.lines()
         .take_while(|line| !line.is_empty())
@@ -767,7 +767,7 @@ fn parse_wheel(text: &str) -> Result<WheelInfo, String> {
     let version = first("Wheel-Version").ok_or("has no `Wheel-Version`")?;
     if version.split('.').next() != Some("1") {
         return Err(format!(
-            "says `Wheel-Version: {version}`; pkgapp knows version 1"
+            "has `Wheel-Version: {version}`, but pkgapp supports only version 1"
         ));
     }
     let root_is_purelib = match first("Root-Is-Purelib")
@@ -776,7 +776,7 @@ fn parse_wheel(text: &str) -> Result<WheelInfo, String> {
     {
         Some("true") => true,
         Some("false") => false,
-        _ => return Err("does not say `Root-Is-Purelib: true` or `false`".to_owned()),
+        _ => return Err("has neither `Root-Is-Purelib: true` nor `false`".to_owned()),
     };
     Ok(WheelInfo {
         root_is_purelib,
@@ -789,22 +789,22 @@ fn parse_wheel(text: &str) -> Result<WheelInfo, String> {
 }
 
 fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<WheelMetadata, String> {
-    let said =
-        Metadata23::parse(text.as_bytes()).map_err(|error| format!("can't be read ({error})"))?;
+    let said = Metadata23::parse(text.as_bytes())
+        .map_err(|error| format!("cannot be parsed ({error})"))?;
     let name = PackageName::from_str(&said.name)
-        .map_err(|_| format!("says `Name: {}`, which is none", said.name))?;
+        .map_err(|_| format!("has the invalid `Name: {}`", said.name))?;
     let version = Version::from_str(&said.version)
-        .map_err(|_| format!("says `Version: {}`, which is none", said.version))?;
+        .map_err(|_| format!("has the invalid `Version: {}`", said.version))?;
     if name != filename.name {
         return Err(format!(
-            "says `Name: {}`, but the file's name says `{}`",
+            "has `Name: {}`, but the file name has `{}`",
             said.name, filename.name
         ));
     }
-    // A maker may leave the local part out of the file's name, as uv accepts too.
+    // A build tool may omit the local part in the file name; uv accepts that too.
     if version != filename.version && version.clone().without_local() != filename.version {
         return Err(format!(
-            "says `Version: {}`, but the file's name says `{}`",
+            "has `Version: {}`, but the file name has `{}`",
             said.version, filename.version
         ));
     }
@@ -848,7 +848,7 @@ fn parse_record(text: &str) -> Result<Vec<RecordEntry>, String> {
         let size = match row.get(2).filter(|size| !size.is_empty()) {
             Some(size) => Some(
                 size.parse()
-                    .map_err(|_| format!("says in line {} that `{size}` is a length", line + 1))?,
+                    .map_err(|_| format!("has the invalid length `{size}` in line {}", line + 1))?,
             ),
             None => None,
         };
@@ -868,16 +868,15 @@ impl RecordHash {
             return Err("has no hash".to_owned());
         };
         let bytes = decode_base64url(digest);
-        let sized = |bytes: Option<Vec<u8>>| {
-            bytes.ok_or_else(|| format!("has `{text}`, which is no hash,"))
-        };
-        let wrong = |_| format!("has `{text}`, which is no hash,");
+        let sized =
+            |bytes: Option<Vec<u8>>| bytes.ok_or_else(|| format!("has the invalid hash `{text}`"));
+        let wrong = |_| format!("has the invalid hash `{text}`");
         match algorithm {
             "sha256" => Ok(Self::Sha256(sized(bytes)?.try_into().map_err(wrong)?)),
             "sha384" => Ok(Self::Sha384(sized(bytes)?.try_into().map_err(wrong)?)),
             "sha512" => Ok(Self::Sha512(sized(bytes)?.try_into().map_err(wrong)?)),
             _ => Err(format!(
-                "has a hash by `{algorithm}`; the specification asks for sha256 or better,"
+                "has a hash with `{algorithm}`, which is weaker than sha256,"
             )),
         }
     }
@@ -943,13 +942,13 @@ impl MemberHasher {
     }
 }
 
-/// A member's bytes, counted and hashed on their way to whoever reads them.
+/// A member's bytes, counted and hashed while they are read.
 struct CheckedReader<'member, R> {
     inner: R,
     member: &'member ArchiveMember,
     size: u64,
     hasher: MemberHasher,
-    /// What the archive says.
+    /// The values stated in the archive.
     crc32: u32,
     summed: crc32fast::Hasher,
 }
@@ -958,7 +957,7 @@ impl<R: Read> Read for CheckedReader<'_, R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
         self.size += read as u64;
-        // A bomb says a small length and goes on; what it says was counted by `check_bomb`.
+        // A bomb declares a small length and continues; `check_bomb` counted the declared lengths.
         if self.size > self.member.size {
             return Err(io::Error::other(format!(
                 "it has more than the {} bytes it declares",
@@ -974,7 +973,7 @@ impl<R: Read> Read for CheckedReader<'_, R> {
 impl<R: Read> CheckedReader<'_, R> {
     fn finish(mut self) -> Result<(), String> {
         io::copy(&mut self, &mut io::sink())
-            .map_err(|error| format!("can't be unpacked: {error}"))?;
+            .map_err(|error| format!("cannot be unpacked: {error}"))?;
         if self.size != self.member.size {
             return Err(format!(
                 "has {} bytes, but declares {}",
@@ -982,12 +981,12 @@ impl<R: Read> CheckedReader<'_, R> {
             ));
         }
         if self.summed.finalize() != self.crc32 {
-            return Err("has not the CRC-32 that the archive says".to_owned());
+            return Err("does not match the CRC-32 in the archive".to_owned());
         }
         if self.hasher.finish() == self.member.hash {
             Ok(())
         } else {
-            Err("has not the hash that RECORD says".to_owned())
+            Err("does not match its hash in RECORD".to_owned())
         }
     }
 }
@@ -1098,10 +1097,10 @@ mod tests {
     #[test]
     fn a_member_with_a_hostile_name_is_refused_by_name() {
         for (path, why) in [
-            ("../evil.py", "`../evil.py` leaves the archive"),
+            ("../evil.py", "`../evil.py` points outside the archive"),
             (
                 "demo/../../evil.py",
-                "`demo/../../evil.py` leaves the archive",
+                "`demo/../../evil.py` points outside the archive",
             ),
             ("/etc/passwd", "`/etc/passwd` has an absolute name"),
             (
@@ -1125,14 +1124,14 @@ mod tests {
                 "demo/./x.py",
                 "`demo/./x.py` has an empty or `.` component in its name",
             ),
-            ("Demo/x.py", "`Demo` and `demo` differ in case only"),
+            ("Demo/x.py", "`Demo` and `demo` differ only in case"),
             (
                 "demo/__INIT__.py",
-                "`demo/__INIT__.py` and `demo/__init__.py` differ in case only",
+                "`demo/__INIT__.py` and `demo/__init__.py` differ only in case",
             ),
             (
                 "demo/__init__.py/x",
-                "`demo/__init__.py` is a file, and `demo/__init__.py/x` lies below it",
+                "`demo/__init__.py` is a file, but `demo/__init__.py/x` is below it",
             ),
         ] {
             assert_eq!(refusal(&maker().with(path, b"x").bytes()), why, "{path:?}");
@@ -1151,7 +1150,7 @@ mod tests {
             b"__init__.pz",
             b"__init__.py",
         );
-        assert_eq!(refusal(&twice), "`demo/__init__.py` is there twice");
+        assert_eq!(refusal(&twice), "`demo/__init__.py` occurs twice");
     }
 
     #[test]
@@ -1161,7 +1160,7 @@ mod tests {
             .bytes();
         assert_eq!(
             refusal(&link),
-            "`demo/link` is a symbolic link, which wheels do not have"
+            "`demo/link` is a symbolic link, which wheels cannot contain"
         );
         // The zip crate writes no such modes: the external attributes of a plain file (0o100644 <<
         // 16) are exchanged.
@@ -1172,7 +1171,7 @@ mod tests {
         let both = replaced(&plain, &attributes(0o100_606), &attributes(0o040_606));
         assert_eq!(
             refusal(&both),
-            "`demo/fifo` is a file by one sign and a directory by another"
+            "`demo/fifo` is marked both as a file and as a directory"
         );
     }
 
@@ -1209,7 +1208,7 @@ mod tests {
         assert_eq!(refusal(b"hello"), "it is not a zip archive");
         assert_eq!(
             refusal(&[b"#!/bin/sh\n", &good[..]].concat()),
-            "10 bytes stand before the first member"
+            "10 bytes precede the first member"
         );
         let name = "demo/__init__.py";
         assert_eq!(
@@ -1218,17 +1217,17 @@ mod tests {
         );
         assert_eq!(
             refusal(&patched(&good, name, 10, Some(8), &[12, 0])),
-            "`demo/__init__.py` is compressed by method 12; wheels are stored (0) or deflated (8)"
+            "`demo/__init__.py` is compressed with method 12; wheels use stored (0) or deflated (8)"
         );
         assert_eq!(
             refusal(&patched(&good, name, 24, None, &[1, 0, 0, 0])),
-            "`demo/__init__.py` has another length or method in its own header"
+            "`demo/__init__.py` has a different length or method in its own header"
         );
         let mut renamed = good.clone();
         renamed[30] = b'x';
         assert_eq!(
             refusal(&renamed),
-            "`demo/__init__.py` has another name in its own header"
+            "`demo/__init__.py` has a different name in its own header"
         );
     }
 
@@ -1238,14 +1237,14 @@ mod tests {
         assert_eq!(
             check_bomb(9 << 30, 1 << 30).unwrap_err(),
             format!(
-                "it unpacks to {} bytes; {MAX_UNPACKED} are accepted",
+                "it unpacks to {} bytes, more than the maximum of {MAX_UNPACKED}",
                 9_u64 << 30
             )
         );
         assert_eq!(
             check_bomb(1 << 30, 1 << 20).unwrap_err(),
             format!(
-                "it unpacks 1048576 bytes to {}, more than 250 times its size",
+                "it unpacks from 1048576 to {} bytes, more than 250 times its size",
                 1 << 30
             )
         );
@@ -1259,7 +1258,7 @@ mod tests {
         let lying = patched(&maker.bytes(), "demo/zeros", 24, Some(22), &[7, 0, 0, 0]);
         assert_eq!(
             refusal(&lying),
-            "`demo/zeros` can't be unpacked: it has more than the 7 bytes it declares"
+            "`demo/zeros` cannot be unpacked: it has more than the 7 bytes it declares"
         );
     }
 
@@ -1268,13 +1267,13 @@ mod tests {
         let mut ranges = [(0, 50, "a"), (40, 90, "b")];
         assert_eq!(
             check_overlap(&mut ranges, 100),
-            Err(("a", "overlaps what follows it".to_owned()))
+            Err(("a", "overlaps the data after it".to_owned()))
         );
         let mut ranges = [(50, 90, "b"), (0, 50, "a")];
         assert_eq!(check_overlap(&mut ranges, 90), Ok(()));
         assert_eq!(
             check_overlap(&mut ranges, 89),
-            Err(("b", "overlaps what follows it".to_owned()))
+            Err(("b", "overlaps the data after it".to_owned()))
         );
     }
 
@@ -1319,11 +1318,11 @@ mod tests {
         };
         assert_eq!(
             metadata("Metadata-Version: 2.1\nName: evil\nVersion: 1.0\n"),
-            "`demo-1.0.dist-info/METADATA` says `Name: evil`, but the file's name says `demo`"
+            "`demo-1.0.dist-info/METADATA` has `Name: evil`, but the file name has `demo`"
         );
         assert_eq!(
             metadata("Metadata-Version: 2.1\nName: Demo\nVersion: 1.0.1\n"),
-            "`demo-1.0.dist-info/METADATA` says `Version: 1.0.1`, but the file's name says `1.0`"
+            "`demo-1.0.dist-info/METADATA` has `Version: 1.0.1`, but the file name has `1.0`"
         );
         let local = maker().with(
             "demo-1.0.dist-info/METADATA",
@@ -1342,7 +1341,7 @@ mod tests {
         };
         assert_eq!(
             wheel("Wheel-Version: 2.0\nRoot-Is-Purelib: true\n"),
-            "`demo-1.0.dist-info/WHEEL` says `Wheel-Version: 2.0`; pkgapp knows version 1"
+            "`demo-1.0.dist-info/WHEEL` has `Wheel-Version: 2.0`, but pkgapp supports only version 1"
         );
         assert_eq!(
             wheel("Root-Is-Purelib: true\n"),
@@ -1350,7 +1349,7 @@ mod tests {
         );
         assert_eq!(
             wheel("Wheel-Version: 1.0\n"),
-            "`demo-1.0.dist-info/WHEEL` does not say `Root-Is-Purelib: true` or `false`"
+            "`demo-1.0.dist-info/WHEEL` has neither `Root-Is-Purelib: true` nor `false`"
         );
     }
 
@@ -1397,21 +1396,21 @@ mod tests {
         );
         assert_eq!(
             with_record(&instead("demo/x.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,6")),
-            "`demo-1.0.dist-info/RECORD` has a hash by `md5`; the specification asks for sha256 or better, for `demo/x.py`"
+            "`demo-1.0.dist-info/RECORD` has a hash with `md5`, which is weaker than sha256, for `demo/x.py`"
         );
         assert_eq!(
             with_record(&instead("demo/x.py,sha256=short,6")),
-            "`demo-1.0.dist-info/RECORD` has `sha256=short`, which is no hash, for `demo/x.py`"
+            "`demo-1.0.dist-info/RECORD` has the invalid hash `sha256=short` for `demo/x.py`"
         );
         assert_eq!(
             with_record(&|text| text.replace(&x(&text), &x(&text).replace(",6", ",7"))),
-            "`demo/x.py` has 6 bytes, but RECORD says 7"
+            "`demo/x.py` has 6 bytes, but RECORD states 7"
         );
         assert_eq!(
             with_record(
                 &|text| text.replace(&x(&text), &format!("demo/x.py,sha256={},6", "A".repeat(43)))
             ),
-            "`demo/x.py` has not the hash that RECORD says"
+            "`demo/x.py` does not match its hash in RECORD"
         );
         // python3 -c 'from hashlib import *; from base64 import *;
         // print(urlsafe_b64encode(sha512(b"x = 1\n").digest()))'
@@ -1427,7 +1426,7 @@ mod tests {
         let changed = maker.with("demo/x.py", b"x = 2\n");
         assert_eq!(
             refusal(&changed.bytes()),
-            "`demo/x.py` has not the hash that RECORD says"
+            "`demo/x.py` does not match its hash in RECORD"
         );
     }
 
@@ -1451,7 +1450,7 @@ mod tests {
         let changed = replaced(&good, b"version = '1.0'", b"version = '6.6'");
         assert_eq!(
             refusal(&changed),
-            "`demo/__init__.py` has not the CRC-32 that the archive says"
+            "`demo/__init__.py` does not match the CRC-32 in the archive"
         );
     }
 }

@@ -1,5 +1,5 @@
-//! What a project says of its build backend (PEP 518), and what the backend asks for when it runs
-//! (PEP 517).
+//! The build backend of a project (PEP 518), and the requirements that it reports when it runs (PEP
+//! 517).
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,12 +11,12 @@ use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::fs;
 use pkgapp_core::process;
 
-/// What builds a project that says nothing of it (PEP 517, "build-system table").
+/// The backend of a project that declares none (PEP 517, "build-system table").
 const LEGACY: &str = "setuptools>=40.8.0";
 const LEGACY_BACKEND: &str = "setuptools.build_meta:__legacy__";
 
-/// Asks a backend what it needs to build a wheel, in the project's directory: the wheels'
-/// directories in `sys.argv[4:]` are as an installer would have made site-packages of them.
+/// Asks a backend for its requirements to build a wheel, in the project's directory: `sys.argv[4:]`
+/// are directories of unpacked wheels, laid out as an installer would lay out site-packages.
 const ASK: &str = "
 import json, os, site, sys
 backend, paths, answer = sys.argv[1:4]
@@ -37,11 +37,11 @@ with open(answer, 'w') as out:
 /// `[build-system]` of a project.
 #[derive(Debug)]
 pub struct BuildSystem {
-    /// What has to be there before the backend can be asked anything, sorted.
+    /// The requirements to start the backend, sorted.
     pub requires: Vec<String>,
     backend: String,
     backend_path: Vec<String>,
-    /// Whether the project says it, or it is as if it had.
+    /// Whether the project declares the backend itself; otherwise, it is the default.
     is_said: bool,
 }
 
@@ -49,13 +49,13 @@ impl BuildSystem {
     /// Reads a project's pyproject.toml, if there is one.
     ///
     /// # Errors
-    /// It can't be read.
+    /// Fails if the file cannot be read.
     pub fn read(project: &Path) -> Result<Self> {
         let file = project.join("pyproject.toml");
         let table: Table = if file.is_file() {
             fs::read_to_string(&file)?.parse().context(|| {
                 format!(
-                    "`{}` is not TOML",
+                    "`{}` is not valid TOML",
                     file.file_name().unwrap_or_default().to_string_lossy()
                 )
             })?
@@ -88,18 +88,18 @@ impl BuildSystem {
         })
     }
 
-    /// Returns what has to be there for pip, which wants `wheel` beside the setuptools that a
-    /// project does not ask for.
+    /// Returns the requirements for pip, which needs `wheel` beside setuptools if a project
+    /// declares no requirements.
     pub(super) fn for_pip(&self) -> Vec<String> {
         let more = (!self.is_said).then(|| "wheel".to_owned());
         self.requires.iter().cloned().chain(more).collect()
     }
 
-    /// Asks the backend of a project what else it needs. `python` is a command that starts an
+    /// Asks the backend of a project for further requirements. `python` is a command that starts an
     /// interpreter in the environment of a build; `room` is a directory to work in.
     ///
     /// # Errors
-    /// The backend fails.
+    /// Fails if the backend does.
     pub(super) fn ask(
         &self,
         mut python: Command,
@@ -134,7 +134,7 @@ impl BuildSystem {
         python.args(directories.iter().filter(|path| path.is_dir()));
         process::run(&mut python)?;
         serde_json::from_slice(&fs::read(&answer)?)
-            .map_err(|error| Error::new("the build backend's answer can't be read").cause(error))
+            .map_err(|error| Error::new("cannot read the build backend's answer").cause(error))
     }
 }
 

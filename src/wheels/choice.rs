@@ -1,4 +1,4 @@
-//! Which of the files on offer is installed, and for each of the others why not.
+//! The choice among the files of a distribution, with the reason against each of the others.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -13,41 +13,41 @@ use pkgapp_lock::{Indexes, Pin};
 use pkgapp_pypa::egg::is_egg;
 use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
 
-/// Most files that an error lists.
+/// The maximum number of files that an error lists.
 const SHOWN_FILES: usize = 25;
 
-/// What a file must be to answer a pin.
+/// The requirements for a file that satisfies a pin.
 #[derive(Debug, Clone, Copy)]
 pub struct FileRequest<'a> {
     /// The pin.
     pub pin: &'a Pin,
-    /// Where it must run.
+    /// The environment in which it must run.
     pub environment: &'a Environment,
     /// `--only-binary` and `--no-binary`.
     pub indexes: &'a Indexes,
-    /// A file without an accepted hash is none.
+    /// Whether files without an accepted hash are excluded.
     pub require_hashes: bool,
 }
 
-/// A file that does not fit.
+/// A file that does not match.
 #[derive(Debug, Clone)]
 pub struct UnfitFile {
     /// Its name.
     pub file: String,
-    /// Why not.
+    /// The reason.
     pub why: Misfit,
 }
 
-/// Why a file does not fit.
+/// The reason why a file does not match.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Misfit {
-    /// The release must run with an older glibc than the wheel needs.
+    /// The wheel needs a newer glibc than that of the release's targets.
     Glibc(u16, u16),
-    /// It fits but for its hash, which is this.
+    /// Only the hash of the file, given here, is wrong.
     Hash(Option<HashDigest>),
     /// `--only-binary` or `--no-binary`.
     Policy(&'static str),
-    /// It is for other Pythons, which are these.
+    /// The file is for other Pythons, given here.
     Python(String),
     /// Anything else.
     Other(String),
@@ -69,8 +69,8 @@ impl Misfit {
 }
 
 impl FileRequest<'_> {
-    /// Whether a version answers the pin: `1.0` is also answered by `1.0+cpu` (PEP 440, version
-    /// matching).
+    /// Returns whether a version satisfies the pin: `1.0` is also satisfied by `1.0+cpu` (PEP 440,
+    /// version matching).
     pub fn is_version(&self, version: &Version) -> bool {
         match &self.pin.version {
             None => true,
@@ -81,13 +81,13 @@ impl FileRequest<'_> {
         }
     }
 
-    /// Whether hashes decide what is a candidate.
+    /// Returns whether hashes decide which files are candidates.
     pub fn is_hashed(&self) -> bool {
         self.require_hashes || !self.pin.hashes.is_empty()
     }
 
-    /// Sorts the files of the pinned version: those that fit, the best first, as pip would take
-    /// them; and the others.
+    /// Sorts the files of the pinned version into those that match, best first in pip's order, and
+    /// the others.
     pub fn sort(&self, offers: Vec<FileOffer>) -> (Vec<FileOffer>, Vec<UnfitFile>) {
         let mut fit = Vec::new();
         let mut unfit = Vec::new();
@@ -95,8 +95,8 @@ impl FileRequest<'_> {
             *offer.dist.name() == self.pin.name && self.is_version(offer.dist.version())
         };
         let offers: Vec<FileOffer> = offers.into_iter().filter(of_this).collect();
-        // A distribution with wheels for some machines is compiled for all: an sdist of it gives
-        // one for this machine.
+        // A distribution with wheels for some platforms contains compiled code for all: its sdist
+        // would be compiled for the build machine.
         let is_platform = |offer: &FileOffer| matches!(&offer.dist, DistFilename::WheelFilename(wheel) if is_compiled(wheel));
         let compiled = !self.environment.native && offers.iter().any(is_platform);
         for offer in offers {
@@ -133,12 +133,12 @@ impl FileRequest<'_> {
                 if compiled && !self.indexes.no_binary.contains(&self.pin.name) {
                     let arch = self.environment.arch;
                     return Err(Misfit::Other(format!(
-                        "has code to compile, which is not done here for {arch}"
+                        "contains code that this machine cannot compile for {arch}"
                     )));
                 }
                 if !super::unpack::is_readable(sdist.extension) {
                     return Err(Misfit::Other(format!(
-                        "is a `.{}`, which pkgapp does not read",
+                        "is a `.{}`, which pkgapp does not support",
                         sdist.extension
                     )));
                 }
@@ -192,11 +192,11 @@ impl FileRequest<'_> {
                         .map(ToString::to_string)
                         .collect(),
                 );
-                Misfit::Other(format!("is for the Python {tags}"))
+                Misfit::Other(format!("is for Python tag {tags}"))
             }
             _ => {
                 let tags = list(wheel.abi_tags().iter().map(ToString::to_string).collect());
-                Misfit::Other(format!("is for the ABI {tags}"))
+                Misfit::Other(format!("is for ABI {tags}"))
             }
         }
     }
@@ -218,7 +218,8 @@ impl FileRequest<'_> {
         }
     }
 
-    /// Whether a file's hashes are accepted; `false` if that is not known before it is read.
+    /// Returns whether a file's hashes are accepted; `false` if that is unknown before the file is
+    /// read.
     fn accepts(&self, offered: &[HashDigest]) -> Result<bool, Misfit> {
         let accepted = &self.pin.hashes;
         if accepted.is_empty() {
@@ -244,7 +245,7 @@ impl FileRequest<'_> {
     }
 }
 
-/// Whether a wheel is made for a platform.
+/// Returns whether a wheel is made for a particular platform.
 pub fn is_compiled(wheel: &WheelFilename) -> bool {
     !wheel
         .platform_tags()
@@ -252,8 +253,8 @@ pub fn is_compiled(wheel: &WheelFilename) -> bool {
         .all(|tag| tag.to_string() == "any")
 }
 
-/// How good a file is, the best the greatest: the order of pip's candidates, but that a version
-/// which is spelt as it is pinned comes before one with a local part.
+/// The rank of a file, the best being the greatest: pip's order of candidates, except that a
+/// version spelled as in the pin precedes one with a local part.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct FileRank {
     hash_known: bool,
@@ -265,7 +266,7 @@ struct FileRank {
     extension: Reverse<u8>,
 }
 
-/// Kinds of file, the best the greatest: an egg needs no build, and a wheel no conversion.
+/// Kinds of files, the best being the greatest: an egg needs no build, and a wheel no conversion.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum FileKind {
     Sdist,
@@ -281,7 +282,7 @@ fn kind(offer: &FileOffer) -> FileKind {
     }
 }
 
-/// `.tar.gz` is what sdists are (PEP 625); older projects have a `.zip` beside it.
+/// Sdists are `.tar.gz` (PEP 625); older projects have a `.zip` as well.
 fn extension(offer: &FileOffer) -> u8 {
     match &offer.dist {
         DistFilename::SourceDistFilename(sdist) => {
@@ -305,7 +306,7 @@ fn strongest(hashes: &[HashDigest]) -> Option<HashDigest> {
         .cloned()
 }
 
-/// The glibc that a manylinux tag of an architecture stands for (PEP 513, 571, 599, 600).
+/// Returns the glibc of a manylinux tag for an architecture (PEP 513, 571, 599, 600).
 fn glibc_of(tag: &str, arch: &str) -> Option<(u16, u16)> {
     let rest = tag
         .strip_suffix(arch)?
@@ -322,23 +323,24 @@ fn glibc_of(tag: &str, arch: &str) -> Option<(u16, u16)> {
     }
 }
 
-/// What was found while looking for a pin in vain.
+/// The results of an unsuccessful search for a pin.
 #[derive(Debug, Default)]
 pub struct FailedSearch {
-    /// Files of the pinned version that do not fit.
+    /// Files of the pinned version that do not match.
     pub unfit: Vec<UnfitFile>,
-    /// All versions that are offered.
+    /// All versions that are available.
     pub versions: BTreeSet<Version>,
-    /// The places that were looked at.
+    /// The places that were searched.
     pub places: Vec<String>,
     /// Whether the last of them knows the name.
     pub knows: bool,
-    /// The index that knows the name and so decided, and the next one, which was not asked.
+    /// The index that knows the name and so decided, and the next one, which was not searched.
     pub decided: Option<(String, String)>,
 }
 
 impl FailedSearch {
-    /// The error of a search that found nothing: what was wanted, what exists, and what would help.
+    /// Returns the error of a search that found nothing: the requirements, the existing files, and
+    /// a hint.
     pub fn error(mut self, wanted: &FileRequest<'_>) -> Error {
         let pin = wanted.pin;
         let label = label(pin);
@@ -360,7 +362,7 @@ impl FailedSearch {
             _ = write!(list, "\nand {} more", self.unfit.len() - SHOWN_FILES);
         }
         let error = Error::new(format!(
-            "no file of `{label}` fits CPython {python} on {arch} with glibc {}.{}",
+            "no file of `{label}` is compatible with CPython {python} on {arch} with glibc {}.{}",
             glibc.0, glibc.1
         ))
         .at(pin.at.clone())
@@ -371,7 +373,7 @@ impl FailedSearch {
         }
     }
 
-    /// How to look further than the index that decided.
+    /// Adds how to search further than the index that decided.
     fn way_on(&self, wanted: &FileRequest<'_>) -> Option<String> {
         let (index, next) = self.decided.as_ref()?;
         let name = &wanted.pin.name;
@@ -383,20 +385,20 @@ impl FailedSearch {
 
     fn missing(self, wanted: &FileRequest<'_>, label: &str) -> Error {
         let places = if self.places.is_empty() {
-            "there is no place to look: `--no-index` is given, and no `--find-links`".to_owned()
+            "there is no place to search: `--no-index` is given without `--find-links`".to_owned()
         } else {
-            format!("looked in {}", self.places.join(", "))
+            format!("searched {}", self.places.join(", "))
         };
         let pin = wanted.pin;
         let version = match &pin.version {
             Some(version) if !self.versions.is_empty() => version,
             _ => {
-                let error = Error::new(format!("no file of `{label}` is known"))
+                let error = Error::new(format!("`{label}` was not found"))
                     .at(pin.at.clone())
                     .note(places);
-                // Nothing of that name at all: misspelt, or in an index of one's own.
+                // The name is unknown: it is misspelled, or in a private index.
                 return if self.versions.is_empty() && !wanted.indexes.no_index {
-                    error.hint(format!("check the spelling of `{}`; if it is in an index of your own, name that with `--extra-index-url`", pin.name))
+                    error.hint(format!("check the spelling of `{}`; if it is in a private index, add that with `--extra-index-url`", pin.name))
                 } else {
                     error
                 };
@@ -408,19 +410,19 @@ impl FailedSearch {
             .map(ToString::to_string)
             .collect::<Vec<_>>()
             .join(", ");
-        let error = Error::new(format!("there is no `{label}`"))
+        let error = Error::new(format!("`{label}` does not exist"))
             .at(pin.at.clone())
             .note(places)
-            .note(format!("versions nearby: {near}"));
+            .note(format!("nearby versions: {near}"));
         way_on.into_iter().fold(error, Error::hint)
     }
 
-    /// What would make one of the files fit, if there is such a thing.
+    /// Returns what would make one of the files match, if anything would.
     fn way_out(&self, wanted: &FileRequest<'_>) -> Option<String> {
         let whys = || self.unfit.iter().map(|unfit| &unfit.why);
         let hash = self.unfit.iter().find_map(|unfit| match &unfit.why {
             Misfit::Hash(Some(hash)) => Some(format!(
-                "if `{}` is to be trusted, add `--hash={hash}` to the pin",
+                "if you trust `{}`, add `--hash={hash}` to the pin",
                 unfit.file
             )),
             _ => None,
@@ -430,15 +432,15 @@ impl FailedSearch {
             _ => None,
         });
         let glibc = glibc.min().map(|(major, minor)| {
-            format!("build for targets with glibc {major}.{minor} or newer only")
+            format!("build only for targets with glibc {major}.{minor} or newer")
         });
         let policy = whys().find_map(|why| match why {
-            Misfit::Policy(option) => Some(format!("take `{}` out of `{option}`", wanted.pin.name)),
+            Misfit::Policy(option) => Some(format!("remove `{}` from `{option}`", wanted.pin.name)),
             _ => None,
         });
         let python = whys().all(|why| matches!(why, Misfit::Python(_))).then(|| {
             format!(
-                "take a Python that they fit, `version` below `[python]`, or pin another version of `{}`",
+                "set `version` in `[python]` to one that they support, or pin another version of `{}`",
                 wanted.pin.name
             )
         });
@@ -446,7 +448,7 @@ impl FailedSearch {
     }
 }
 
-/// Returns how messages name a pin: `flask 3.1.3`.
+/// Returns the name of a pin in messages: `flask 3.1.3`.
 pub fn label(pin: &Pin) -> String {
     match &pin.version {
         Some(version) => format!("{} {version}", pin.name),
@@ -454,16 +456,16 @@ pub fn label(pin: &Pin) -> String {
     }
 }
 
-/// The warning for a file that was taken back (PEP 592).
+/// Returns the warning for a yanked file (PEP 592).
 pub fn yanked_warning(pin: &Pin, file: &str, reason: &str) -> String {
     let at: &Location = &pin.at;
     match reason.trim() {
         "" => format!(
-            "`{file}` was yanked by its maintainers, and is used because {at} pins it exactly"
+            "`{file}` was yanked by its maintainers, but is used because {at} pins it exactly"
         ),
         reason => {
             format!(
-                "`{file}` was yanked by its maintainers ({reason}), and is used because {at} pins it exactly"
+                "`{file}` was yanked by its maintainers ({reason}), but is used because {at} pins it exactly"
             )
         }
     }

@@ -1,5 +1,5 @@
-//! Keeps directories of this machine out of compiled code: what compilers are told, and what is
-//! taken out of shared objects afterwards.
+//! Keeps directories of the build machine out of compiled code, by options for compilers and by
+//! stripping shared objects afterwards.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -11,17 +11,16 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::interpreter::Interpreter;
 
-/// The sums of shared objects.
+/// Checksums of shared objects.
 pub(super) type SharedObjectSums = BTreeSet<Sha256Sum>;
 
-/// A directory that compilers shall write as another one.
+/// A directory that compilers replace by another name.
 type PathMap = (PathBuf, &'static str);
 
-/// Returns what compilers shall call the directories of this machine; of two that fit, they take
-/// the later one.
+/// Returns the directories that compilers replace; of two that match, they use the later one.
 ///
-/// `__FILE__` in a header and debug information name them: a Python below the home directory, as
-/// pyenv, uv and conda install it, gets the name of the system's.
+/// `__FILE__` in a header and debug information contain them: a Python below the home directory, as
+/// pyenv, uv, and conda install it, gets the name of the system's.
 fn maps(room: &Path, interpreter: &Interpreter) -> Vec<PathMap> {
     let set = |name: &str| {
         std::env::var_os(name)
@@ -48,7 +47,7 @@ fn maps(room: &Path, interpreter: &Interpreter) -> Vec<PathMap> {
             .map(|prefix| (prefix, "/usr")),
     );
     maps.push((room.to_owned(), "."));
-    // Flags are separated by spaces, and old and new name by `=`.
+    // Flags are separated by spaces, and the old and new name by `=`.
     maps.retain(|(path, _)| {
         path.to_str()
             .is_some_and(|path| !path.contains([' ', '\t', '\n', '=', '"', '\\']))
@@ -56,7 +55,8 @@ fn maps(room: &Path, interpreter: &Interpreter) -> Vec<PathMap> {
     maps
 }
 
-/// Where an interpreter is installed, as it says and as it is; nothing for one of the system.
+/// Returns the prefixes of an interpreter, as reported and with links resolved; empty for the
+/// system's Python.
 fn prefixes(interpreter: &Interpreter) -> BTreeSet<PathBuf> {
     let resolved = [
         Some(interpreter.base.clone()),
@@ -91,11 +91,11 @@ pub(super) fn for_rust(room: &Path, interpreter: &Interpreter) -> String {
         .join(" ")
 }
 
-/// Takes debug information out of the shared objects that were compiled, and the interpreter's
-/// prefix. What the source has `brought` along stays as it is.
+/// Removes debug information and the interpreter's prefix from the compiled shared objects. Those
+/// that the source has `brought` stay unchanged.
 ///
 /// # Errors
-/// A file can't be read or written.
+/// Fails if a file cannot be read or written.
 pub(super) fn clean(
     root: &Path,
     brought: &SharedObjectSums,
@@ -113,11 +113,11 @@ pub(super) fn clean(
         }
         let failed = |why: &'static str| {
             Error::new(format!(
-                "cannot take debug information out of `{}`",
+                "cannot remove debug information from `{}`",
                 shown(&object)
             ))
             .cause_text(why)
-            .hint("keep it: `debug = true` below `[build]`")
+            .hint("set `debug = true` in `[build]` to keep it")
         };
         let Some(mut binary) = ElfBinary::parse(&before).map_err(failed)? else {
             continue;
@@ -140,19 +140,19 @@ pub(super) fn clean(
     Ok(())
 }
 
-/// Whether a file is called as modules and libraries are. Programs may carry data behind what is
-/// loaded.
+/// Returns whether a file is named like a module or library. Programs may carry data after the
+/// loaded parts.
 fn is_shared_object(file: &Path) -> bool {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     name.ends_with(".so") || name.contains(".so.")
 }
 
-/// Returns the sums of a source's own shared objects, before a build puts others beside them.
+/// Returns the checksums of a source's own shared objects, before a build adds others.
 ///
 /// # Errors
-/// A file can't be read.
+/// Fails if a file cannot be read.
 pub(super) fn brought(source: &Path) -> Result<SharedObjectSums> {
-    // No name of a source is refused here: most of them never ship.
+    // No name of a source is refused here: most of these files never ship.
     let entries = walkdir::WalkDir::new(source)
         .into_iter()
         .filter_map(std::result::Result::ok);

@@ -1,10 +1,10 @@
-//! Eggs become wheels: what `pkg_resources` knew how to run from an egg lies where pip would have
-//! put it.
+//! Converts eggs to wheels: files that `pkg_resources` ran from an egg move to the places where pip
+//! would install them.
 //!
 //! Sources: setuptools, "The Internal Structure of Python Eggs"; `setuptools.command.bdist_egg`;
-//! the binary distribution format; core metadata. An egg keeps its content under its own name, and
-//! what described it moves from `EGG-INFO` to `.dist-info`. What only served eggs goes: stubs that
-//! load extension modules, byte code, declarations of namespaces.
+//! the binary distribution format; core metadata. The content of an egg keeps its paths, and its
+//! description moves from `EGG-INFO` to `.dist-info`. Files that only serve eggs are dropped: stubs
+//! that load extension modules, byte code, and declarations of namespaces.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -20,8 +20,8 @@ use pkgapp_core::path::ReleasePath;
 use pkgapp_pypa::egg::EggFilename;
 use pkgapp_pypa::{PackageName, Version, WheelFilename};
 
-/// Files of `EGG-INFO` that mean nothing outside of an egg, or that were made into something else.
-/// The last ones are what tools leave that unpack wheels as eggs.
+/// Files of `EGG-INFO` that have no meaning outside an egg, or that were converted to others. The
+/// last ones come from tools that unpack wheels as eggs.
 const DROPPED: &[&str] = &[
     "PKG-INFO",
     "SOURCES.txt",
@@ -40,8 +40,8 @@ const DROPPED: &[&str] = &[
     "direct_url.json",
 ];
 
-/// The statements of a module that does nothing but declare a namespace, with `'` for quotes and
-/// without white space at their ends (setuptools, "Namespace Packages"; pkgutil).
+/// The statements of a module that only declares a namespace, with `'` for quotes and trimmed
+/// (setuptools, "Namespace Packages"; pkgutil).
 const NAMESPACE_STATEMENTS: &[&str] = &[
     "try:",
     "except ImportError:",
@@ -60,8 +60,8 @@ const NAMESPACE_STATEMENTS: &[&str] = &[
 /// Lays out the wheel of an unpacked egg below `to`, and returns the wheel's name.
 ///
 /// # Errors
-/// The egg has no description or another distribution's, unreadable requirements, modules without
-/// source, or code for another machine than its name says.
+/// Fails if the egg has no description or another distribution's, invalid requirements, modules
+/// without source, or code for another machine than its name states.
 pub fn lay_out(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelFilename> {
     convert(from, egg, to).map(|laid| laid.filename)
 }
@@ -69,8 +69,8 @@ pub fn lay_out(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelFilenam
 /// Lays out the wheel of an unpacked egg below `to`.
 ///
 /// # Errors
-/// It describes nothing or another distribution, requires what can't be read, has modules without
-/// source, or code for another machine than it says.
+/// Fails if the egg has no description or another distribution's, invalid requirements, modules
+/// without source, or code for another machine than its name states.
 pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<WheelLayout> {
     let egg_info = egg_info(from)?;
     let about = EggMetadata::read(&from.join(&egg_info), egg)?;
@@ -120,7 +120,7 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Wheel
     })
 }
 
-/// `EGG-INFO`; or the `.dist-info` that tools keep which unpack wheels as eggs.
+/// Finds `EGG-INFO`, or the `.dist-info` of tools that unpack wheels as eggs.
 fn egg_info(from: &Path) -> Result<String> {
     if from.join("EGG-INFO/PKG-INFO").is_file() {
         return Ok("EGG-INFO".to_owned());
@@ -134,16 +134,18 @@ fn egg_info(from: &Path) -> Result<String> {
     names.retain(|name| name.ends_with(".dist-info") && from.join(name).join("METADATA").is_file());
     match &names[..] {
         [only] => Ok(only.clone()),
-        _ => Err(Error::new("it has no `EGG-INFO/PKG-INFO`, so it is no egg")),
+        _ => Err(Error::new(
+            "it is not an egg: it has no `EGG-INFO/PKG-INFO`",
+        )),
     }
 }
 
-/// What an egg says of itself.
+/// The metadata of an egg.
 struct EggMetadata {
     version: Version,
-    /// METADATA, whole.
+    /// The complete METADATA.
     metadata: String,
-    /// Paths of packages that are declared to be namespaces, e.g. `zope/app`.
+    /// Paths of packages that are declared as namespaces, e.g. `zope/app`.
     namespaces: BTreeSet<String>,
 }
 
@@ -151,7 +153,7 @@ impl EggMetadata {
     fn read(egg_info: &Path, egg: &EggFilename) -> Result<Self> {
         let text = |name: &str| -> Result<Option<String>> {
             let path = egg_info.join(name);
-            // Before there was a rule, maintainers' names were in any encoding.
+            // Early metadata has maintainers' names in any encoding.
             path.is_file()
                 .then(|| Ok(String::from_utf8_lossy(&fs::read(&path)?).into_owned()))
                 .transpose()
@@ -169,19 +171,19 @@ impl EggMetadata {
         let (name, version) = (first("Name")?, first("Version")?);
         if PackageName::from_str(name).ok().as_ref() != Some(&egg.name) {
             return Err(Error::new(format!(
-                "its PKG-INFO says `Name: {name}`, but its file name says `{}`",
+                "its PKG-INFO has `Name: {name}`, but its file name has `{}`",
                 egg.name
             )));
         }
         let parsed = Version::from_str(version).map_err(|_| {
             Error::new(format!(
-                "its PKG-INFO says `Version: {version}`, which is none of PEP 440"
+                "its PKG-INFO has `Version: {version}`, which PEP 440 does not allow"
             ))
         })?;
         if parsed != egg.version {
             let named = &egg.version;
             return Err(Error::new(format!(
-                "its PKG-INFO says `Version: {version}`, but its file name says {named}"
+                "its PKG-INFO has `Version: {version}`, but its file name has {named}"
             )));
         }
         let requires = text("requires.txt")?.unwrap_or_default();
@@ -201,7 +203,7 @@ impl EggMetadata {
         })
     }
 
-    /// Where a file of `EGG-INFO` goes in the wheel; `None` for what has no place there.
+    /// Returns the path of a file of `EGG-INFO` in the wheel; `None` if it is dropped.
     fn place(&self, name: &str, stem: &str) -> Option<String> {
         if DROPPED.contains(&name)
             || name.split('/').any(|part| part == "__pycache__")
@@ -216,9 +218,9 @@ impl EggMetadata {
     }
 }
 
-/// Headers in the manner of RFC 822, and the text after them.
+/// Headers in the style of RFC 822, and the text after them.
 struct EggHeaders<'a> {
-    /// Name and value; the value with its continuation lines.
+    /// Name and value; the value includes its continuation lines.
     fields: Vec<(&'a str, String)>,
     body: &'a str,
 }
@@ -253,13 +255,14 @@ impl<'a> EggHeaders<'a> {
     }
 }
 
-/// METADATA of PKG-INFO and requires.txt; `has_license` tells whether a licence file is there.
+/// Builds METADATA from PKG-INFO and requires.txt; `has_license` returns whether a license file
+/// exists.
 fn metadata(
     said: &EggHeaders<'_>,
     requires: &str,
     has_license: &dyn Fn(&str) -> bool,
 ) -> Result<String> {
-    // setuptools writes the requirements into PKG-INFO since version 68; before, requires.txt alone
+    // setuptools writes the requirements into PKG-INFO since version 68; before, only requires.txt
     // had them.
     let complete = said.first("Requires-Dist").is_some();
     let (requires, extras) = if complete {
@@ -267,7 +270,7 @@ fn metadata(
     } else {
         requirements(requires)?
     };
-    // Extras are of 2.1. Older versions are a part of it.
+    // Extras exist since 2.1, which is a superset of older versions.
     let version = said
         .first("Metadata-Version")
         .filter(|version| version.starts_with("2.") && *version != "2.0");
@@ -303,7 +306,7 @@ fn is_byte_code(name: &str) -> bool {
     name.ends_with(".pyc") || name.ends_with(".pyo")
 }
 
-/// Byte code is for one Python, and without its source there is none for another.
+/// Refuses modules without source: byte code runs on one Python only, and cannot be rebuilt.
 fn check_sources<'a>(paths: impl Iterator<Item = &'a ReleasePath> + Clone) -> Result<()> {
     let all: BTreeSet<&str> = paths.clone().map(ReleasePath::as_str).collect();
     let lonely = paths.map(ReleasePath::as_str).filter(|path| {
@@ -313,17 +316,19 @@ fn check_sources<'a>(paths: impl Iterator<Item = &'a ReleasePath> + Clone) -> Re
         stem.is_some_and(|stem| !all.contains(format!("{stem}.py").as_str()))
     });
     match lonely.clone().next() {
-        Some(first) => Err(Error::new(format!("`{first}` has no source beside it"))
-            .note(format!(
-                "{} modules are byte code alone, which runs on one Python only",
-                lonely.count()
-            ))
-            .hint("make the egg anew without `--exclude-source-files`")),
+        Some(first) => Err(
+            Error::new(format!("`{first}` has no source file beside it"))
+                .note(format!(
+                    "{} modules exist only as byte code, which runs on only one Python version",
+                    lonely.count()
+                ))
+                .hint("rebuild the egg without `--exclude-source-files`"),
+        ),
         None => Ok(()),
     }
 }
 
-/// What of an egg's content is not in its wheel.
+/// Returns whether a file of an egg is left out of the wheel.
 fn is_dropped(
     path: &ReleasePath,
     place: &Path,
@@ -343,8 +348,8 @@ fn is_dropped(
         .strip_suffix("/__init__.py")
         .is_some_and(|package| namespaces.contains(package))
     {
-        // All of a release's modules lie in one directory, where a package without `__init__.py` is
-        // a namespace (PEP 420), whatever else the others have in it.
+        // All modules of a release are in one directory, where a package without `__init__.py` is a
+        // namespace (PEP 420), whatever other distributions have in it.
         return Ok(declares_a_namespace(&String::from_utf8_lossy(&fs::read(
             place,
         )?)));
@@ -376,7 +381,7 @@ fn declares_a_namespace(source: &str) -> bool {
         })
 }
 
-/// Whether an extension module of the same name lies beside a module.
+/// Returns whether an extension module of the same name is beside a module.
 fn has_extension(module: &Path) -> Result<bool> {
     let Some((directory, stem)) = module.parent().zip(module.file_stem()) else {
         return Ok(false);
@@ -390,14 +395,14 @@ fn has_extension(module: &Path) -> Result<bool> {
         .any(|name| name.starts_with(&stem) && (name.ends_with(".so") || name.ends_with(".pyd"))))
 }
 
-/// What `bdist_egg` writes beside an extension module, which a zipped egg must unpack before it can
-/// be loaded.
+/// Returns whether `bdist_egg` wrote a module beside an extension module, which must be unpacked
+/// from a zipped egg before it can be loaded.
 fn is_stub(source: &[u8]) -> bool {
     let has = |text: &str| memchr::memmem::find(source, text.as_bytes()).is_some();
     has("def __bootstrap__():") && has("resource_filename(__name__")
 }
 
-/// The compiled files of an egg: path and machine.
+/// Returns the compiled files of an egg: path and machine.
 fn native(files: &BTreeMap<ReleasePath, PathBuf>) -> Result<Vec<(ReleasePath, String)>> {
     let mut native = Vec::new();
     for (path, place) in files {
@@ -408,7 +413,7 @@ fn native(files: &BTreeMap<ReleasePath, PathBuf>) -> Result<Vec<(ReleasePath, St
     Ok(native)
 }
 
-/// The tags that the content asks for.
+/// Returns the file name with the tags that the content requires.
 fn filename(egg: &EggFilename, native: &[(ReleasePath, String)]) -> Result<WheelFilename> {
     if let Some((path, machine)) = native.iter().find(|(_, machine)| {
         egg.platform
@@ -417,7 +422,7 @@ fn filename(egg: &EggFilename, native: &[(ReleasePath, String)]) -> Result<Wheel
     }) {
         let said = egg.platform.as_deref().unwrap_or_default();
         return Err(Error::new(format!(
-            "`{path}` is compiled for {machine}, but its file name says `{said}`"
+            "`{path}` is compiled for {machine}, but the file name states `{said}`"
         )));
     }
     let Some((_, machine)) = native.first() else {
@@ -439,8 +444,8 @@ fn filename(egg: &EggFilename, native: &[(ReleasePath, String)]) -> Result<Wheel
     egg.wheel_for(&tags, &platform)
 }
 
-/// Names the interpreter as scripts of wheels do (binary distribution format, "Scripts"); the
-/// options stay.
+/// Replaces the interpreter in a script by the placeholder of wheels (binary distribution format,
+/// "Scripts"); its options stay.
 fn with_plain_interpreter(content: Vec<u8>) -> Vec<u8> {
     let end = content
         .iter()

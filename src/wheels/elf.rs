@@ -1,8 +1,8 @@
-//! What a shared object or executable asks of the host, read as the dynamic linker reads it.
+//! The requirements of a shared object or executable, read as the dynamic linker reads them.
 //!
-//! From the program headers and the dynamic segment, not from the section headers, which stripping
-//! tools damage or drop without the loader's noticing. Sources: System V ABI, "Dynamic Linking";
-//! LSB Core, "Symbol Versioning".
+//! They come from the program headers and the dynamic segment, not from the section headers, which
+//! stripping tools damage or drop without any effect on the loader. Sources: System V ABI, "Dynamic
+//! Linking"; LSB Core, "Symbol Versioning".
 
 pub mod binary;
 pub mod edit;
@@ -21,15 +21,15 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::path::ReleasePath;
 use serde::{Deserialize, Serialize};
 
-/// What a shared object or executable asks of the host (System V ABI, "Dynamic Section"; LSB
-/// "Symbol Versioning").
+/// The requirements of a shared object or executable (System V ABI, "Dynamic Section"; LSB "Symbol
+/// Versioning").
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ElfFile {
     /// Below the prefix.
     pub path: ReleasePath,
-    /// `x86_64`, `aarch64`, or another name for a machine that pkgapp does not build for.
+    /// `x86_64`, `aarch64`, or the name of a machine for which pkgapp does not build.
     pub machine: String,
-    /// 64-bit class.
+    /// Whether it is a 64-bit file.
     pub is_64: bool,
     /// `DT_SONAME`.
     pub soname: Option<String>,
@@ -37,27 +37,27 @@ pub struct ElfFile {
     pub needed: Vec<String>,
     /// `DT_RUNPATH` or `DT_RPATH`, split at colons.
     pub runpath: Vec<String>,
-    /// Symbol versions it needs: library and version, e.g. (`libc.so.6`, `GLIBC_2.28`), sorted.
+    /// Required symbol versions: library and version, e.g. (`libc.so.6`, `GLIBC_2.28`), sorted.
     pub versions: Vec<(String, String)>,
 }
 
-/// What every ELF file begins with.
+/// The first bytes of every ELF file.
 const MAGIC: &[u8; 4] = b"\x7fELF";
 
-/// Longest string that is read: longer than any soname, symbol version or run path of a working
+/// The maximum length of a string: longer than any soname, symbol version, or run path of a working
 /// file.
 const STRING_LIMIT: u64 = 64 << 10;
 
-/// More entries than this is a loop in a damaged file.
+/// More entries than this mean a loop in a damaged file.
 const CHAIN_LIMIT: usize = 10_000;
 
-/// Reads a file; `None` if it is nothing that the dynamic linker loads: no ELF file, or an object
-/// file, or a static executable of no dynamic segment has no needs but its machine. Only the parts
-/// that matter are read.
+/// Reads a file; `None` if the dynamic linker does not load it: not an ELF file, or an object file.
+/// A static executable without a dynamic segment requires only its machine. Only the relevant parts
+/// are read.
 ///
 /// # Errors
-/// It can't be read, or it is an ELF file whose headers are damaged; the message names
-/// `release_path`.
+/// Fails if the file cannot be read, or if it is an ELF file with damaged headers; the message
+/// names `release_path`.
 pub fn read(path: &Path, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
     let file = pkgapp_core::fs::open(path)?;
     let size = file
@@ -67,10 +67,10 @@ pub fn read(path: &Path, release_path: &ReleasePath) -> Result<Option<ElfFile>> 
     read_from(file.into_file(), 0, size, release_path)
 }
 
-/// As [`read`], of bytes wherever they are; `size` is their number.
+/// Like [`read`], for bytes from any source; `size` is their number.
 ///
 /// # Errors
-/// As [`read`].
+/// Like [`read`].
 pub fn read_bytes(bytes: &Bytes, size: u64, release_path: &ReleasePath) -> Result<Option<ElfFile>> {
     match bytes {
         Bytes::Memory(bytes) => read_from(std::io::Cursor::new(bytes), 0, size, release_path),
@@ -110,7 +110,7 @@ fn read_from(
         .map(|found| found.named(release_path)))
 }
 
-/// What a file says, before it has a name.
+/// The content of a file, before it has a path.
 struct ElfFacts {
     machine: String,
     is_64: bool,
@@ -169,7 +169,7 @@ fn read_class<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>>(
     Ok(Some(found))
 }
 
-/// The kernel's name for a machine.
+/// Returns the kernel's name for a machine.
 fn machine(machine: elf::Machine) -> String {
     match machine {
         elf::EM_X86_64 => "x86_64".to_owned(),
@@ -184,7 +184,7 @@ fn machine(machine: elf::Machine) -> String {
     }
 }
 
-/// The dynamic segment, with what is needed to follow its addresses.
+/// The dynamic segment, with the means to resolve its addresses.
 struct DynamicSegment<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> {
     cache: R,
     endian: Endianness,
@@ -230,7 +230,7 @@ impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> DynamicSegment<'a, 
                 found.soname = Some(self.string(value)?);
             }
         }
-        // The linker ignores DT_RPATH where there is a DT_RUNPATH.
+        // The linker ignores DT_RPATH if there is a DT_RUNPATH.
         if let Some(value) = self
             .value(elf::DT_RUNPATH)
             .or_else(|| self.value(elf::DT_RPATH))
@@ -243,7 +243,7 @@ impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> DynamicSegment<'a, 
         Ok(())
     }
 
-    /// Follows the chain of needed libraries and, for each, the chain of needed versions.
+    /// Follows the chain of needed libraries and, for each, the chain of required versions.
     fn read_versions(
         &self,
         start: u64,
@@ -274,7 +274,7 @@ impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> DynamicSegment<'a, 
                 next => offset = offset.checked_add(next.into()).ok_or_else(damaged)?,
             }
         }
-        Err("its symbol versions have no end".to_owned())
+        Err("its symbol versions never end".to_owned())
     }
 
     fn value(&self, wanted: elf::DynamicTag) -> Option<u64> {
@@ -284,7 +284,7 @@ impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> DynamicSegment<'a, 
             .map(|(_, value)| *value)
     }
 
-    /// Returns where in the file an address of the loaded image lies.
+    /// Returns the offset in the file of an address in the loaded image.
     fn offset(&self, address: u64) -> Result<u64, String> {
         let inside = self
             .segments
@@ -302,7 +302,7 @@ impl<'a, E: FileHeader<Endian = Endianness>, R: ReadRef<'a>> DynamicSegment<'a, 
     }
 
     fn string(&self, index: u64) -> Result<String, String> {
-        let damaged = || "a name lies outside its string table".to_owned();
+        let damaged = || "a name is outside its string table".to_owned();
         let (start, size) = self.strings;
         let end = start.checked_add(size).ok_or_else(damaged)?;
         let begin = start

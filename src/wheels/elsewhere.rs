@@ -1,7 +1,8 @@
-//! Where a distribution that could not be built has wheels: other Pythons, and newer versions.
+//! Finds wheels of a distribution that could not be built: for other Pythons, and of newer
+//! versions.
 //!
-//! Sources that are older than a Python often don't compile with it, and no compiler says that this
-//! is why.
+//! Sources that are older than a Python often do not compile with it, and no compiler states that
+//! reason.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -22,14 +23,14 @@ use pkgapp_core::report::{ProgressUnit, Report};
 use pkgapp_lock::{Lock, Pin, PinSource};
 use pkgapp_pypa::{Environment, Version, VersionSpecifiers, WheelFilename};
 
-/// A glibc that every wheel takes: only the Python matters here.
+/// A glibc that is new enough for every wheel: only the Python matters here.
 pub const NEWEST_GLIBC: (u16, u16) = (2, 99);
 
-/// The Pythons that are looked at; no wheel is for a newer one.
+/// The Pythons to consider; no wheels exist for a newer one.
 const MINORS: std::ops::RangeInclusive<u8> = 8..=20;
 
-/// Adds to the errors of builds where there are wheels instead. Asks indexes, but none that has to
-/// be asked for the first time if `options` are offline.
+/// Adds hints at existing wheels to the errors of builds. Asks indexes, but with `options.offline`
+/// only those that have been asked before.
 pub(super) fn advise<'a>(
     errors: Vec<(&'a Pin, Error)>,
     lock: &Lock,
@@ -53,7 +54,8 @@ pub(super) fn advise<'a>(
     advised.collect()
 }
 
-/// Which Pythons the locks were made for: another one is no way out while they stay as they are.
+/// Returns the Pythons for which the locks were made: another one is not a solution as long as they
+/// stay the same.
 fn asked_of_python(lock: &Lock) -> Vec<VersionSpecifiers> {
     let is_lock = |file: &&PathBuf| {
         file.extension()
@@ -69,8 +71,8 @@ fn asked_of_python(lock: &Lock) -> Vec<VersionSpecifiers> {
         .collect()
 }
 
-/// What is known of a distribution: the files that a lock names, and those of the first index that
-/// has it. The index may be away: this is to help after a failure, and must not become another one.
+/// The known files of a distribution: those in a lock, and those of the first index that has it.
+/// The index may be unavailable: the hint after a failure must not become another failure.
 fn offers(pin: &Pin, lock: &Lock, store: &FileStore<'_>) -> Vec<FileOffer> {
     let mut offers = match &pin.source {
         PinSource::Files(files) => locked_offers(pin, files, false)
@@ -90,7 +92,7 @@ fn offers(pin: &Pin, lock: &Lock, store: &FileStore<'_>) -> Vec<FileOffer> {
     offers
 }
 
-/// The nearest Python that has a wheel of the pinned version, if this one has none.
+/// Returns the nearest Python with a wheel of the pinned version, if the current one has none.
 fn other_python(
     wanted: &FileRequest<'_>,
     offers: &[FileOffer],
@@ -105,21 +107,21 @@ fn other_python(
         return None;
     }
     let is_taken = |python: &&PythonMinor| {
-        // The patch level is not known, and so the highest.
+        // The patch level is unknown, so the highest is assumed.
         let version = format!("{python}.99").parse::<Version>();
         version.is_ok_and(|version| asked.iter().all(|specifiers| specifiers.contains(&version)))
     };
     let older = pythons.range(..environment.python).rev().find(is_taken);
     let nearest = older.or_else(|| pythons.iter().find(is_taken))?;
     Some(format!(
-        "`{}` has wheels for Python {}, and none for {}: below `[python]`, write `version = \"{nearest}\"`",
+        "`{}` has wheels for Python {}, but not for {}: set `version = \"{nearest}\"` in `[python]`",
         label(wanted.pin),
         listed(&pythons),
         environment.python,
     ))
 }
 
-/// The oldest newer version that needs no build. One that no other pin takes shows when it is
+/// Returns the oldest newer version that needs no build. Conflicts with other pins show when it is
 /// pinned.
 fn newer_version(wanted: &FileRequest<'_>, offers: &[FileOffer]) -> Option<String> {
     let (pin, environment) = (wanted.pin, wanted.environment);
@@ -138,7 +140,7 @@ fn newer_version(wanted: &FileRequest<'_>, offers: &[FileOffer]) -> Option<Strin
         .min()?;
     let python = environment.python;
     Some(format!(
-        "pin `{}=={newer}`, the next version that has a wheel for Python {python}",
+        "pin `{}=={newer}`, the next version with a wheel for Python {python}",
         pin.name
     ))
 }
@@ -150,7 +152,7 @@ fn wheel(offer: &FileOffer) -> Option<&WheelFilename> {
     }
 }
 
-/// The Pythons that wheels are for, on machines like those of an environment.
+/// Returns the Pythons of the wheels for the platform of an environment.
 pub(crate) fn pythons<'a>(
     wheels: impl Iterator<Item = &'a WheelFilename>,
     environment: &Environment,

@@ -1,4 +1,4 @@
-//! All pins of a lock at a time: finds their files, judges the set, and builds.
+//! Processes all pins of a lock: finds their files, checks the set, and builds.
 
 use std::num::NonZero;
 use std::path::PathBuf;
@@ -21,11 +21,11 @@ use super::store::FileStore;
 use super::wheelhouse::Wheelhouses;
 use super::{EarlyCheck, FetchOptions, LinkageRules, Wheel, elsewhere};
 
-/// Makes of every pin a wheel in the cache, sorted by name.
+/// Provides a wheel in the cache for every pin, sorted by name.
 ///
 /// # Errors
-/// All that fail, joined: no file fits, a wrong hash, a wheel that is refused, what `early` says,
-/// the network. If that is nothing: builds that fail.
+/// Returns all failures, joined: no compatible file, a wrong hash, a refused wheel, the errors of
+/// `early`, network errors. Without such failures, returns those of builds.
 pub fn fetch(
     lock: &Lock,
     environment: &Environment,
@@ -45,7 +45,7 @@ pub fn fetch(
     let has_wheel = |pin: &Pin| wheels.iter().any(|wheel| wheel.filename.name == pin.name);
     let waiting: Vec<&Pin> = lock.pins.iter().filter(|pin| !has_wheel(pin)).collect();
     let unmet = early(&wheels, &waiting).err();
-    // A set that has no answer is not worth compiling half of.
+    // An inconsistent set is not worth compiling half of it.
     if let Some(error) = Error::all(distinct(errors).into_iter().chain(unmet)) {
         return Err(error);
     }
@@ -70,7 +70,7 @@ pub fn fetch(
     Ok(wheels)
 }
 
-/// Looks for all pins; returns also how many files were downloaded, and their bytes.
+/// Finds all pins; also returns how many files were downloaded, and their bytes.
 fn find_all(
     lock: &Lock,
     environment: &Environment,
@@ -93,10 +93,10 @@ fn find_all(
     (found, store.downloaded())
 }
 
-/// Pins by what came of them.
+/// Pins by the results of their search.
 struct SortedPins<'a> {
     wheels: Vec<Wheel>,
-    /// Those that are still to be built.
+    /// Pins that are still to be built.
     sources: Vec<(&'a Pin, BuildSource)>,
     errors: Vec<(&'a Pin, Error)>,
 }
@@ -122,7 +122,7 @@ impl<'a> SortedPins<'a> {
     }
 }
 
-/// Builds wheels, as many at a time as there are cores; returns them, and what failed.
+/// Builds wheels, as many at a time as there are cores; returns them, and the failures.
 fn build_all<'a>(
     sources: &[(&'a Pin, BuildSource)],
     builder: &WheelBuilder<'_>,
@@ -157,15 +157,14 @@ fn summary(wheels: usize, downloaded: (u64, u64), built: usize, took: Duration) 
     format!("wheels: {wheels}{downloaded}{built} ({seconds:.1} s)")
 }
 
-/// Refuses a wheel whose RECORD lists other files than its archive, unless the configuration
-/// accepts that.
+/// Refuses a wheel whose RECORD does not match its archive, unless the configuration accepts that.
 pub(super) fn check_record(wheel: &Wheel, rules: &LinkageRules) -> Result<()> {
     let (name, filename) = (&wheel.filename.name, &wheel.filename);
     match &wheel.metadata.record_gap {
         Some(gap) if !rules.record_gaps.contains(name) => {
             Err(Error::new(format!("wheel `{filename}` is refused: {gap}")).hint(format!(
-                "pin another version; or, if you trust this wheel as it is, write `allow-record-gaps = [\"{name}\"]` \
-                 below `[python]`"
+                "pin another version; or, if you trust this wheel, add `allow-record-gaps = [\"{name}\"]` \
+                 to `[python]`"
             )))
         }
         _ => Ok(()),
@@ -173,16 +172,16 @@ pub(super) fn check_record(wheel: &Wheel, rules: &LinkageRules) -> Result<()> {
     .map_err(|error: Error| wheel.pin.iter().fold(error, |error, pin| error.at(pin.at.clone())))
 }
 
-/// What a pin came to, as it is kept: a wheel or an sdist in the cache.
+/// The result of a pin for `pkgapp cache export`: a wheel or sdist in the cache.
 #[derive(Debug)]
 pub struct KeptFile {
     /// The pin.
     pub pin: Pin,
     /// The version that ships.
     pub version: Version,
-    /// What the file is.
+    /// The kind of the file.
     pub kept: CachedPin,
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
     /// Its name, as on the index.
     pub name: String,
@@ -190,25 +189,25 @@ pub struct KeptFile {
     pub sha256: Sha256Sum,
     /// Its length in bytes.
     pub size: u64,
-    /// Where it is from, without secrets.
+    /// Its origin, without secrets.
     pub from: String,
 }
 
-/// What is kept of a pin.
+/// The kind of a kept file.
 #[derive(Debug)]
 pub enum CachedPin {
-    /// The wheel that was pinned.
+    /// A pinned wheel.
     Wheel,
-    /// The sdist that was pinned.
+    /// A pinned sdist.
     Sdist,
-    /// The wheel that was built from a directory; and where that is from if it is a checkout.
+    /// A wheel that was built from a directory, with its origin if that is a checkout.
     Project(PathBuf, Option<String>),
 }
 
-/// Returns for every pin the file that it came to, once [`fetch`] has brought it.
+/// Returns the file of every pin after [`fetch`].
 ///
 /// # Errors
-/// As [`fetch`], if something of the cache is gone by now.
+/// Like [`fetch`], if a file has disappeared from the cache since.
 pub fn kept(
     lock: &Lock,
     wheels: &[Wheel],
@@ -216,7 +215,7 @@ pub fn kept(
     cache: &Cache,
     offline: bool,
 ) -> Result<Vec<KeptFile>> {
-    // All of it has been said by `fetch`.
+    // `fetch` has already reported all of this.
     let report = Report::silent();
     let progress = report.progress("wheels", 0, ProgressUnit::Bytes);
     let store = FileStore::new(cache, &lock.indexes, offline, &progress);
@@ -238,7 +237,7 @@ pub fn kept(
 }
 
 impl KeptFile {
-    /// Returns the file of a pin whose wheel is this one.
+    /// Returns the file of a pin with this wheel.
     fn of(wheel: &Wheel, pin: &Pin, found: PinResolution) -> Result<Self> {
         let file = match found {
             PinResolution::Wheel(wheel) => CachedFile {
@@ -269,7 +268,7 @@ impl KeptFile {
     }
 }
 
-/// A file of the cache that a pin came to.
+/// Describes a file in the cache.
 struct CachedFile {
     kept: CachedPin,
     path: PathBuf,
@@ -278,7 +277,7 @@ struct CachedFile {
 }
 
 impl CachedFile {
-    /// The file of a source that was pinned as one, or the wheel that was built from it.
+    /// Returns the file of a pinned source, or the wheel that was built from it.
     fn of_source(wheel: &Wheel, source: BuildSource) -> Self {
         let built = |kept: CachedPin, from: String| Self {
             kept,
@@ -296,7 +295,7 @@ impl CachedFile {
             BuildSource::Directory(directory) => {
                 built(CachedPin::Project(directory, None), wheel.from.clone())
             }
-            // The wheel that it became: pip takes no eggs.
+            // An egg is kept as its wheel: pip does not accept eggs.
             BuildSource::Egg { from, .. } => built(CachedPin::Wheel, from),
             BuildSource::Checkout { directory, from } => {
                 let kept = CachedPin::Project(directory, Some(from.clone()));
@@ -330,10 +329,11 @@ pub(super) fn build(
     let wheel = built.map_err(|error| error.at(pin.at.clone()))?;
     let (name, version) = (&wheel.filename.name, &wheel.filename.version);
     if *name != pin.name || !wanted(pin, lock, environment).is_version(version) {
-        return Err(
-            Error::new(format!("building `{}` gave `{name} {version}`", label(pin)))
-                .at(pin.at.clone()),
-        );
+        return Err(Error::new(format!(
+            "building `{}` produced `{name} {version}`",
+            label(pin)
+        ))
+        .at(pin.at.clone()));
     }
     Ok(Wheel {
         pin: Some(pin.clone()),
@@ -341,11 +341,11 @@ pub(super) fn build(
     })
 }
 
-/// How many pins an error names that is about all of them.
+/// The maximum number of pins that an error about all of them names.
 const SHOWN_PINS: usize = 8;
 
-/// One error for one reason: an index that is away is reported once, with the pins that it is
-/// needed for.
+/// Merges errors with the same text: an unavailable index is reported once, with the pins that need
+/// it.
 pub(super) fn distinct(errors: Vec<(&Pin, Error)>) -> Vec<Error> {
     let mut kept: Vec<(Error, Vec<&Pin>)> = Vec::new();
     for (pin, error) in errors {
@@ -378,7 +378,7 @@ pub(super) fn distinct(errors: Vec<(&Pin, Error)>) -> Vec<Error> {
     kept.into_iter().map(noted).collect()
 }
 
-/// A pin as a requirement has it, e.g. `flask==3.0.0`.
+/// Formats a pin as a requirement, e.g. `flask==3.0.0`.
 fn pinned(pin: &Pin) -> String {
     match &pin.version {
         Some(version) => format!("{}=={version}", pin.name),

@@ -1,4 +1,4 @@
-//! The file that answers a pin.
+//! Finds the file for a pin.
 
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
@@ -24,16 +24,16 @@ use pkgapp_lock::{FilePlace, Lock, LockedFile, Pin, PinSource};
 use pkgapp_pypa::egg::{EggFilename, is_egg};
 use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
 
-/// Counts in the key of a choice: to be raised when choices are made otherwise.
+/// A part of the key of a choice, to be increased when the rules of choosing change.
 const CHOICE_FORMAT: &str = "pkgapp choice 2";
 
-/// What a pin came to before anything is built.
+/// The result of a pin before anything is built.
 pub(super) enum PinResolution {
     Wheel(Box<Wheel>),
     Source(BuildSource),
 }
 
-/// What a wheel is built from.
+/// The source of a wheel that is to be built.
 pub(super) enum BuildSource {
     Sdist {
         stored: StoredFile,
@@ -41,20 +41,20 @@ pub(super) enum BuildSource {
         from: String,
     },
     Directory(PathBuf),
-    /// An egg: a file of the cache with its sum, or a directory.
+    /// An egg: a file in the cache with its checksum, or a directory.
     Egg {
         path: PathBuf,
         sha256: Option<Sha256Sum>,
         from: String,
     },
-    /// A project of a repository, and what the record names.
+    /// A project of a repository, with its origin for the record.
     Checkout {
         directory: PathBuf,
         from: String,
     },
 }
 
-/// A choice as it is kept in the cache.
+/// A choice in the cache.
 #[derive(Debug, Serialize, Deserialize)]
 struct CachedChoice {
     file: String,
@@ -64,14 +64,14 @@ struct CachedChoice {
     yanked: Option<String>,
 }
 
-/// Finds the file that answers a pin, and brings it into the cache.
+/// Finds the files for pins, and brings them into the cache.
 pub(super) struct Fetcher<'a> {
     pub(super) lock: &'a Lock,
     pub(super) environment: &'a Environment,
     pub(super) store: &'a FileStore<'a>,
     pub(super) houses: &'a Wheelhouses,
     pub(super) report: &'a Report,
-    /// The hashes that the cache has files of: a pin has many more, of files for other machines.
+    /// The hashes of files in the cache: a pin has many more, for other platforms.
     pub(super) kept: OnceLock<HashSet<String>>,
 }
 
@@ -102,8 +102,8 @@ impl Fetcher<'_> {
         found.map_err(named)
     }
 
-    /// A wheel that an export has built from the commit goes before the commit: there may be no way
-    /// to that.
+    /// Prefers a wheel that an export has built from the commit, since the repository may be
+    /// unreachable.
     fn find_repository(
         &self,
         pin: &Pin,
@@ -122,7 +122,7 @@ impl Fetcher<'_> {
                 require_hashes: false,
                 ..self.wanted(pin)
             };
-            // It may be one for another Python.
+            // The wheel may be for another Python.
             if let (Some(offer), _) =
                 first(wanted.sort(vec![direct_offer(pin, &name, url, vec![hash])?]))
             {
@@ -186,8 +186,8 @@ impl Fetcher<'_> {
         let key = self.key(&wanted);
         let mut search = FailedSearch::default();
         let mut places = self.lock.indexes.places(&pin.name).into_iter().peekable();
-        // A directory changes under its name, and is looked at in no time: without hashes it is
-        // asked each time.
+        // A directory may change without notice, and is quick to search: without hashes, it is
+        // searched each time.
         while let Some(place) =
             places.next_if(|place| !wanted.is_hashed() && self.is_directory(place))
         {
@@ -225,7 +225,7 @@ impl Fetcher<'_> {
         Err(search.error(&wanted))
     }
 
-    /// Whether a place is directories of this machine only.
+    /// Returns whether a place consists only of local directories.
     fn is_directory(&self, place: &PlaceId) -> bool {
         match place {
             PlaceId::Wheelhouses => true,
@@ -249,7 +249,7 @@ impl Fetcher<'_> {
         for offer in self.fitting_offers(wanted, place, search)? {
             match self.take(wanted, &offer, key) {
                 Ok(found) => return Ok(Some(found)),
-                // The index did not say the hash; another file may have it.
+                // The index did not state the hash; another file may have it.
                 Err(StoreFailure::Hash(_)) if offer.hashes.is_empty() => {
                     search.unfit.push(UnfitFile {
                         file: offer.file,
@@ -262,8 +262,8 @@ impl Fetcher<'_> {
         Ok(None)
     }
 
-    /// The files of a place that answer a pin, the best first. Eggs are asked for where no wheel is
-    /// the best.
+    /// Returns the files of a place that satisfy a pin, best first. Eggs are considered only if no
+    /// wheel is the best.
     fn fitting_offers(
         &self,
         wanted: &FileRequest<'_>,
@@ -306,7 +306,7 @@ impl Fetcher<'_> {
         }
     }
 
-    /// Brings a file into the cache, and remembers under `key` that it was the answer.
+    /// Brings a file into the cache, and stores it under `key` as the choice.
     fn take(
         &self,
         wanted: &FileRequest<'_>,
@@ -330,13 +330,13 @@ impl Fetcher<'_> {
         };
         if let Some(key) = key {
             self.remember(key, &choice)?;
-            // A build that finds the file by its hash must name the same origin.
+            // A build that finds the file by its hash must record the same origin.
             self.remember(&choice.sha256.to_string(), &choice)?;
         }
         Ok(self.found(wanted.pin, &choice, stored, &offer.dist)?)
     }
 
-    /// Brings a file into the cache unless it is there already. Returns also where it is from.
+    /// Brings a file into the cache unless it is already there. Also returns its origin.
     fn bring(&self, pin: &Pin, offer: &FileOffer) -> Result<(StoredFile, String), StoreFailure> {
         let kind = shelf(&offer.dist, &offer.file);
         let expected = ExpectedHashes {
@@ -444,7 +444,7 @@ impl Fetcher<'_> {
         wanted(pin, self.lock, self.environment)
     }
 
-    /// The files of the cache that have a hash and could answer a pin.
+    /// Returns the files in the cache with a hash that could satisfy a pin.
     fn cached(&self, pin: &Pin, sha256: Sha256Sum) -> Vec<FileOffer> {
         let shelves = [self.store.cache.wheels(), self.store.cache.sdists()];
         let kept = self.kept.get_or_init(|| {
@@ -482,7 +482,8 @@ impl Fetcher<'_> {
         offers
     }
 
-    /// Everything that decides which file answers a pin, but what the places offer.
+    /// Returns the key of everything that decides which file satisfies a pin, except the files on
+    /// offer.
     fn key(&self, wanted: &FileRequest<'_>) -> String {
         let (pin, indexes) = (wanted.pin, wanted.indexes);
         let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
@@ -563,7 +564,7 @@ impl Fetcher<'_> {
     }
 }
 
-/// The files that a lock names for a pin, and those of them that lack a hash it must have.
+/// Returns the files that a lock names for a pin, and those that lack a required hash.
 pub(super) fn locked_offers(
     pin: &Pin,
     files: &[LockedFile],
@@ -628,8 +629,8 @@ fn sha256_of(hashes: &[HashDigest]) -> Vec<Sha256Sum> {
         .collect()
 }
 
-/// What a file name says; an archive with a name of its own (`v1.2.tar.gz` of a forge) is an sdist
-/// of the pin.
+/// Parses a file name; an archive with a name of its own (`v1.2.tar.gz` of a forge) is treated as
+/// an sdist of the pin.
 fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
     if let Some(dist) = DistFilename::try_from_filename(name, &pin.name) {
         return (*dist.name() == pin.name).then_some(dist);
@@ -638,7 +639,7 @@ fn dist_of(pin: &Pin, name: &str) -> Option<DistFilename> {
         return None;
     }
     if is_egg(name) {
-        // Its tags are those of the wheel that it becomes.
+        // Its tags are those of the wheel that it will become.
         let wheel = EggFilename::parse(name).ok()?.wheel().ok()?;
         return (wheel.name == pin.name).then_some(DistFilename::WheelFilename(wheel));
     }
@@ -664,7 +665,7 @@ pub(super) fn direct_offer(
                     "`{name}` is an egg of `{}`, not of `{}`",
                     other.name, pin.name
                 )),
-                Err(why) => Error::new(format!("`{name}` is no name for an egg")).cause_text(why),
+                Err(why) => Error::new(format!("`{name}` is not a valid egg name")).cause_text(why),
             };
             return Err(error.at(pin.at.clone()));
         }
@@ -687,7 +688,7 @@ pub(super) fn direct_offer(
     }) {
         let is = dist.version();
         return Err(Error::new(format!(
-            "`{name}` is version {is}, and `{}` is pinned",
+            "`{name}` is version {is}, but `{}` is pinned",
             label(pin)
         ))
         .at(pin.at.clone()));

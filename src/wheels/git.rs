@@ -1,4 +1,5 @@
-//! Checkouts of git repositories, by the user's own git: its credentials, agents and proxies work.
+//! Checkouts of git repositories, made by the user's own git, with its credentials, agents, and
+//! proxies.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,19 +14,19 @@ use pkgapp_core::fs;
 use pkgapp_core::process;
 use pkgapp_lock::GitSource;
 
-/// A credential helper (gitcredentials(7)) that tells a name and a password of its environment. git
-/// asks it as often as a server wants to know; it keeps nothing.
+/// A credential helper (gitcredentials(7)) that prints a name and a password from its environment.
+/// git calls it whenever a server asks; it stores nothing.
 const TELLS_BOTH: &str = r#"!f() { test "$1" = get && printf 'username=%s\npassword=%s\n' "$PKGAPP_GIT_USERNAME" "$PKGAPP_GIT_PASSWORD"; }; f"#;
 
-/// One that tells a name, and the password that the user's own helpers have for it; without one the
-/// name is a token.
+/// A credential helper that prints a name, and the password that the user's own helpers have for
+/// it; without a password, the name is a token.
 const TELLS_NAME: &str = r#"!f() { test "$1" = get || return 0; printf 'username=%s\n' "$PKGAPP_GIT_USERNAME"; { cat; printf 'username=%s\n' "$PKGAPP_GIT_USERNAME"; } | (unset GIT_CONFIG_PARAMETERS; git credential fill) 2>/dev/null || printf 'password=\n'; }; f"#;
 
 /// Returns the directory of a project at its commit, in the cache; it is only read.
 ///
 /// # Errors
-/// There is no git, the repository can't be cloned, it lacks the commit or the directory, or
-/// `offline` and it is not there.
+/// Fails if git is not installed, the repository cannot be cloned, the commit or directory does not
+/// exist, or `offline` is set and the checkout is not in the cache.
 pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
     let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
     let address = RepositoryAddress::read(&source.url).map_err(cannot)?;
@@ -38,7 +39,7 @@ pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Resu
     if !place.is_dir() {
         if offline {
             return Err(Error::new(format!(
-                "`{}` is not in the cache, and the build is offline",
+                "`{}` is not in the cache, but the build is offline",
                 source.shown()
             ))
             .hint("build once without `--offline`"));
@@ -51,10 +52,10 @@ pub(super) fn checkout(source: &GitSource, cache: &Cache, offline: bool) -> Resu
 /// Returns a project's directory in a checkout.
 ///
 /// # Errors
-/// There is none, or it lies elsewhere.
+/// Fails if the directory does not exist, or is outside the checkout.
 pub(super) fn project_in(place: &Path, subdirectory: &Path, shown: &str) -> Result<PathBuf> {
     let project = place.join(subdirectory);
-    // A link of the repository must not lead out of it.
+    // A link in the repository must not lead out of it.
     let inside = || {
         Some(
             project
@@ -74,16 +75,16 @@ pub(super) fn project_in(place: &Path, subdirectory: &Path, shown: &str) -> Resu
 
 fn clone(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
     let git = process::find("git")
-        .ok_or_else(|| Error::new("there is no `git` on PATH").hint("install git"))?;
+        .ok_or_else(|| Error::new("`git` is not on PATH").hint("install git"))?;
     let aside = cache.root().join("tmp");
     fs::create_dir_all(&aside)?;
     let aside = tempfile::Builder::new()
         .prefix("git-")
         .tempdir_in(&aside)
-        .context(|| "cannot make a directory")?;
+        .context(|| "cannot create a directory")?;
     let to = aside.path().join("checkout");
     let git = || command(&git, address.credentials.as_ref());
-    // All history: versions that come from tags need it.
+    // The whole history: versions derived from tags need it.
     run(git()
         .args(["clone", "--quiet", "--no-checkout", "--", &address.url])
         .arg(&to))?;
@@ -93,14 +94,14 @@ fn clone(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache)
         command
     };
     if run(inside().args(["checkout", "--quiet", commit])).is_err() {
-        // A commit that is on no branch, e.g. of a pull request.
+        // The commit is on no branch, e.g. that of a pull request.
         run(inside().args(["fetch", "--quiet", "origin", commit]))?;
         run(inside().args(["checkout", "--quiet", commit]))?;
     }
     if to.join(".gitmodules").is_file() {
         run(inside().args(["submodule", "update", "--quiet", "--init", "--recursive"]))?;
     }
-    // Nothing is fetched a second time: another build may come by another address.
+    // Nothing is fetched again: another build may use another address.
     run(inside().args(["remote", "remove", "origin"]))?;
     if let Some(parent) = place.parent() {
         fs::create_dir_all(parent)?;
@@ -109,17 +110,18 @@ fn clone(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache)
     Ok(())
 }
 
-/// Returns git, which knows the credentials for their own server and asks nobody.
+/// Returns the git command with the credentials for their own server, without prompts.
 ///
-/// They are in its environment, which only its user can read. A rewritten address
-/// (`url.….insteadOf`) would not do: git hands it to `git-remote-https` as an argument.
+/// The credentials are in its environment, which only the same user can read. A rewritten address
+/// (`url.….insteadOf`) would not do: git passes it to `git-remote-https` as an argument.
 fn command(git: &Path, credentials: Option<&RepositoryCredentials>) -> Command {
     let mut command = Command::new(git);
     process::outside_repositories(&mut command);
     command
         .env("GIT_TERMINAL_PROMPT", "0")
         .args(["-c", "advice.detachedHead=false"]);
-    // As for files: a server that sends fewer than 256 bytes a second for a minute is given up.
+    // As for files, a server that sends fewer than 256 bytes a second for a minute counts as
+    // failed.
     command.args(["-c", "http.lowSpeedLimit=256", "-c", "http.lowSpeedTime=60"]);
     let Some(RepositoryCredentials {
         origin,
@@ -134,7 +136,8 @@ fn command(git: &Path, credentials: Option<&RepositoryCredentials>) -> Command {
     } else {
         TELLS_NAME
     };
-    // The user's helpers for this server are put aside: they would keep what they did not give.
+    // The user's helpers for this server are disabled: they would store credentials that they did
+    // not provide.
     for setting in [
         format!("credential.{origin}.helper="),
         format!("credential.{origin}.helper={helper}"),
@@ -142,8 +145,8 @@ fn command(git: &Path, credentials: Option<&RepositoryCredentials>) -> Command {
         command.args(["-c", &setting]);
     }
     if let Some(password) = password {
-        // A server may hide what it has from strangers instead of asking who they are; known to git
-        // since 2.46.
+        // A server may hide its repositories from strangers instead of asking for credentials; git
+        // supports this option since 2.46.
         command
             .args(["-c", &format!("http.{origin}/.proactiveAuth=basic")])
             .env("PKGAPP_GIT_PASSWORD", password);

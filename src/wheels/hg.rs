@@ -1,4 +1,4 @@
-//! Files of Mercurial repositories, by the user's own hg: its credentials and agents work.
+//! Files of Mercurial repositories, fetched by the user's own hg, with its credentials and agents.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -17,11 +17,11 @@ use pkgapp_core::fs;
 use pkgapp_core::process;
 use pkgapp_lock::MercurialSource;
 
-/// Returns the directory of a project as it is in its commit, in the cache; it is only read.
+/// Returns the directory of a project at its commit, in the cache; it is only read.
 ///
 /// # Errors
-/// There is no hg, the repository can't be cloned, it lacks the commit or the directory, or
-/// `offline` and it is not there.
+/// Fails if hg is not installed, the repository cannot be cloned, the commit or directory does not
+/// exist, or `offline` is set and the files are not in the cache.
 pub(super) fn checkout(source: &MercurialSource, cache: &Cache, offline: bool) -> Result<PathBuf> {
     let cannot = |error: Error| error.context(format!("cannot get `{}`", source.shown()));
     let address = RepositoryAddress::read(&source.url).map_err(cannot)?;
@@ -34,7 +34,7 @@ pub(super) fn checkout(source: &MercurialSource, cache: &Cache, offline: bool) -
     if !place.is_dir() {
         if offline {
             return Err(Error::new(format!(
-                "`{}` is not in the cache, and the build is offline",
+                "`{}` is not in the cache, but the build is offline",
                 source.shown()
             ))
             .hint("build once without `--offline`"));
@@ -44,22 +44,22 @@ pub(super) fn checkout(source: &MercurialSource, cache: &Cache, offline: bool) -
     project_in(&place, &source.subdirectory, &source.shown())
 }
 
-/// Pulls, and lays out the files of the commit: no repository is left. What says the version
-/// instead is `.hg_archival.txt`, which hg writes and setuptools-scm reads.
+/// Pulls, and lays out the files of the commit without the repository. setuptools-scm reads the
+/// version from `.hg_archival.txt`, which hg writes.
 fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache) -> Result<()> {
     let hg = process::find("hg")
-        .ok_or_else(|| Error::new("there is no `hg` on PATH").hint("install Mercurial"))?;
+        .ok_or_else(|| Error::new("`hg` is not on PATH").hint("install Mercurial"))?;
     let aside = cache.root().join("tmp");
     fs::create_dir_all(&aside)?;
     let aside = tempfile::Builder::new()
         .prefix("hg-")
         .tempdir_in(&aside)
-        .context(|| "cannot make a directory")?;
+        .context(|| "cannot create a directory")?;
     let (clone, files) = (aside.path().join("clone"), aside.path().join("files"));
 
     run(hg_command(&hg).arg("init").arg("--").arg(&clone))?;
-    // The repository's own configuration is what pkgapp gives on standard input: beside that of the
-    // user, and without a name on any disk.
+    // pkgapp passes the repository's own configuration on standard input: it is added to that of
+    // the user, and never has a name on a disk.
     std::os::unix::fs::symlink("/dev/stdin", clone.join(".hg/hgrc"))
         .context(|| "cannot configure a repository")?;
     let in_clone = || {
@@ -84,15 +84,16 @@ fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cach
     Ok(())
 }
 
-/// hg that asks nobody, and reads nothing.
+/// Returns an hg command without prompts and with nothing on standard input.
 fn hg_command(program: &Path) -> Command {
     let mut command = Command::new(program);
     process::outside_repositories(&mut command);
-    // Aliases, defaults and colors of the user's configuration are off (hg help environment).
+    // This disables aliases, defaults, and colors of the user's configuration (hg help
+    // environment).
     command
         .env("HGPLAIN", "1")
         .args(["--noninteractive", "--quiet"]);
-    // A server that sends nothing for a minute is given up, as one of git is.
+    // As with git, a server that sends nothing for a minute counts as failed.
     command
         .args(["--config", "http.timeout=60"])
         .stdin(Stdio::null());
@@ -108,8 +109,8 @@ fn run(command: &mut Command) -> Result<()> {
     Err(Error::new(format!("hg failed with {}", output.status)).cause_text(said.trim().to_owned()))
 }
 
-/// Returns a file of the memory with hg's section `auth` (hg help config). It can be opened any
-/// number of times, which a pipe can't.
+/// Returns a file in memory with hg's section `auth` (hg help config). Unlike a pipe, it can be
+/// opened any number of times.
 fn configuration(credentials: &RepositoryCredentials) -> Result<File> {
     let RepositoryCredentials {
         origin,
@@ -119,13 +120,13 @@ fn configuration(credentials: &RepositoryCredentials) -> Result<File> {
     let file = rustix::fs::memfd_create("hgrc", rustix::fs::MemfdFlags::CLOEXEC);
     let mut file = File::from(
         file.map_err(std::io::Error::from)
-            .context(|| "cannot make a file of the memory")?,
+            .context(|| "cannot create a file in memory")?,
     );
     let mut text = format!("[auth]\npkgapp.prefix = {origin}\npkgapp.username = {username}\n");
     if let Some(password) = password {
         _ = writeln!(text, "pkgapp.password = {password}");
     }
     file.write_all(text.as_bytes())
-        .context(|| "cannot write to the memory")?;
+        .context(|| "cannot write a file in memory")?;
     Ok(file)
 }

@@ -1,4 +1,4 @@
-//! What the indexes offer, and the bytes behind a URL: async code behind a synchronous interface.
+//! The files that indexes offer, and the bytes of a URL: async code behind a synchronous interface.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -23,22 +23,23 @@ use pkgapp_lock::index::PlaceId;
 use pkgapp_pypa::egg::is_egg;
 use pkgapp_pypa::{HashDigest, PackageName, Version, VersionSpecifiers};
 
-/// A file that is offered for a distribution.
+/// A file on offer for a distribution.
 #[derive(Debug, Clone)]
 pub struct FileOffer {
     /// The file's name.
     pub file: String,
-    /// What the name says.
+    /// The parsed name.
     pub dist: DistFilename,
-    /// Where it is; `file:` for a find-links directory. May hold credentials.
+    /// Its URL; `file:` for a find-links directory. May contain credentials.
     pub url: Url,
-    /// What the index says of its content.
+    /// Hashes of its content, as stated by the index.
     pub hashes: Vec<HashDigest>,
     /// Length in bytes.
     pub size: Option<u64>,
-    /// Pythons it is for.
+    /// The Pythons that it supports.
     pub requires_python: Option<VersionSpecifiers>,
-    /// Taken back by its maintainers (PEP 592), with their reason, which may be empty.
+    /// The reason for which its maintainers yanked it (PEP 592), which may be empty; `None` if it
+    /// was not yanked.
     pub yanked: Option<String>,
 }
 
@@ -49,9 +50,9 @@ struct IndexPlace {
     url: Url,
     /// Its name in the configuration.
     named: Option<NamedIndex>,
-    /// Why it did not answer. It is not asked again: each time would cost all retries.
+    /// The reason why it failed. It is not asked again: each time would cost all retries.
     away: OnceLock<Error>,
-    /// What it has said of distributions, eggs among it.
+    /// The files of distributions that it has listed, including eggs.
     files: Mutex<BTreeMap<PackageName, Arc<Vec<FileOffer>>>>,
 }
 
@@ -60,11 +61,11 @@ struct IndexPlace {
 struct LinkPlaces {
     id: PlaceId,
     urls: Vec<Url>,
-    /// Eggs of pages are among them, and not told from those of directories.
+    /// Includes eggs of pages, which are not distinguished from those of directories.
     files: OnceLock<Result<Vec<FileOffer>>>,
 }
 
-/// A connection to the indexes of a lock.
+/// A client for the indexes of a lock.
 pub struct IndexClient<'a> {
     runtime: Runtime,
     http: http::HttpClient,
@@ -74,42 +75,43 @@ pub struct IndexClient<'a> {
     offline: bool,
 }
 
-/// What comes from a URL, in order.
+/// The parts of a response, in order.
 #[derive(Debug)]
 pub enum ResponsePart<'a> {
-    /// The answer's head.
+    /// The head of the response.
     Start {
-        /// Where its first byte belongs: what was asked for, or 0 if the server starts anew.
+        /// The offset of its first byte: as requested, or 0 if the server starts over.
         offset: u64,
-        /// Length of the whole file, if the server says it.
+        /// The length of the whole file, if the server states it.
         total: Option<u64>,
-        /// Names this version of the file (a strong ETag).
+        /// The identity of this version of the file (a strong ETag).
         etag: Option<String>,
     },
     /// Some of its bytes.
     Bytes(&'a [u8]),
 }
 
-/// Why a download ended early.
+/// The reason why a download ended early.
 #[derive(Debug)]
 pub enum DownloadBreak {
-    /// The connection; the rest can be asked for.
+    /// The connection failed; the rest can be requested.
     Connection(String),
-    /// For good.
+    /// The download failed for good.
     Refused(Error),
 }
 
 impl<'a> IndexClient<'a> {
-    /// Prepares to ask the indexes of a lock; nothing is asked yet.
+    /// Prepares to ask the indexes of a lock, without connecting.
     ///
     /// # Errors
-    /// A URL that is none, certificates that can't be loaded, or a variable that makes no sense.
+    /// Fails on an invalid URL, certificates that cannot be loaded, or an environment variable with
+    /// an invalid value.
     pub fn new(indexes: &Indexes, cache: &'a Cache, offline: bool) -> Result<Self> {
         let runtime = Builder::new_multi_thread()
             .worker_threads(2)
             .enable_all()
             .build()
-            .context(|| "cannot start the network's threads")?;
+            .context(|| "cannot start the network threads")?;
         let (places, links) = (places(indexes), links(indexes)?);
         let keyring = |place: &IndexPlace| place.named.as_ref().is_some_and(|index| index.keyring);
         let of_places = places.iter().map(|place| IndexAccount {
@@ -134,7 +136,7 @@ impl<'a> IndexClient<'a> {
         })
     }
 
-    /// Returns what a message calls a place.
+    /// Returns the name of a place in messages.
     pub fn place_name(&self, id: &PlaceId) -> String {
         let shown = |url: &Url| format!("`{}`", without_secrets(url));
         let index = self
@@ -150,22 +152,22 @@ impl<'a> IndexClient<'a> {
         index.chain(links).collect::<Vec<_>>().join(", ")
     }
 
-    /// Returns all files of a distribution in one place, of all versions, but for eggs that its
-    /// pages link; empty if it is unknown there.
+    /// Returns all files of a distribution in one place, of all versions, except eggs that its
+    /// pages link; empty if the distribution is unknown there.
     ///
     /// # Errors
-    /// The place can't be asked, or refuses to answer.
+    /// Fails if the place cannot be reached, or refuses to answer.
     pub fn offers(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<FileOffer>> {
         let mut offers = self.files(id, name)?;
         offers.retain(|offer| !is_linked_egg(offer));
         Ok(offers)
     }
 
-    /// Returns the eggs of a distribution that the pages of a place link, for when nothing better
-    /// fits; [`IndexClient::offers`] has those of directories.
+    /// Returns the eggs of a distribution that the pages of a place link, in case nothing better
+    /// matches; [`IndexClient::offers`] includes those of directories.
     ///
     /// # Errors
-    /// The place can't be asked any more.
+    /// Fails if the place can no longer be reached.
     pub fn linked_eggs(&self, id: &PlaceId, name: &PackageName) -> Result<Vec<FileOffer>> {
         let mut eggs = self.files(id, name)?;
         eggs.retain(is_linked_egg);
@@ -186,7 +188,7 @@ impl<'a> IndexClient<'a> {
                 .collect());
         }
         let Some(place) = self.places.iter().find(|place| place.id == *id) else {
-            return Err(Error::bug("a place is asked that the lock does not have"));
+            return Err(Error::bug("the lock does not have this place"));
         };
         if let Some(error) = place.away.get() {
             return Err(error.clone());
@@ -200,7 +202,7 @@ impl<'a> IndexClient<'a> {
             return Ok(known.to_vec());
         }
         let files = self.read_index(place, name).inspect_err(|error| {
-            // Whoever is first; they all say the same.
+            // The first error wins; they are all the same.
             _ = place.away.set(error.clone());
         })?;
         let mut known = place.files.lock().unwrap_or_else(PoisonError::into_inner);
@@ -231,10 +233,10 @@ impl<'a> IndexClient<'a> {
                 return Ok(Vec::new());
             }
             Err(PageError::Status(StatusCode::UNAUTHORIZED)) => {
-                return Err(failed("it asks for credentials (401)".to_owned()).hint(place.way_in()));
+                return Err(failed("it requires credentials (401)".to_owned()).hint(place.way_in()));
             }
             Err(PageError::Status(StatusCode::FORBIDDEN)) => {
-                let why = "it does not let these credentials in (403)";
+                let why = "it does not accept these credentials (403)";
                 return Err(failed(why.to_owned()).hint(place.way_in()));
             }
             Err(PageError::Failure(HttpFailure::Offline)) => {
@@ -249,8 +251,8 @@ impl<'a> IndexClient<'a> {
             .map_err(|error| failed(error.to_string()))
     }
 
-    /// Returns a page, of the web or of a directory that is laid out like an index; `None` if the
-    /// latter has none.
+    /// Returns a page, from the web or from a directory that is laid out like an index; `None` if
+    /// the directory has none.
     fn page(&self, url: &Url) -> Result<Option<IndexPage>, PageError> {
         match local_path(url) {
             Some(path) => {
@@ -301,11 +303,11 @@ impl<'a> IndexClient<'a> {
         Ok(offers)
     }
 
-    /// Reads what is behind a URL, from byte `from` on if the server can do that and still has the
-    /// version `etag`.
+    /// Reads the content of a URL, from byte `from` on if the server supports that and still has
+    /// the version `etag`.
     ///
     /// # Errors
-    /// See [`DownloadBreak`]. What `take` returns is [`DownloadBreak::Refused`].
+    /// See [`DownloadBreak`]. Errors of `take` become [`DownloadBreak::Refused`].
     pub fn read(
         &self,
         url: &Url,
@@ -340,13 +342,10 @@ impl<'a> IndexClient<'a> {
                     content_range(answer.header(&CONTENT_RANGE).unwrap_or_default())
                         .filter(|(offset, _)| *offset == from)
                         .ok_or_else(|| {
-                            failed(
-                                "the server answered with another range than it was asked for"
-                                    .to_owned(),
-                            )
+                            failed("the server returned another range than requested".to_owned())
                         })?
                 }
-                status => return Err(failed(format!("the server answered {status}"))),
+                status => return Err(failed(format!("the server returned {status}"))),
             };
             let etag = answer
                 .header(&ETAG)
@@ -367,7 +366,7 @@ impl<'a> IndexClient<'a> {
                     Err(HttpFailure::Connection(why)) => {
                         return Err(DownloadBreak::Connection(why));
                     }
-                    // Asking again would begin the same.
+                    // Another request would fail the same way.
                     Err(failure) => return Err(failed(failure.to_string())),
                 }
             }
@@ -385,7 +384,7 @@ impl fmt::Debug for IndexClient<'_> {
 }
 
 impl FileOffer {
-    /// Returns the directory that an unpacked egg is; `None` for a file.
+    /// Returns the directory of an unpacked egg; `None` for a file.
     pub fn directory(&self) -> Option<PathBuf> {
         if !is_egg(&self.file) {
             return None;
@@ -393,23 +392,23 @@ impl FileOffer {
         self.path().filter(|path| path.is_dir())
     }
 
-    /// Returns where the file lies on this machine; `None` for a URL of the web, whatever its host.
+    /// Returns the local path of the file; `None` for a URL on the web, whatever its host.
     pub fn path(&self) -> Option<PathBuf> {
         local_path(&self.url)
     }
 }
 
-/// Returns the path that a `file:` URL names. [`Url::to_file_path`] takes `http://localhost/` for one, too.
+/// Returns the path in a `file:` URL. [`Url::to_file_path`] also accepts `http://localhost/`.
 fn local_path(url: &Url) -> Option<PathBuf> {
     url.to_file_path().ok().filter(|_| url.scheme() == "file")
 }
 
-/// Whether an offer is an egg that a page links.
+/// Returns whether an offer is an egg that a page links.
 fn is_linked_egg(offer: &FileOffer) -> bool {
     is_egg(&offer.file) && offer.url.scheme() != "file"
 }
 
-/// The files in a find-links directory, sorted; of directories only eggs, which may come unpacked.
+/// Returns the files in a find-links directory, sorted; directories only if they are unpacked eggs.
 fn files_in(directory: &Path) -> Vec<FileOffer> {
     let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
     let is_file = |name: &String| is_egg(name) || !directory.join(name).is_dir();
@@ -440,17 +439,17 @@ impl IndexPlace {
             Some(index) => {
                 let variable = index.variable();
                 format!(
-                    "give credentials in `{variable}_USERNAME` and `{variable}_PASSWORD`, or in `~/.netrc`"
+                    "/.netrc`~set `{variable}_USERNAME` and `{variable}_PASSWORD`, or add the host to `~/.netrc`~/.netrc`"
                 )
             }
             None => {
-                "give credentials in the URL by way of `${VARIABLES}`, or in `~/.netrc`".to_owned()
+                "/.netrc`~put credentials into the URL as `${VARIABLES}`, or add the host to `~/.netrc`~/.netrc`".to_owned()
             }
         }
     }
 }
 
-/// All indexes of a lock, whoever is asked for what.
+/// Returns all indexes of a lock, whichever distributions they serve.
 fn places(indexes: &Indexes) -> Vec<IndexPlace> {
     let named = (0..indexes.named.len()).map(PlaceId::Named);
     let extra = (0..indexes.extra.len()).map(PlaceId::Extra);
@@ -496,7 +495,7 @@ fn links(indexes: &Indexes) -> Result<Vec<LinkPlaces>> {
         .collect())
 }
 
-/// Returns what would help against a failure of the network, if it is of a known kind.
+/// Returns a hint for a network failure, if its kind is known.
 fn way_out(why: &str) -> Option<&'static str> {
     if [
         "is too slow",
@@ -506,9 +505,9 @@ fn way_out(why: &str) -> Option<&'static str> {
     .iter()
     .any(|part| why.contains(part))
     {
-        return Some("take another index, or a copy of the file: `--find-links DIR`");
+        return Some("use another index, or a copy of the file with `--find-links DIR`");
     }
-    // An address may hold anything: port 40163 is no status 401.
+    // A URL may contain anything: port 40163 is not status 401.
     let why = why
         .to_lowercase()
         .split_whitespace()
@@ -527,27 +526,27 @@ fn way_out(why: &str) -> Option<&'static str> {
         "handshake failure",
     ]) {
         return Some(
-            "if it is signed by a CA of your own, name that with `SSL_CERT_FILE`; if it wants to know who you are, set \
+            "if a private CA signed the certificate, set `SSL_CERT_FILE`; if the server requires a client certificate, set \
              `SSL_CLIENT_CERT` to a file with your certificate and key",
         );
     }
     if says(&["401", "403", "407"]) {
         return Some(
-            "give credentials: `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or `~/.netrc`",
+            "/.netrc`~set `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or add the host to `~/.netrc`~/.netrc`",
         );
     }
     if says(&["404", "410"]) {
         return Some(
-            "the index names a file that is gone: lock again, or take it from another place (`--find-links`)",
+            "the index lists a file that no longer exists: lock again, or get the file elsewhere (`--find-links`)",
         );
     }
     if says(&["429", "500", "502", "503", "504"]) || has(&["server error"]) {
-        return Some("the server is at fault: try again later, or take another index");
+        return Some("the server failed: try again later, or use another index");
     }
     if has(&["cannot be resolved"]) {
         return Some(
-            "check the spelling of the address, this machine's DNS, and `HTTPS_PROXY` if only a proxy reaches the index; what \
-             is in the cache needs no network: `--offline`",
+            "check the spelling of the address, this machine's DNS, and `HTTPS_PROXY` if the index is behind a proxy; use \
+             `--offline` to build from the cache alone",
         );
     }
     if has(&[
@@ -559,24 +558,24 @@ fn way_out(why: &str) -> Option<&'static str> {
         "proxy",
     ]) {
         return Some(
-            "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy between; what is in the cache needs \
-             no network: `--offline`",
+            "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy; use `--offline` to build from the \
+             cache alone",
         );
     }
     None
 }
 
-/// Reads `bytes 100-199/200` (RFC 9110 §14.4) as the first offset and the whole length.
+/// Parses `bytes 100-199/200` (RFC 9110 §14.4) into the first offset and the whole length.
 fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
     let (range, total) = text.strip_prefix("bytes ")?.split_once('/')?;
     Some((range.split('-').next()?.parse().ok()?, total.parse().ok()))
 }
 
-/// Returns a URL as it may be shown and recorded: no credentials, and nothing behind the path,
-/// where signatures stand.
+/// Returns a URL for messages and records: without credentials, and without the parts after the
+/// path, which may contain signatures.
 pub fn without_secrets(url: &Url) -> String {
     let mut url = url.clone();
-    // Both fail only for URLs that can't have either.
+    // Both calls fail only for URLs that cannot have either.
     _ = url.set_username("");
     _ = url.set_password(None);
     url.set_query(None);
@@ -584,7 +583,7 @@ pub fn without_secrets(url: &Url) -> String {
     url.to_string()
 }
 
-/// Returns a text with the credentials of the URLs in it taken out.
+/// Returns a text without the credentials of the URLs in it.
 pub fn without_credentials(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -600,7 +599,7 @@ pub fn without_credentials(text: &str) -> String {
     clean
 }
 
-/// Returns versions around `wanted`, at most three on each side, the oldest first.
+/// Returns the versions around `wanted`, at most three on each side, oldest first.
 pub fn nearby(versions: impl IntoIterator<Item = Version>, wanted: &Version) -> Vec<Version> {
     let mut versions: Vec<Version> = versions.into_iter().collect();
     versions.sort_unstable();

@@ -1,16 +1,16 @@
 //! Unpacks the members of a zip archive one after the other.
 //!
-//! The `zip` crate makes a new decoder for each. That leaves memory in pieces: of a set of 15,000
-//! files, 40 MB.
+//! The `zip` crate creates a new decoder for each member. That fragments the memory: by 40 MB for a
+//! set of 15,000 files.
 
 use std::io::{self, Read};
 
 use flate2::{Decompress, FlushDecompress, Status};
 
-/// How much of the packed bytes is read at a time.
+/// The number of packed bytes that are read at a time.
 const BUFFER: usize = 1 << 15;
 
-/// What unpacking takes.
+/// The buffers and the decoder for unpacking.
 pub(super) struct Inflater {
     state: Decompress,
     buffer: Vec<u8>,
@@ -18,9 +18,9 @@ pub(super) struct Inflater {
 
 /// Reads the plain bytes of a member.
 pub(super) enum MemberReader<'a, R> {
-    /// It is not packed.
+    /// The member is stored.
     Stored(R),
-    /// It is packed as RFC 1951 says.
+    /// The member is deflated (RFC 1951).
     Deflated(Inflating<'a, R>),
 }
 
@@ -28,7 +28,7 @@ pub(super) struct Inflating<'a, R> {
     packed: R,
     state: &'a mut Decompress,
     buffer: &'a mut [u8],
-    /// What of the buffer is still to be unpacked.
+    /// The range of the buffer that is still to be unpacked.
     at: usize,
     end: usize,
 }
@@ -41,7 +41,7 @@ impl Inflater {
         }
     }
 
-    /// Begins another member.
+    /// Begins the next member.
     pub(super) fn begin<R: Read>(&mut self, packed: R) -> MemberReader<'_, R> {
         self.state.reset(false);
         MemberReader::Deflated(Inflating {
@@ -76,7 +76,7 @@ impl<R: Read> Read for Inflating<'_, R> {
                 .decompress(input, out, FlushDecompress::None)
                 .map_err(io::Error::other)?;
             let (taken, made) = (self.state.total_in() - taken, self.state.total_out() - made);
-            // Neither is more than a buffer's length.
+            // Neither exceeds the length of a buffer.
             self.at += taken as usize;
             if made > 0 || out.is_empty() || status == Status::StreamEnd {
                 return Ok(made as usize);
@@ -84,7 +84,7 @@ impl<R: Read> Read for Inflating<'_, R> {
             if self.end == 0 {
                 return Err(io::Error::new(
                     io::ErrorKind::UnexpectedEof,
-                    "its packed bytes are cut",
+                    "its packed bytes are truncated",
                 ));
             }
         }
@@ -120,7 +120,11 @@ mod tests {
             // What comes after the end is no part of it.
             assert!(read(&[&packed[..], b"more"].concat()).unwrap() == text[..length]);
             let cut = read(&packed[..packed.len() - 1]).unwrap_err();
-            assert_eq!(cut.to_string(), "its packed bytes are cut", "{length}");
+            assert_eq!(
+                cut.to_string(),
+                "its packed bytes are truncated",
+                "{length}"
+            );
             assert!(
                 read(&[&[7][..], &packed].concat()).is_err(),
                 "a block of no kind"

@@ -1,11 +1,11 @@
-//! From a lock to wheels in the cache.
+//! Turns a lock into wheels in the cache.
 //!
-//! [`fetch()`] looks for each pin in this order: the choice that an earlier build made for the same
-//! question (`pins/` of the cache), the cache itself if the pin's hash leaves no choice, then the
-//! places of [`Indexes::places`]. The first index that knows the name decides: a distribution of
-//! the same name in a later one can't push itself in front, nor fill in a version that is missing.
-//! Only a pin with a hash is looked for further on. Within a place the order is pip's. Sdists, eggs
-//! and projects become wheels last ([`sdist`]).
+//! [`fetch()`] looks for each pin in this order: the choice of an earlier build for the same
+//! question (`pins/` in the cache), the cache itself if the pin's hash leaves no choice, and then
+//! the places of [`Indexes::places`]. The first index that knows the name decides: a distribution
+//! of the same name in a later index can neither take precedence nor provide a missing version.
+//! Only for a pin with a hash does the search continue. Within a place, the order is that of pip.
+//! Sdists, eggs, and projects become wheels last ([`sdist`]).
 #![cfg_attr(
     test,
     allow(
@@ -65,31 +65,32 @@ use pkgapp_lock::{Indexes, Pin};
 use pkgapp_pypa::{Environment, PackageName, Version, WheelFilename};
 use sdist::WheelBuilder;
 
-/// A wheel that is in the cache, whole and checked.
+/// A complete and verified wheel in the cache.
 #[derive(Debug, Clone)]
 pub struct Wheel {
-    /// What its file name says; its METADATA agrees.
+    /// Its parsed file name, which agrees with METADATA.
     pub filename: WheelFilename,
     /// The file in the cache, named as on the index.
     pub path: PathBuf,
     /// The file's SHA-256.
     pub sha256: Sha256Sum,
-    /// Where it came from, without secrets: a URL, a path's file name, or `built from …`.
+    /// Its origin, without secrets: a URL, a path's file name, or `built from …`.
     pub from: String,
-    /// The source, if it was built on this machine, so that its bytes may name it.
+    /// The source, if the wheel was built on this machine, so that its bytes may contain local
+    /// paths.
     pub built_from: Option<BuiltFrom>,
-    /// `Requires-Dist` etc.
+    /// The content of METADATA.
     pub metadata: WheelMetadata,
-    /// The pin it answers; `None` for the application itself.
+    /// The pin that it satisfies; `None` for the application itself.
     pub pin: Option<Pin>,
 }
 
-/// The source that a wheel was built from on this machine.
+/// The source of a wheel that was built on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BuiltFrom {
     /// An sdist in the cache, or a project's directory.
     pub path: PathBuf,
-    /// Identifies its content and everything else that went into the build.
+    /// The key of the source's content and all other inputs of the build.
     pub key: String,
 }
 
@@ -97,7 +98,7 @@ impl BuiltFrom {
     /// Returns the source's files; an sdist is unpacked below `room` first.
     ///
     /// # Errors
-    /// The source cannot be read.
+    /// Fails if the source cannot be read.
     pub fn files(&self, room: &Path) -> Result<Vec<PathBuf>> {
         let files = |directory: &Path| {
             let files = project::project_files(directory)?;
@@ -116,7 +117,7 @@ impl BuiltFrom {
     }
 }
 
-/// What a wheel's METADATA says, as far as pkgapp needs it (core metadata specification).
+/// The parts of a wheel's METADATA that pkgapp uses (core metadata specification).
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct WheelMetadata {
     /// Normalized name.
@@ -131,36 +132,35 @@ pub struct WheelMetadata {
     pub extras: Vec<String>,
     /// `Summary`.
     pub summary: Option<String>,
-    /// `License-Expression`, else `License`, else what the classifiers say.
+    /// `License-Expression`, or else `License`, or else the license classifiers.
     pub license: Option<String>,
-    /// Where RECORD and the archive list different files, in a sentence that names the first of
-    /// them.
+    /// A sentence about the first file in which RECORD and the archive differ, if they do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub record_gap: Option<String>,
 }
 
-/// How wheels are fetched.
+/// Options for fetching wheels.
 #[derive(Debug, Clone, Copy)]
 pub struct FetchOptions<'a> {
-    /// Use no network.
+    /// Whether the network is off.
     pub offline: bool,
-    /// How many files are read at a time; 8 is a good number.
+    /// The number of files that are read at a time; 8 is a good number.
     pub jobs: usize,
-    /// The time of everything that is built.
+    /// The timestamp of everything that is built.
     pub epoch: Epoch<'a>,
-    /// How it is built.
+    /// The build rules.
     pub rules: &'a LinkageRules,
 }
 
-/// Judges a set before anything of it is built: the wheels that are there, and the pins that have
-/// none yet.
+/// Checks a set before any of it is built: the available wheels, and the pins that have none yet.
 pub type EarlyCheck<'a> = dyn Fn(&[Wheel], &[&Pin]) -> Result<()> + 'a;
 
-/// Builds the application's own wheel from its directory, which is not touched. `indexes` is where
-/// its build requirements are looked for.
+/// Builds the application's own wheel from its directory, which is not modified. `indexes` provide
+/// its build requirements.
 ///
 /// # Errors
-/// It is no project, the build fails, or what is built does not fit `environment`.
+/// Fails if the directory is not a project, the build fails, or the result does not match
+/// `environment`.
 pub fn application(
     directory: &Path,
     indexes: &Indexes,
@@ -172,10 +172,11 @@ pub fn application(
     WheelBuilder::new(cache, environment, indexes, options, report).project(directory)
 }
 
-/// Chooses and brings what builds projects that need this, as their builds will; sorted by name.
+/// Chooses and fetches the build requirements of projects, with the rules of their builds; sorted
+/// by name.
 ///
 /// # Errors
-/// There is nothing that fits, or it can't be fetched.
+/// Fails if nothing matches or cannot be fetched.
 pub fn build_tools(
     requires: &[String],
     indexes: &Indexes,

@@ -1,9 +1,9 @@
-//! What the compiled code of a wheel that is made here is linked with: run paths that name this
-//! machine go, libraries that no host has are copied into the wheel if they may be, under names
-//! that are theirs alone.
+//! The linkage of compiled code in wheels that pkgapp builds: run paths of the build machine are
+//! removed, and libraries that no host has are copied into the wheel on request, under unique
+//! names.
 //!
-//! Source for the shape of the result: auditwheel's `repair` (`NAME.libs`, eight digits of the hash
-//! in names).
+//! The layout of the result follows auditwheel's `repair` (`NAME.libs`, eight digits of the hash in
+//! names).
 
 use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
 use std::path::{Path, PathBuf};
@@ -25,35 +25,35 @@ use pkgapp_core::path::ReleasePath;
 use pkgapp_core::process;
 use pkgapp_pypa::PackageName;
 
-/// What a configuration says about the wheels that are built here.
+/// The configuration's rules for wheels that pkgapp builds.
 #[derive(Debug, Clone, Default)]
 pub struct LinkageRules {
-    /// A file of pins for build requirements, absolute.
+    /// Files of pins for build requirements, absolute.
     pub constraints: Option<PathBuf>,
     /// Whether compiled code keeps its debug information.
     pub debug: bool,
-    /// What becomes of libraries that compiled code needs, by soname.
+    /// The treatment of libraries that compiled code needs, by soname.
     pub libraries: BTreeMap<String, LibraryLinking>,
-    /// Distributions whose RECORD may list other files than their wheel has.
+    /// Distributions whose RECORD may differ from their wheel's files.
     pub record_gaps: Vec<PackageName>,
-    /// The run path by which programs below `bin/` find the library of an interpreter that ships;
-    /// none for the host's.
+    /// The run path with which programs in `bin/` find the library of a shipped interpreter; `None`
+    /// for the host's Python.
     pub python_libraries: Option<String>,
 }
 
 /// A library that was copied into a wheel.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GraftedLibrary {
-    /// What the code asks for, e.g. `libfoo.so.1`.
+    /// The name that the code requires, e.g. `libfoo.so.1`.
     pub(super) soname: String,
-    /// Where it was.
+    /// Its path on the build machine.
     pub(super) path: PathBuf,
     sha256: Sha256Sum,
     stamp: Option<FileFingerprint>,
 }
 
 impl GraftedLibrary {
-    /// Whether the library is what it was when it was copied.
+    /// Returns whether the library is unchanged since it was copied.
     pub(super) fn is_current(&self) -> bool {
         let sum = || std::fs::read(&self.path).map(|bytes| Sha256Sum::of(&bytes));
         (self.stamp.is_some() && FileFingerprint::of(&self.path) == self.stamp)
@@ -61,12 +61,12 @@ impl GraftedLibrary {
     }
 }
 
-/// Changes the compiled files below `root`, a wheel that is laid out, and adds the libraries that
-/// it shall bring along.
+/// Edits the compiled files below `root`, an unpacked wheel, and adds the libraries that it must
+/// bring.
 ///
 /// # Errors
-/// All libraries that no host has and that nothing is said about; one that is to be copied and is
-/// not found; a file that can't be changed.
+/// Returns all libraries that no host has and that have no rule, a library that is to be copied but
+/// was not found, or a file that cannot be edited.
 pub(super) fn settle(
     root: &Path,
     name: &PackageName,
@@ -114,14 +114,15 @@ pub(super) fn settle(
 
 /// A compiled file.
 struct CompiledFile {
-    /// As messages name it.
+    /// Its name in messages.
     label: String,
     place: PathBuf,
     elf: ElfFile,
 }
 
 impl CompiledFile {
-    /// Whether it is installed below `bin/` (binary distribution format, "The .data directory").
+    /// Returns whether it is installed in `bin/` (binary distribution format, "The .data
+    /// directory").
     fn is_program(&self) -> bool {
         let mut parts = self.elf.path.as_str().split('/');
         parts.next().is_some_and(|first| first.ends_with(".data"))
@@ -129,16 +130,16 @@ impl CompiledFile {
     }
 }
 
-/// What is known of a library that a file needs.
+/// A library that a file needs and that exists on the build machine.
 #[derive(Debug, Clone)]
 struct FoundLibrary {
     soname: String,
     path: PathBuf,
 }
 
-/// What a file comes to.
+/// The decisions about a file.
 struct LinkagePlan {
-    /// Entries of its run path that stay.
+    /// Entries of the run path that stay.
     kept: Vec<String>,
     grafts: Vec<FoundLibrary>,
     errors: Vec<Error>,
@@ -146,11 +147,11 @@ struct LinkagePlan {
 
 struct LinkedWheel<'a> {
     root: &'a Path,
-    /// The directory of copies.
+    /// The name of the directory of copies.
     libs: String,
     rules: &'a LinkageRules,
     files: Vec<CompiledFile>,
-    /// Names that the wheel has itself.
+    /// Names of the wheel's own libraries.
     own: HashSet<String>,
 }
 
@@ -198,8 +199,8 @@ impl<'a> LinkedWheel<'a> {
             if self.own.contains(soname) || soname.starts_with("ld-linux") {
                 continue;
             }
-            // Which Python there is on a host, the release decides. Modules find its library in
-            // their process; programs, such as uwsgi, load it.
+            // The release decides which Python a host uses. Modules find its library in their
+            // process; programs, such as uwsgi, load it.
             if soname.starts_with("libpython") {
                 let way = self.rules.python_libraries.as_ref();
                 kept.extend(
@@ -216,11 +217,11 @@ impl<'a> LinkedWheel<'a> {
                 }),
                 (Some(LibraryLinking::Graft), None) => errors.push(
                     Error::new(format!(
-                        "`{soname}` is to be shipped with {}, and is not found",
+                        "library `{soname}`, which {} must ship, was not found",
                         file.label
                     ))
-                    .note(format!("looked in {}", looked_in(file)))
-                    .hint("name its directory in `LD_LIBRARY_PATH`"),
+                    .note(format!("searched {}", looked_in(file)))
+                    .hint("add its directory to `LD_LIBRARY_PATH`"),
                 ),
                 (Some(LibraryLinking::Depend), Some(path)) => {
                     let directory = path
@@ -256,7 +257,7 @@ impl<'a> LinkedWheel<'a> {
                 soname: None,
                 needed: renamed(&plan.grafts, grafts),
             };
-            // What is as it should be need not be of a kind that can be edited.
+            // A file without changes need not be of a kind that can be edited.
             if change.needed.is_empty() && change.run_path == file.elf.runpath {
                 continue;
             }
@@ -284,7 +285,7 @@ impl<'a> LinkedWheel<'a> {
         Ok(())
     }
 
-    /// The run path that leads from an installed file to the copies, which lie beside the packages.
+    /// Returns the run path from an installed file to the copies, which are beside the packages.
     fn way_to_libs(&self, path: &ReleasePath) -> Result<String> {
         let mut parts: Vec<&str> = path.as_str().split('/').collect();
         if parts[0].ends_with(".data") && parts.len() > 2 {
@@ -293,7 +294,7 @@ impl<'a> LinkedWheel<'a> {
                     "`{path}` needs a library that ships in `{}`",
                     self.libs
                 ))
-                .cause_text("it is installed outside of the directory of packages"));
+                .cause_text("it is installed outside the directory of packages"));
             }
             parts.drain(..2);
         }
@@ -305,9 +306,9 @@ impl<'a> LinkedWheel<'a> {
     }
 }
 
-/// A library on its way into the wheel.
+/// A library that is to be added to the wheel.
 struct PendingGraft {
-    /// What the copy is called.
+    /// The name of the copy.
     name: String,
     content: Vec<u8>,
     file: CompiledFile,
@@ -318,15 +319,16 @@ impl PendingGraft {
     fn read(found: &FoundLibrary) -> Result<Self> {
         let content = fs::read(&found.path)?;
         let hash = hex::encode(Sha256::digest(&content));
-        // `libfoo-0123abcd.so.1`: two distributions may bring different libraries of one name.
+        // `libfoo-0123abcd.so.1`: two distributions may bring different libraries of the same name.
         let (stem, version) = found
             .soname
             .find(".so")
             .map_or((found.soname.as_str(), ""), |at| found.soname.split_at(at));
         let name = format!("{stem}-{}{version}", &hash[..8]);
         let elf = crate::elf::read(&found.path, &ReleasePath::parse(&name)?)?;
-        let elf = elf
-            .ok_or_else(|| Error::new(format!("`{}` is no shared library", shown(&found.path))))?;
+        let elf = elf.ok_or_else(|| {
+            Error::new(format!("`{}` is not a shared library", shown(&found.path)))
+        })?;
         let file = CompiledFile {
             label: format!("`{}`", shown(&found.path)),
             place: found.path.clone(),
@@ -365,28 +367,28 @@ fn renamed(
     needs.iter().filter_map(name).collect()
 }
 
-/// A file as it has to be; `None` if it is so already.
+/// Returns a file with its changes; `None` if there are none.
 fn changed(mut content: Vec<u8>, change: &ElfEdit, label: &str) -> Result<Option<Vec<u8>>> {
     match edit::apply(&mut content, change) {
         Ok(true) => Ok(Some(content)),
         Ok(false) => Ok(None),
         Err(why) => {
-            Err(Error::new(format!("the run path of {label} can't be changed")).cause_text(why))
+            Err(Error::new(format!("cannot change the run path of {label}")).cause_text(why))
         }
     }
 }
 
 fn unsaid(soname: &str, path: &Path, file: &CompiledFile) -> Error {
     Error::new(format!("{} needs `{soname}`, which hosts do not have", file.label))
-        .cause_text(format!("it was linked with `{}`, which is of no distribution's package", shown(path)))
+        .cause_text(format!("it was linked with `{}`, which is outside the directories of distribution packages", shown(path)))
         .hint(format!(
-            "write `libraries = {{ \"{soname}\" = \"graft\" }}` under `[build]` to ship a copy of it, or `\"depend\"` if \
+            "add `libraries = {{ \"{soname}\" = \"graft\" }}` to `[build]` to ship a copy of it, or use `\"depend\"` if \
              hosts have it in the same place"
         ))
 }
 
-/// Finds a library as the dynamic linker would for a file, and where the user had it looked for
-/// when it was linked.
+/// Finds a library like the dynamic linker does for a file, and in the directories that the user
+/// gave for linking it.
 fn find(soname: &str, file: &CompiledFile) -> Option<PathBuf> {
     if soname.contains('/') {
         return Some(PathBuf::from(soname)).filter(|path| path.is_file());
@@ -420,7 +422,7 @@ fn looked_in(file: &CompiledFile) -> String {
     places.join(", ")
 }
 
-/// Directories that the environment names.
+/// Returns the directories in an environment variable.
 fn searched() -> &'static [PathBuf] {
     static PLACES: OnceLock<Vec<PathBuf>> = OnceLock::new();
     PLACES.get_or_init(|| {
@@ -440,7 +442,7 @@ fn searched() -> &'static [PathBuf] {
     })
 }
 
-/// What ldconfig knows, for this machine.
+/// Returns the libraries known to ldconfig, for this machine.
 fn known_to_the_system() -> &'static BTreeMap<String, PathBuf> {
     static KNOWN: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
     KNOWN.get_or_init(|| {
@@ -473,7 +475,7 @@ fn known_to_the_system() -> &'static BTreeMap<String, PathBuf> {
     })
 }
 
-/// Whether a library lies where the packages of distributions put theirs.
+/// Returns whether a library is in a directory of distribution packages.
 fn is_of_the_system(path: &Path) -> bool {
     let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
     ["/lib", "/lib64", "/usr/lib", "/usr/lib64"]
@@ -481,7 +483,7 @@ fn is_of_the_system(path: &Path) -> bool {
         .any(|directory| real.starts_with(directory))
 }
 
-/// Names of libraries that were copied, for a message.
+/// Formats the names of copied libraries for a message.
 pub(super) fn listed(grafted: &[GraftedLibrary]) -> String {
     let names: BTreeSet<String> = grafted
         .iter()

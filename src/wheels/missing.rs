@@ -1,8 +1,8 @@
-//! What a build lacks on this machine, by what compilers and configuration scripts print, and which
-//! packages have it.
+//! Recognizes what a build lacks on this machine, by the output of compilers and configuration
+//! scripts, and names the packages that provide it.
 
-/// Headers and programs with the packages of Debian and of Red Hat that have them. A name that ends
-/// in `/` stands for a directory of headers.
+/// Headers and programs with the packages of Debian and Red Hat that provide them. A name that ends
+/// in `/` is a directory of headers.
 const PACKAGES: &[(&str, &str, &str)] = &[
     ("Python.h", "python3-dev", "python3-devel"),
     ("augeas.h", "libaugeas-dev", "augeas-devel"),
@@ -93,7 +93,7 @@ const PACKAGES: &[(&str, &str, &str)] = &[
     ("zmq.h", "libzmq3-dev", "zeromq-devel"),
 ];
 
-/// Phrases of configuration scripts that name no file, and what they look for.
+/// Phrases of configuration scripts that name no file, and the file or program that they look for.
 const PHRASES: &[(&str, &str)] = &[
     ("pg_config executable not found", "pg_config"),
     ("mysql_config: not found", "mysql_config"),
@@ -110,7 +110,7 @@ const PHRASES: &[(&str, &str)] = &[
     ("pkg-config: not found", "pkg-config"),
 ];
 
-/// Returns what to install, by the output of a build that failed: the first thing that is missing.
+/// Returns what to install, from the output of a failed build: the first thing that is missing.
 pub fn way_out(output: &str) -> Option<String> {
     if let Some(header) = output.lines().find_map(header) {
         let (debian, red_hat) = packages(header)?;
@@ -134,8 +134,8 @@ pub fn way_out(output: &str) -> Option<String> {
     ))
 }
 
-/// The header that a line of GCC (`x.c:1:10: fatal error: x.h: No such file or directory`) or of
-/// Clang (`fatal error: 'x.h' file not found`) misses.
+/// Returns the missing header in a line of GCC (`x.c:1:10: fatal error: x.h: No such file or
+/// directory`) or Clang (`fatal error: 'x.h' file not found`).
 fn header(line: &str) -> Option<&str> {
     let (_, error) = line.split_once("fatal error: ")?;
     let gcc = || error.strip_suffix(": No such file or directory");
@@ -147,7 +147,8 @@ fn header(line: &str) -> Option<&str> {
     gcc().or_else(clang).filter(plain)
 }
 
-/// Whether a line says that a compiler can't be started, as setuptools and meson write it.
+/// Returns whether a line states that a compiler cannot be started, as setuptools and meson write
+/// it.
 fn is_no_compiler(line: &str) -> bool {
     let names_one = ["gcc", "'cc'", "g++", "clang"]
         .iter()
@@ -156,7 +157,7 @@ fn is_no_compiler(line: &str) -> bool {
         || line.contains("Unknown compiler(s)")
 }
 
-/// The packages that have a header or a program, of Debian and of Red Hat.
+/// Returns the packages with a header or a program, of Debian and Red Hat.
 fn packages(wanted: &str) -> Option<(&'static str, &'static str)> {
     let fits = |name: &str| match name.strip_suffix('/') {
         Some(directory) => {

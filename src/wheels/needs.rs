@@ -1,9 +1,9 @@
-//! What builds a wheel is chosen and fetched here, from the places and by the rules of pins. The
-//! tool that runs the build gets a directory of wheels and no index: it can neither ask the wrong
-//! one nor lose anybody's credentials.
+//! Chooses and fetches build requirements, from the places and by the rules of pins. The tool that
+//! runs the build gets a directory of wheels and no index: it can neither ask the wrong index nor
+//! leak credentials.
 //!
-//! Sets of build requirements are small, so a plain search does: the newest version that fits, and
-//! back to an older one when something else excludes it.
+//! Sets of build requirements are small, so a plain search suffices: the newest version that
+//! matches, with backtracking to an older one when something else excludes it.
 
 use std::cell::{Cell, RefCell};
 use std::cmp::Reverse;
@@ -27,12 +27,12 @@ use pkgapp_pypa::{
     Environment, ExtraName, HashAlgorithm, HashDigest, PackageName, VerbatimParsedUrl, Version,
 };
 
-/// How many wheels a search looks into before it gives up.
+/// The number of wheels that a search inspects before it gives up.
 const MOST_TRIED: u32 = 200;
 
 type RequiredNeeds = Requirement<VerbatimParsedUrl>;
 
-/// Versions and hashes that a file demands of what builds.
+/// The versions and hashes that files require of build requirements.
 #[derive(Debug, Default)]
 pub(super) struct Constraints {
     files: Vec<PathBuf>,
@@ -40,10 +40,10 @@ pub(super) struct Constraints {
 }
 
 impl Constraints {
-    /// Reads files of constraints, as pip does.
+    /// Reads constraints files, like pip.
     ///
     /// # Errors
-    /// A line that is no requirement, or includes another file; a hash that proves nothing.
+    /// Fails on a line that is not a requirement, or includes another file, and on a weak hash.
     pub(super) fn read(files: Vec<PathBuf>) -> Result<Self> {
         let mut lines = Vec::new();
         for file in &files {
@@ -77,7 +77,7 @@ impl Constraints {
             .all(|(one, _)| !one.evaluate_markers(&environment.markers, &[]) || takes(one, version))
     }
 
-    /// Returns the hashes of a distribution; if one line has hashes, all that builds must have
+    /// Returns the hashes of a distribution; if one line has hashes, all build requirements need
     /// them.
     fn hashes(&self, name: &PackageName) -> Result<Vec<HashDigest>> {
         let hashes: Vec<HashDigest> = self
@@ -91,11 +91,11 @@ impl Constraints {
                 .map(|file| format!("`{}`", shown(file)))
                 .collect::<Vec<_>>()
                 .join(", ");
-            return Err(Error::new(format!(
-                "`{name}` is needed to build, and has no hash in {files}"
-            ))
-            .note("if one constraint has hashes, everything that builds needs them")
-            .hint(format!("add `{name}==VERSION --hash=sha256:…`")));
+            return Err(
+                Error::new(format!("build requirement `{name}` has no hash in {files}"))
+                    .note("if one constraint has hashes, all build requirements need them")
+                    .hint(format!("add `{name}==VERSION --hash=sha256:…`")),
+            );
         }
         Ok(hashes)
     }
@@ -106,10 +106,10 @@ fn constraint(line: &str) -> Result<(RequiredNeeds, Vec<HashDigest>)> {
     let mut parts = line.split(" --hash");
     let text = parts.next().unwrap_or_default().trim();
     if text.starts_with('-') {
-        return Err(Error::new(format!(
-            "`{text}` has no place among the constraints of builds"
-        ))
-        .hint("write one requirement a line, with its hashes"));
+        return Err(
+            Error::new(format!("`{text}` is not a constraint for builds"))
+                .hint("write one requirement per line, with its hashes"),
+        );
     }
     let requirement = parsed(text)?;
     let hashes = parts
@@ -121,8 +121,8 @@ fn constraint(line: &str) -> Result<(RequiredNeeds, Vec<HashDigest>)> {
                     !matches!(hash.algorithm, HashAlgorithm::Md5 | HashAlgorithm::Blake2b)
                 })
                 .ok_or_else(|| {
-                    Error::new(format!("`{hash}` is no hash that proves anything"))
-                        .hint("use sha256, sha384 or sha512")
+                    Error::new(format!("`{hash}` is not a strong hash"))
+                        .hint("use sha256, sha384, or sha512")
                 })
         })
         .collect::<Result<_>>()?;
@@ -138,8 +138,7 @@ fn parsed(text: &str) -> Result<RequiredNeeds> {
         })
 }
 
-/// Whether a requirement takes a version; one with a URL says which file is meant, not which
-/// version.
+/// Returns whether a requirement accepts a version; a URL selects a file, not a version.
 fn takes(requirement: &RequiredNeeds, version: &Version) -> bool {
     match &requirement.version_or_url {
         Some(VersionOrUrl::VersionSpecifier(versions)) => versions.contains(version),
@@ -147,7 +146,7 @@ fn takes(requirement: &RequiredNeeds, version: &Version) -> bool {
     }
 }
 
-/// A requirement, and who has it.
+/// A requirement, and the distribution that has it.
 #[derive(Debug, Clone)]
 struct NeedRequest {
     requirement: RequiredNeeds,
@@ -160,7 +159,7 @@ impl NeedRequest {
     }
 }
 
-/// A wheel that was chosen, and the extras that are asked of it.
+/// A chosen wheel, and its requested extras.
 #[derive(Debug, Clone)]
 struct PickedWheel {
     wheel: Wheel,
@@ -169,26 +168,26 @@ struct PickedWheel {
 
 type ChosenNeeds = BTreeMap<PackageName, PickedWheel>;
 
-/// Looks for what builds.
+/// The search for build requirements.
 pub(super) struct NeedSearch<'a> {
-    /// Its lock has the places and no pins.
+    /// Its lock has places, but no pins.
     pub(super) fetcher: &'a Fetcher<'a>,
-    /// Of the interpreter that builds.
+    /// The environment of the interpreter that builds.
     pub(super) environment: &'a Environment,
     pub(super) constraints: &'a Constraints,
-    /// Builds what has no wheel.
+    /// Builds distributions without wheels.
     pub(super) builder: &'a WheelBuilder<'a>,
     pub(super) tried: Cell<u32>,
-    /// What stood in the way first.
+    /// The first conflict.
     pub(super) conflict: RefCell<Option<Error>>,
 }
 
 impl NeedSearch<'_> {
-    /// Returns wheels that meet all of these requirements and what they require in turn, sorted by
-    /// name.
+    /// Returns wheels that satisfy all these requirements and those of the wheels themselves,
+    /// sorted by name.
     ///
     /// # Errors
-    /// There are none, or they can't be fetched.
+    /// Fails if there are none, or if they cannot be fetched.
     pub(super) fn all(&self, requires: &[String]) -> Result<Vec<Wheel>> {
         let by = "the build";
         let asks = requires.iter().map(|text| {
@@ -207,7 +206,7 @@ impl NeedSearch<'_> {
             None => Err(self
                 .conflict
                 .take()
-                .unwrap_or_else(|| Error::bug("a search for what builds ended early"))),
+                .unwrap_or_else(|| Error::bug("a search for build requirements ended early"))),
         }
     }
 
@@ -238,7 +237,7 @@ impl NeedSearch<'_> {
         Ok(Some(chosen))
     }
 
-    /// Tries all versions of what is asked for.
+    /// Tries all versions of a requirement.
     fn choose(
         &self,
         ask: &NeedRequest,
@@ -258,10 +257,10 @@ impl NeedSearch<'_> {
                     .map(|error| error.one_line())
                     .unwrap_or_default();
                 return Err(Error::new(format!(
-                    "{MOST_TRIED} wheels were tried, and none of them fit each other"
+                    "no compatible set of build requirements among {MOST_TRIED} wheels"
                 ))
                 .note(conflict)
-                .hint("pin what builds: `[build] constraints`"));
+                .hint("pin build requirements with `[build] constraints`"));
             }
             let picked = PickedWheel {
                 wheel: self.wheel(&pin)?,
@@ -278,12 +277,12 @@ impl NeedSearch<'_> {
         Ok(None)
     }
 
-    /// Remembers what stood in the way, if it is the first.
+    /// Records a conflict, if it is the first.
     fn note(&self, error: Error) {
         self.conflict.borrow_mut().get_or_insert(error);
     }
 
-    /// What a wheel requires.
+    /// Returns the requirements of a wheel.
     fn asks_of(&self, picked: &PickedWheel) -> Result<Vec<NeedRequest>> {
         let metadata = &picked.wheel.metadata;
         let extras: Vec<ExtraName> = picked.extras.iter().cloned().collect();
@@ -304,7 +303,7 @@ impl NeedSearch<'_> {
             .collect())
     }
 
-    /// What could answer all that is asked of a distribution, the best first.
+    /// Returns the pins that satisfy all requirements on a distribution, best first.
     fn pins(&self, name: &PackageName, asks: &[&NeedRequest]) -> Result<Vec<Pin>> {
         if let Some(pin) = self.direct(asks)? {
             return Ok(vec![pin]);
@@ -341,7 +340,7 @@ impl NeedSearch<'_> {
             if !versions.is_empty() {
                 return Ok(versions.into_iter().map(pinned).collect());
             }
-            // As for pins: the first index that knows a name decides.
+            // As for pins, the first index that knows a name decides.
             if knows && place.is_index() && pin.hashes.is_empty() {
                 break;
             }
@@ -350,7 +349,8 @@ impl NeedSearch<'_> {
         Ok(Vec::new())
     }
 
-    /// The error that no version of a distribution is what is asked for; `seen` are all there are.
+    /// Returns the error that no version of a distribution satisfies the requirements; `seen` are
+    /// all versions.
     fn nothing_fits(
         &self,
         name: &PackageName,
@@ -359,25 +359,25 @@ impl NeedSearch<'_> {
     ) -> Error {
         let asked: Vec<String> = asks.iter().map(|ask| ask.shown()).collect();
         let error = Error::new(format!(
-            "no version of `{name}` fits what is needed to build: {}",
+            "no version of `{name}` satisfies the build requirements: {}",
             asked.join(", ")
         ));
         let newest: Vec<String> = seen.iter().rev().take(3).map(ToString::to_string).collect();
         let error = if newest.is_empty() {
             error
         } else {
-            error.note(format!("the newest that exist: {}", newest.join(", ")))
+            error.note(format!("the latest versions are {}", newest.join(", ")))
         };
         error.hint(if self.fetcher.store.offline {
-            "what the build needs is not on this machine; run it once without `--offline`"
+            "the build requirements are not on this machine; run it once without `--offline`"
         } else {
             "`[python.sources]` says from which index it comes, `[build] constraints` in which \
              version"
         })
     }
 
-    /// The versions of a place that are accepted, the newest first; pre-releases and what was taken
-    /// back (PEP 592) only if nothing else is there.
+    /// Returns the accepted versions of a place, newest first; pre-releases and yanked files (PEP
+    /// 592) only if there is nothing else.
     fn versions(
         &self,
         pin: &Pin,
@@ -420,7 +420,7 @@ impl NeedSearch<'_> {
             .collect()
     }
 
-    /// The pin of a requirement that names a URL.
+    /// Returns the pin of a requirement with a URL.
     fn direct(&self, asks: &[&NeedRequest]) -> Result<Option<Pin>> {
         let is_direct = |ask: &&&NeedRequest| {
             matches!(ask.requirement.version_or_url, Some(VersionOrUrl::Url(_)))

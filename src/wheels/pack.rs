@@ -1,5 +1,4 @@
-//! Wheels taken apart into a directory and put together again, so that equal content gives equal
-//! bytes.
+//! Unpacks wheels into a directory and packs them again, so that equal content gives equal bytes.
 
 use std::collections::BTreeMap;
 use std::fs::{File, Permissions};
@@ -17,21 +16,21 @@ use pkgapp_core::fs;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_pypa::WheelFilename;
 
-/// A wheel's files, laid out.
+/// The unpacked files of a wheel.
 #[derive(Debug)]
 pub(super) struct WheelLayout {
-    /// What the wheel is called.
+    /// The name of the wheel.
     pub(super) filename: WheelFilename,
     /// The name of its `.dist-info`.
     pub(super) dist_info: String,
-    /// Where its files are.
+    /// The directory of its files.
     pub(super) root: PathBuf,
 }
 
-/// Lays out a wheel's files below `to`, each compared with RECORD.
+/// Unpacks a wheel's files below `to`, and compares each with RECORD.
 ///
 /// # Errors
-/// What is written in [`WheelArchive::for_each_file`], and what the system says.
+/// Like [`WheelArchive::for_each_file`]; also fails if files cannot be written.
 pub(super) fn unpack(wheel: &Path, filename: &WheelFilename, to: &Path) -> Result<WheelLayout> {
     fs::create_dir_all(to)?;
     let mut archive = WheelArchive::open(wheel, filename)?;
@@ -45,10 +44,10 @@ pub(super) fn unpack(wheel: &Path, filename: &WheelFilename, to: &Path) -> Resul
     })
 }
 
-/// Makes a file, and the directories above it.
+/// Creates a file, and the directories above it.
 ///
 /// # Errors
-/// It is there already, or what the system says.
+/// Fails if the file exists or cannot be written.
 pub(super) fn put(place: &Path, executable: bool, mut content: impl Read) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(place));
     if let Some(parent) = place.parent() {
@@ -67,17 +66,18 @@ pub(super) fn put(place: &Path, executable: bool, mut content: impl Read) -> Res
 /// Returns whether anyone may execute a file.
 ///
 /// # Errors
-/// What the system says.
+/// Fails if the file cannot be read.
 pub(super) fn is_executable(place: &Path) -> Result<bool> {
     let metadata =
         std::fs::metadata(place).context(|| format!("cannot read `{}`", shown(place)))?;
     Ok(metadata.permissions().mode() & 0o111 != 0)
 }
 
-/// Writes what is laid out as the wheel `to`: sorted, `.dist-info` last as PEP 427 recommends, one
-/// time, two modes, RECORD made anew.
+/// Packs an unpacked wheel as `to`: sorted, with `.dist-info` last as PEP 427 recommends, one
+/// timestamp, two modes, and a new RECORD.
 ///
 /// # Errors
+/// Fails on a name that wheels cannot contain, or if a file cannot be read or written.
 /// A name that no wheel can hold, or what the system says.
 pub(super) fn pack(laid: &WheelLayout, to: &Path) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(to));
@@ -112,7 +112,7 @@ pub(super) fn pack(laid: &WheelLayout, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The files by their paths, those of `.dist-info` last.
+/// Returns the files by path, those of `.dist-info` last.
 fn in_wheel_order(laid: &WheelLayout) -> Result<Vec<(String, PathBuf)>> {
     let dist_info = format!("{}/", laid.dist_info);
     let mut files: Vec<(String, PathBuf)> = files(&laid.root)?
@@ -140,10 +140,10 @@ fn add(
     writer.write_all(content).context(failed)
 }
 
-/// Returns the files below a directory, links counted as what they point to, by their path in it.
+/// Returns the files below a directory by their path in it, with links resolved.
 ///
 /// # Errors
-/// A name that a release can't hold, or what the system says.
+/// Fails on a name that a release cannot contain, or if a file cannot be read.
 pub(super) fn files(directory: &Path) -> Result<BTreeMap<ReleasePath, PathBuf>> {
     let mut files = BTreeMap::new();
     for entry in walkdir::WalkDir::new(directory).min_depth(1) {

@@ -1,4 +1,4 @@
-//! Pages of an index or of `--find-links`: HTML (PEP 503) and JSON (PEP 691), with wheels, sdists
+//! Pages of an index or of `--find-links`: HTML (PEP 503) and JSON (PEP 691), with wheels, sdists,
 //! and eggs.
 
 use std::borrow::Cow;
@@ -20,11 +20,11 @@ use pkgapp_pypa::{HashDigest, PackageName, VersionSpecifiers};
 pub(super) const ACCEPT: &str = "application/vnd.pypi.simple.v1+json, \
     application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1";
 
-/// Returns the files that a page at `url` offers, by their versions: those of one distribution, if
-/// it is named. A page of another media type than `kind` may say has none.
+/// Returns the files that a page at `url` offers, with their versions; only those of one
+/// distribution, if it is given. A page of an unknown media type `kind` has none.
 ///
 /// # Errors
-/// JSON that is none.
+/// Fails on invalid JSON.
 pub fn offers(
     kind: &str,
     text: &[u8],
@@ -47,7 +47,7 @@ pub fn offers(
     Ok(offers)
 }
 
-/// A file, as a page lists it.
+/// A file in the listing of a page.
 #[derive(Debug)]
 struct ListedFile {
     name: String,
@@ -59,8 +59,8 @@ struct ListedFile {
 }
 
 impl ListedFile {
-    /// Reads what its name says; `None` if it is no file of that distribution, or if a page of the
-    /// web names a file of this machine.
+    /// Parses its name; `None` for a file of another distribution, or if a page on the web refers
+    /// to a local file.
     fn offer(mut self, name: Option<&PackageName>, is_of_web: bool) -> Option<FileOffer> {
         let is_plain = !self.name.contains(['/', '\\', '\0']);
         let is_allowed = matches!(self.url.scheme(), "http" | "https")
@@ -88,8 +88,8 @@ impl ListedFile {
     }
 }
 
-/// Reads the name of a wheel, an sdist or an egg; that of an sdist alone does not say where its
-/// version begins.
+/// Parses the name of a wheel, sdist, or egg; the name of an sdist is ambiguous without that of its
+/// distribution.
 pub(super) fn named(file: &str, name: Option<&PackageName>) -> Option<DistFilename> {
     let dist = if is_egg(file) {
         DistFilename::WheelFilename(EggFilename::parse(file).ok()?.wheel().ok()?)
@@ -102,7 +102,7 @@ pub(super) fn named(file: &str, name: Option<&PackageName>) -> Option<DistFilena
     name.is_none_or(|name| dist.name() == name).then_some(dist)
 }
 
-/// What is read of a listing (PEP 691, PEP 700).
+/// The parts of a listing that pkgapp reads (PEP 691, PEP 700).
 #[derive(Deserialize)]
 struct PageListing {
     files: Vec<PageFile>,
@@ -150,7 +150,7 @@ fn json(text: &[u8], url: &Url) -> Result<Vec<ListedFile>, serde_json::Error> {
     Ok(listing.files.into_iter().filter_map(listed).collect())
 }
 
-/// Relative links begin at `url`, or at the page's `<base>`.
+/// Reads a page of links, which are relative to `url` or to the page's `<base>`.
 fn html(text: &str, url: &Url) -> Vec<ListedFile> {
     let Ok(page) = tl::parse(text, ParserOptions::default()) else {
         return Vec::new();
@@ -183,7 +183,7 @@ fn link(tag: &HTMLTag<'_>, base: &Url) -> Option<ListedFile> {
     })
 }
 
-/// Returns an attribute's text, empty if it has no value; its name may be written in capitals.
+/// Returns an attribute's text, empty if it has no value; its name may be in upper case.
 fn attribute(tag: &HTMLTag<'_>, name: &str) -> Option<String> {
     let (_, value): (_, Option<Cow<'_, str>>) = tag
         .attributes()

@@ -1,4 +1,4 @@
-//! A project's directory as a build may see it: which files, what they are, and a copy of them.
+//! The files of a project's directory that a build may see, and a copy of them.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -18,8 +18,8 @@ use pkgapp_core::fs;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_core::process;
 
-/// The files of a project that its build may see, relative, sorted: what git tracks or would take,
-/// else all but what builds and tools leave behind.
+/// Returns the files of a project that its build may see, relative and sorted: those that git
+/// tracks or would add; without git, all except the output of builds and tools.
 pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
     let mut files = BTreeSet::new();
     match git_files(directory, &["--cached"]) {
@@ -34,7 +34,7 @@ pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
             for path in tracked {
                 let found = directory.join(&path);
                 if found.is_dir() && !found.is_symlink() {
-                    // A submodule: git names its directory only.
+                    // A submodule: git lists only its directory.
                     files.extend(
                         submodule_files(&found)?
                             .into_iter()
@@ -50,8 +50,8 @@ pub(super) fn project_files(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(files.into_iter().collect())
 }
 
-/// The files of a submodule. In one that is not checked out, git answers for the repository around
-/// it, which lists the submodule again: only its own repository may be asked.
+/// Returns the files of a submodule. If it is not checked out, git answers for the repository
+/// around it, which lists the submodule again: only its own repository may be asked.
 fn submodule_files(directory: &Path) -> Result<Vec<PathBuf>> {
     if is_top_of_checkout(directory) {
         return project_files(directory);
@@ -69,7 +69,7 @@ fn is_top_of_checkout(directory: &Path) -> bool {
 
 fn git(directory: &Path) -> Command {
     let mut command = Command::new("git");
-    // Whoever owns the checkout, nothing of it is executed.
+    // Nothing in the checkout is executed, whoever owns it.
     command.args([
         "-c",
         "safe.directory=*",
@@ -86,18 +86,18 @@ fn git(directory: &Path) -> Command {
     command
 }
 
-/// What git says in a directory; `None` if it fails or is missing.
+/// Returns git's output in a directory; `None` if it fails or is missing.
 pub(super) fn ask_git(directory: &Path, arguments: &[&str]) -> Option<Vec<u8>> {
     let output = process::output(git(directory).args(arguments)).ok()?;
     output.status.success().then_some(output.stdout)
 }
 
-/// What a project's version can be made of where it is written nowhere but in its repository
-/// (setuptools-scm, hatch-vcs, and the like): the commit, the branch, the tags.
+/// The commit, branch, and tags from which setuptools-scm, hatch-vcs, and similar tools derive a
+/// version that is written nowhere else.
 pub(super) struct VersionHistory(String);
 
 impl VersionHistory {
-    /// Reads it; `None` if the version is written in pyproject.toml, or the directory is not the
+    /// Reads them; `None` if the version is written in pyproject.toml, or the directory is not the
     /// top of a checkout.
     pub(super) fn of(directory: &Path) -> Option<Self> {
         if has_written_version(directory) || !is_top_of_checkout(directory) {
@@ -118,11 +118,11 @@ impl VersionHistory {
         ))
     }
 
-    /// Makes a checkout without files at `to` that borrows the objects of `directory`, which is
-    /// only read; whether it did.
+    /// Creates a repository at `to` without files that borrows the objects of `directory`, which is
+    /// only read; returns whether it did.
     ///
-    /// A build then sees a repository of its own: git writes into the one that it finds, even to
-    /// look at it.
+    /// A build then sees a repository of its own: git writes even when it only reads the state of a
+    /// repository.
     pub(super) fn lend(directory: &Path, to: &Path) -> Result<bool> {
         let mut command = git(Path::new("/"));
         command
@@ -138,7 +138,7 @@ impl VersionHistory {
         if process::output(&mut command)?.status.success() {
             return Ok(true);
         }
-        // The build may do without; if not, it says so.
+        // The build may not need a repository; if it does, it reports an error.
         match std::fs::remove_dir_all(to) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 Err(error).context(|| format!("cannot remove `{}`", shown(to)))
@@ -147,8 +147,8 @@ impl VersionHistory {
         }
     }
 
-    /// Lets the repository at `to` know its files, so that only those that differ from the commit
-    /// look changed.
+    /// Initializes the index of the repository at `to`, so that only files that differ from the
+    /// commit are reported as changed.
     pub(super) fn compare(to: &Path) -> Result<()> {
         process::run(git(to).args(["reset", "--quiet"])).map(|_| ())
     }
@@ -177,8 +177,7 @@ fn git_files(directory: &Path, arguments: &[&str]) -> Option<Vec<PathBuf>> {
 
 fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     let below = |path: &Path| path.strip_prefix(directory).unwrap_or(path).to_owned();
-    // An unpacked sdist: there setuptools knows from its `*.egg-info` which files belong to
-    // packages.
+    // In an unpacked sdist, setuptools learns from its `*.egg-info` which files belong to packages.
     let is_sdist = directory.join("PKG-INFO").is_file();
     let entries = walkdir::WalkDir::new(directory).min_depth(1).into_iter();
     for entry in entries.filter_entry(|entry| !is_left_behind(&below(entry.path()), is_sdist)) {
@@ -190,10 +189,10 @@ fn walk(directory: &Path, files: &mut BTreeSet<PathBuf>) -> Result<()> {
     Ok(())
 }
 
-/// Whether a path below a project is what builds, tools and version control leave, and no source.
+/// Returns whether a path below a project is output of builds, tools, or version control.
 fn is_left_behind(path: &Path, is_sdist: bool) -> bool {
     let names: Vec<_> = path.iter().map(OsStr::to_string_lossy).collect();
-    // Packages may be called `build`; the directories of builds lie at the top.
+    // Packages may be called `build`; only at the top is it a build directory.
     let top = matches!(
         names.first().map(AsRef::as_ref),
         Some("build" | "dist" | "venv")
@@ -217,8 +216,7 @@ fn is_left_behind(path: &Path, is_sdist: bool) -> bool {
         .any(|name| tools.contains(&name.as_ref()) || !is_sdist && name.ends_with(".egg-info"))
 }
 
-/// What a file of a project is, links that leave the project counted as what they point to, if
-/// there is such a thing.
+/// The kind of a file of a project, with links that leave the project resolved if possible.
 enum ProjectFile {
     Link(PathBuf),
     File { executable: bool },
@@ -234,8 +232,8 @@ fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
                 .to_str()
                 .is_some_and(|target| stays_inside(&path, target))
         });
-        // What leads nowhere is for the backend to judge: it may be a link of the documentation,
-        // which nobody builds here.
+        // A broken link is for the backend to judge: it may be in the documentation, which is not
+        // built.
         let dangles = || {
             std::fs::metadata(&found).is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
         };
@@ -246,10 +244,10 @@ fn classify(directory: &Path, path: &Path) -> Result<ProjectFile> {
     let metadata = std::fs::metadata(&found).context(failed)?;
     if !metadata.is_file() {
         return Err(Error::new(format!(
-            "`{}` is no file, and a build can't be given it",
+            "`{}` is not a regular file, so a build cannot use it",
             shown(&found)
         ))
-        .hint("leave it out by way of `.gitignore`"));
+        .hint("exclude it with `.gitignore`"));
     }
     Ok(ProjectFile::File {
         executable: metadata.permissions().mode() & 0o111 != 0,

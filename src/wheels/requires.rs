@@ -8,10 +8,10 @@ use std::str::FromStr;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_lock::Url;
 
-/// Returns what `Requires-Dist` says of a requires.txt, and the names of its extras, in order.
+/// Returns the `Requires-Dist` values of a requires.txt, and the names of its extras, in order.
 ///
 /// # Errors
-/// Every line that is no requirement, with its number.
+/// Returns every line that is not a requirement, with its number.
 pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     let (mut requires, mut extras, mut errors) = (Vec::new(), Vec::new(), Vec::new());
     let mut conditions: Vec<String> = Vec::new();
@@ -44,7 +44,7 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
             Ok(_) => requires.push(requirement),
             Err(error) => errors.push(
                 Error::new(format!(
-                    "line {} of its `requires.txt`, `{line}`, is no requirement",
+                    "line {} of its `requires.txt`, `{line}`, is not a requirement",
                     number + 1
                 ))
                 .cause_text(error.message.to_string()),
@@ -54,9 +54,9 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
     Error::all(errors).map_or(Ok((requires, extras)), Err)
 }
 
-/// A requirement with the conditions of its section.
+/// Combines a requirement with the conditions of its section.
 fn joined(line: &str, conditions: &[String]) -> String {
-    // In a URL, a semicolon stands after white space.
+    // In a URL, whitespace precedes the semicolon.
     let by = if line.contains('@') { " ;" } else { ";" };
     let (requirement, own) = line.split_once(by).unwrap_or((line, ""));
     let own = Some(own.trim())
@@ -77,7 +77,7 @@ fn joined(line: &str, conditions: &[String]) -> String {
     }
 }
 
-/// `pkg_resources.safe_extra`.
+/// Normalizes the name of an extra like `pkg_resources.safe_extra`.
 fn safe_extra(text: &str) -> String {
     let mut safe = String::new();
     for c in text.trim().chars() {

@@ -1,9 +1,8 @@
-//! Sdists and project directories become wheels through PEP 517, by the tool that the user already
-//! trusts: uv if it is on PATH, else the interpreter's pip.
+//! Turns sdists and project directories into wheels through PEP 517, with a tool that the user
+//! already trusts: uv if it is on PATH, or else the interpreter's pip.
 //!
-//! The source is laid out anew in the cache, so that the user's files are only read; the result is
-//! packed anew, so that equal content gives equal bytes; and it is kept under a key that holds
-//! everything that went in.
+//! The source is copied to the cache, so that the user's files are only read; the result is
+//! repacked, so that equal content gives equal bytes; and it is stored under a key of all inputs.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
@@ -48,27 +47,29 @@ use pkgapp_lock::{Indexes, Lock, NameSet};
 use pkgapp_pypa::egg::EggFilename;
 use pkgapp_pypa::{Environment, WheelFilename};
 
-/// Counts in every key: to be raised when builds are made otherwise.
+/// A part of every key, to be increased when builds change.
 const BUILD_FORMAT: &str = "pkgapp build 5";
 
-/// Counts in the key of every egg: to be raised when they are converted otherwise.
+/// A part of the key of every egg, to be increased when their conversion changes.
 const EGG_FORMAT: &str = "pkgapp egg 1";
 
-/// Beside a wheel in the cache: which libraries of this machine were copied into it.
+/// The file beside a wheel in the cache that lists the libraries of the build machine that were
+/// copied into it.
 const GRAFTS: &str = "grafts.json";
 
-/// Variables that name files of constraints.
+/// Variables with constraints files.
 const CONSTRAINT_VARIABLES: &[&str] = &[
     "PIP_BUILD_CONSTRAINT",
     "PIP_CONSTRAINT",
     "UV_BUILD_CONSTRAINT",
 ];
 
-/// The earliest time a zip archive can hold, 1980-01-01 (APPNOTE 4.4.6): build backends fail on
-/// earlier ones.
+/// The earliest time in a zip archive, 1980-01-01 (APPNOTE 4.4.6): build backends fail on earlier
+/// ones.
 const ZIP_EPOCH: u64 = 315_532_800;
 
-/// Variables that change what a build makes. Also all that begin with [`BUILD_PREFIXES`].
+/// Variables that influence the result of a build, in addition to those that begin with
+/// [`BUILD_PREFIXES`].
 const BUILD_VARIABLES: &[&str] = &[
     "AR",
     "ARCHFLAGS",
@@ -92,7 +93,7 @@ const BUILD_VARIABLES: &[&str] = &[
     "UV_BUILD_CONSTRAINT",
 ];
 
-/// Beginnings of such names: the variables of build backends.
+/// Prefixes of variables that build backends read.
 const BUILD_PREFIXES: &[&str] = &[
     "CARGO_",
     "CMAKE_",
@@ -106,8 +107,8 @@ const BUILD_PREFIXES: &[&str] = &[
     "VCS_VERSIONING_",
 ];
 
-/// Variables of the user's shell that must not reach a build. Also all that begin with
-/// [`DROPPED_PREFIXES`], and those that requirements files put into URLs.
+/// Variables of the user's shell that must not reach a build, in addition to those that begin with
+/// [`DROPPED_PREFIXES`] and those that requirements files use in URLs.
 const DROPPED_VARIABLES: &[&str] = &[
     "PYTHONHOME",
     "PYTHONPATH",
@@ -120,8 +121,8 @@ const DROPPED_VARIABLES: &[&str] = &[
     "SSL_CLIENT_CERT",
 ];
 
-/// Beginnings of such names: settings, indexes and credentials of pip, uv, pkgapp and other tools
-/// that know indexes.
+/// Prefixes of settings, indexes, and credentials of pip, uv, pkgapp, and other tools that know
+/// indexes.
 const DROPPED_PREFIXES: &[&str] = &[
     "HATCH_INDEX_",
     "KEYRING_",
@@ -134,14 +135,14 @@ const DROPPED_PREFIXES: &[&str] = &[
     "UV_",
 ];
 
-/// What of them stays: where uv keeps its cache.
+/// Exceptions from these prefixes: the place of uv's cache.
 const KEPT_VARIABLES: &[&str] = &["UV_CACHE_DIR", "UV_LINK_MODE", "UV_NO_CACHE"];
 
-/// The glibc that a Python is taken to have if it does not say: wheels for it run wherever such a
-/// Python does.
+/// The glibc that a Python is assumed to have if it does not report one: wheels for it run wherever
+/// such a Python does.
 const OLDEST_GLIBC: (u16, u16) = (2, 17);
 
-/// The last minor version of Python that is looked for in place of another one.
+/// The latest minor version of Python that may replace another one.
 const NEWEST_MINOR: u8 = 16;
 
 /// Builds wheels.
@@ -151,60 +152,59 @@ pub struct WheelBuilder<'a> {
     environment: &'a Environment,
     indexes: &'a Indexes,
     options: FetchOptions<'a>,
-    /// Time of everything that is built.
+    /// The timestamp of everything that is built.
     report: &'a Report,
     tool: OnceLock<Result<BuildTool>>,
     compilers: OnceLock<String>,
     built: AtomicUsize,
-    /// What builds what needs the same.
+    /// Build environments by their requirements.
     tools: Mutex<BTreeMap<Vec<String>, Vec<Wheel>>>,
-    /// What is built at the moment because something else needs it to be built, the first one
-    /// first.
+    /// The requirements that are being built because another build needs them, outermost first.
     outer: Vec<Vec<String>>,
 }
 
-/// What runs the build.
+/// The tools that run a build.
 #[derive(Debug, Clone)]
 struct BuildTool {
     interpreter: Interpreter,
-    /// uv and its version; without it, the interpreter's pip.
+    /// uv and its version; `None` for the interpreter's pip.
     uv: Option<(PathBuf, String)>,
 }
 
-/// What is built.
+/// A source that is to be built.
 struct SdistSource<'a> {
-    /// As messages name it.
+    /// Its name in messages.
     label: &'a str,
-    /// Everything that goes in, but what matters to compiled code only.
+    /// All inputs, except those that only matter for compiled code.
     inputs: Vec<String>,
     from: String,
-    /// Where it lies, if it is built here, so that the result may name this machine.
+    /// The path of the source, if it is built here, so that the result may contain local paths.
     path: Option<&'a Path>,
 }
 
-/// What a wheel is converted from.
+/// An egg that is to be converted.
 #[derive(Debug)]
 pub struct EggSource<'a> {
-    /// A file of the cache, or a directory, called as eggs are.
+    /// A file in the cache, or a directory, with the name of an egg.
     pub path: &'a Path,
-    /// The file's sum; `None` for a directory.
+    /// The file's checksum; `None` for a directory.
     pub sha256: Option<Sha256Sum>,
-    /// Where it came from, without secrets.
+    /// Its origin, without secrets.
     pub from: &'a str,
 }
 
-/// Where the cache keeps what comes of a source.
+/// The cache entries for the result of a source.
 struct BuildPlaces {
-    /// A wheel for every platform, for which no compiler has worked.
+    /// The entry of a wheel for every platform, without compiled code.
     pure: PathBuf,
-    /// Any other.
+    /// The entry of any other wheel.
     compiled: PathBuf,
-    /// Names both.
+    /// The key of both.
     key: String,
 }
 
 impl<'a> WheelBuilder<'a> {
-    /// Prepares to build for an environment; nothing is looked for yet.
+    /// Prepares to build for an environment, without any search.
     pub fn new(
         cache: &'a Cache,
         environment: &'a Environment,
@@ -228,15 +228,15 @@ impl<'a> WheelBuilder<'a> {
         }
     }
 
-    /// What the configuration says about what is built.
+    /// Returns the configuration's rules for builds.
     pub(super) fn rules(&self) -> &LinkageRules {
         self.options.rules
     }
 
-    /// Chooses and brings what builds, with all that it requires in turn; sorted by name.
+    /// Chooses and fetches build requirements, with all their requirements; sorted by name.
     ///
     /// # Errors
-    /// There is nothing that fits, it can't be fetched, or it needs itself to be built.
+    /// Fails if nothing matches, a requirement cannot be fetched, or it needs itself to be built.
     pub fn tools(&self, requires: &[String]) -> Result<Vec<Wheel>> {
         let mut requires = requires.to_vec();
         requires.sort();
@@ -254,10 +254,10 @@ impl<'a> WheelBuilder<'a> {
         }
         if self.outer.contains(&requires) {
             return Err(Error::new(
-                "what is needed to build has to be built itself, and needs the same",
+                "a build requirement must be built from source, and needs itself for that",
             )
-            .note(format!("it is needed: {}", backticked(&requires)))
-            .hint("put wheels of it into a directory, and name that with `--find-links`"));
+            .note(format!("the requirements are {}", backticked(&requires)))
+            .hint("provide wheels of it in a directory with `--find-links`"));
         }
         let wheels = self.search(&requires)?;
         self.tools
@@ -277,7 +277,7 @@ impl<'a> WheelBuilder<'a> {
             glibc,
         )?;
         environment.builds_with = self.environment.builds_with.clone();
-        // Which kinds of file ship is another question.
+        // The rules about kinds of files apply only to what ships.
         let indexes = Indexes {
             only_binary: NameSet::None,
             no_binary: NameSet::None,
@@ -331,7 +331,7 @@ impl<'a> WheelBuilder<'a> {
         };
         let failed = || {
             format!(
-                "cannot bring what is needed to build: {}",
+                "cannot provide the build requirements {}",
                 backticked(requires)
             )
         };
@@ -340,21 +340,21 @@ impl<'a> WheelBuilder<'a> {
             .map_err(|error| error.context(failed()))
     }
 
-    /// Seconds since 1970.
+    /// Sets the timestamp, in seconds since 1970.
     fn epoch(&self) -> Result<u64> {
         Ok(self.options.epoch.seconds()?.max(ZIP_EPOCH))
     }
 
-    /// Returns how many wheels were built, rather than found in the cache.
+    /// Returns how many wheels were built rather than found in the cache.
     pub fn built(&self) -> usize {
         self.built.load(Ordering::Relaxed)
     }
 
-    /// Builds an sdist of the cache.
+    /// Builds an sdist in the cache.
     ///
     /// # Errors
-    /// It can't be unpacked, no tool is there, the build fails, or its wheel does not fit the
-    /// environment.
+    /// Fails if the sdist cannot be unpacked, there is no tool, the build fails, or its wheel does
+    /// not match the environment.
     pub fn sdist(
         &self,
         stored: &StoredFile,
@@ -383,19 +383,19 @@ impl<'a> WheelBuilder<'a> {
     /// Builds a project's directory, which is only read.
     ///
     /// # Errors
-    /// As [`WheelBuilder::sdist`]; or it is no project.
+    /// Like [`WheelBuilder::sdist`]; also fails if the directory is not a project.
     pub fn project(&self, directory: &Path) -> Result<Wheel> {
-        // Not the directory's name: a checkout elsewhere gives the same release.
+        // The name of the directory is left out: a checkout elsewhere gives the same release.
         self.tree(directory, &shown(directory).to_string(), |_| {
             "built from its project".to_owned()
         })
     }
 
-    /// As [`WheelBuilder::project`], for a working tree that is not the application's own: the record
-    /// has the hash of what was built, and the commit if there is one.
+    /// Works like [`WheelBuilder::project`], for a working tree other than the application's own:
+    /// the record has the hash of its files, and the commit if there is one.
     ///
     /// # Errors
-    /// As [`WheelBuilder::project`].
+    /// Like [`WheelBuilder::project`].
     pub fn working_tree(&self, directory: &Path) -> Result<Wheel> {
         self.tree(directory, &shown(directory).to_string(), |content| {
             let commit = Commit::at(directory)
@@ -404,11 +404,11 @@ impl<'a> WheelBuilder<'a> {
         })
     }
 
-    /// As [`WheelBuilder::project`], for a directory of the cache that holds a commit; `from` is
-    /// repository and commit.
+    /// Works like [`WheelBuilder::project`], for a directory in the cache with a commit; `from` is
+    /// the repository and the commit.
     ///
     /// # Errors
-    /// As [`WheelBuilder::project`].
+    /// Like [`WheelBuilder::project`].
     pub fn checkout(&self, directory: &Path, from: &str) -> Result<Wheel> {
         self.tree(directory, from, |_| format!("built from {from}"))
     }
@@ -423,7 +423,7 @@ impl<'a> WheelBuilder<'a> {
             .iter()
             .any(|name| directory.join(name).is_file())
         {
-            return Err(Error::new(format!("`{label}` is no Python project"))
+            return Err(Error::new(format!("`{label}` is not a Python project"))
                 .note("it has neither `pyproject.toml` nor `setup.py`"));
         }
         let files = project_files(directory)?;
@@ -448,16 +448,16 @@ impl<'a> WheelBuilder<'a> {
         })
     }
 
-    /// Makes a wheel of an egg: a file of the cache, or an unpacked one, which is a directory of
-    /// this machine.
+    /// Converts an egg to a wheel: a file in the cache, or an unpacked egg, which is a local
+    /// directory.
     ///
     /// # Errors
-    /// It is none, or says of itself what a wheel can't say, or its wheel does not fit the
-    /// environment.
+    /// Fails if it is not an egg, has metadata that a wheel cannot have, or its wheel does not
+    /// match the environment.
     pub fn egg(&self, egg: &EggSource<'_>) -> Result<Wheel> {
         let label = egg.path.file_name().unwrap_or_default().to_string_lossy();
         let filename = EggFilename::parse(&label).map_err(|why| {
-            Error::new(format!("`{label}` is no name for an egg")).cause_text(why)
+            Error::new(format!("`{label}` is not a valid egg name")).cause_text(why)
         })?;
         let (content, files) = match egg.sha256 {
             Some(sha256) => (sha256, Vec::new()),
@@ -478,8 +478,7 @@ impl<'a> WheelBuilder<'a> {
             Some(_) => format!("converted from {}", egg.from),
             None => format!("converted from {} (sha256:{content})", egg.from),
         };
-        // As for a wheel that is a file: whoever compiled it did so elsewhere, as far as anyone
-        // knows.
+        // As with a wheel file, nothing is known about the machine that compiled it.
         let source = SdistSource {
             label: &label,
             inputs,
@@ -532,8 +531,7 @@ impl<'a> WheelBuilder<'a> {
         })
     }
 
-    /// Returns the wheel that comes of a source from the cache, or has `make` lay it out and keeps
-    /// it there.
+    /// Returns the wheel of a source from the cache, or builds it with `make` and stores it there.
     fn keep(
         &self,
         source: &SdistSource<'_>,
@@ -543,9 +541,9 @@ impl<'a> WheelBuilder<'a> {
         if let Some(wheel) = self.known(&places, source)? {
             return Ok(wheel);
         }
-        // The name is part of what compilers see; a random one would end up in their output.
+        // Compilers see the name; a random one would end up in their output.
         let room = self.cache.claim(&format!("build-{}", &places.key[..16]))?;
-        // Another process may have built it while this one waited for the room.
+        // Another process may have built it while this one waited for the directory.
         if let Some(wheel) = self.known(&places, source)? {
             return Ok(wheel);
         }
@@ -574,11 +572,12 @@ impl<'a> WheelBuilder<'a> {
             ));
         }
         drop(room);
-        self.known(&places, source)?
-            .ok_or_else(|| Error::new(failed()).cause_text("what was built is gone from the cache"))
+        self.known(&places, source)?.ok_or_else(|| {
+            Error::new(failed()).cause_text("the built wheel disappeared from the cache")
+        })
     }
 
-    /// A wheel that was built before; one that is not what it was then is forgotten.
+    /// Returns a wheel that was built before; removes a modified one from the cache.
     fn known(&self, places: &BuildPlaces, source: &SdistSource<'_>) -> Result<Option<Wheel>> {
         for place in [&places.pure, &places.compiled] {
             let Some(path) = self.cache.hold(place).then(|| only_wheel(place)).flatten() else {
@@ -614,7 +613,7 @@ impl<'a> WheelBuilder<'a> {
         Ok(None)
     }
 
-    /// Another Python than the release's makes no compiled code for it.
+    /// Refuses compiled code that was built with another Python than the release's.
     fn check_python(&self, interpreter: &Interpreter, filename: &WheelFilename) -> Result<()> {
         let (python, used) = (self.environment.python, interpreter.python);
         if used == python {
@@ -622,13 +621,13 @@ impl<'a> WheelBuilder<'a> {
         }
         if is_compiled(filename) {
             return Err(
-                Error::new(format!("there is no Python {python} on this machine")).cause_text(
-                    format!("`{filename}` holds code that is compiled for Python {used}"),
+                Error::new(format!("Python {python} is not installed on this machine")).cause_text(
+                    format!("`{filename}` contains code that is compiled for Python {used}"),
                 ),
             );
         }
         self.report.warning(&format!(
-            "`{filename}` was built with Python {used}: there is no {python} on this machine"
+            "`{filename}` was built with Python {used}, because Python {python} is not installed on this machine"
         ));
         Ok(())
     }
@@ -639,13 +638,12 @@ impl<'a> WheelBuilder<'a> {
         }
         let Environment { python, arch, .. } = self.environment;
         Err(Error::new(format!(
-            "`{filename}` does not fit CPython {python} on {arch}"
+            "`{filename}` is not compatible with CPython {python} on {arch}"
         ))
-        .note("compiled code that is built here runs on machines like this one only"))
+        .note("code that is compiled here runs only on machines like this one"))
     }
 
-    /// Takes this machine's paths out of what was made, adds the libraries that it shall bring, and
-    /// packs it.
+    /// Removes local paths from the result, adds the libraries that it must bring, and packs it.
     fn finish(&self, laid: &WheelLayout, room: &Path) -> Result<(PathBuf, Vec<GraftedLibrary>)> {
         self.check_fits(&laid.filename)?;
         let grafted = linkage::settle(&laid.root, &laid.filename.name, self.options.rules)?;
@@ -660,8 +658,8 @@ impl<'a> WheelBuilder<'a> {
         Ok((wheel, grafted))
     }
 
-    /// Builds a project's wheel. The tool gets what is needed to build as a directory of wheels,
-    /// and no index.
+    /// Builds a project's wheel. The tool gets the build requirements as a directory of wheels, and
+    /// no index.
     fn run(&self, tool: &BuildTool, room: &Path, project: &Path) -> Result<PathBuf> {
         let system = BuildSystem::read(project)?;
         let mut requires = if tool.uv.is_some() {
@@ -674,8 +672,8 @@ impl<'a> WheelBuilder<'a> {
             Ok(wheel) => return Ok(wheel),
             Err(error) => error,
         };
-        // Backends may ask for more when they run (PEP 517, `get_requires_for_build_wheel`); few
-        // do.
+        // Backends may report further requirements when they run (PEP 517,
+        // `get_requires_for_build_wheel`); few do.
         let mut python = Command::new(&tool.interpreter.path);
         process::outside_repositories(&mut python);
         self.set_environment(&mut python, room, &room.join("links"))?;
@@ -730,7 +728,7 @@ impl<'a> WheelBuilder<'a> {
             }
         }
         only_wheel(&out)
-            .ok_or_else(|| Error::new(format!("`{}` left no wheel", process::line(&command))))
+            .ok_or_else(|| Error::new(format!("`{}` produced no wheel", process::line(&command))))
     }
 
     fn set_environment(&self, command: &mut Command, room: &Path, links: &Path) -> Result<()> {
@@ -749,8 +747,8 @@ impl<'a> WheelBuilder<'a> {
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
             .env("NO_COLOR", "1");
-        // Compilers would write the place of this build into the code. Cargo reads RUSTFLAGS
-        // instead of all others.
+        // Compilers would write the directory of this build into the code. Cargo reads RUSTFLAGS
+        // instead of all other variables.
         let interpreter = &self.tool()?.interpreter;
         let (c, rust) = (
             debug::for_c(room, interpreter),
@@ -775,7 +773,7 @@ impl<'a> WheelBuilder<'a> {
             .env("PIP_NO_INDEX", "1")
             .env("PIP_FIND_LINKS", links.as_str())
             .env("PIP_CONFIG_FILE", "/dev/null");
-        // uv splits the list at commas, those of a path too.
+        // uv splits the list at commas, including those in a path.
         command
             .env("UV_NO_INDEX", "1")
             .env("UV_FIND_LINKS", links.as_str().replace(',', "%2C"));
@@ -786,7 +784,7 @@ impl<'a> WheelBuilder<'a> {
         Ok(())
     }
 
-    /// Whether a variable may hold what no build may see, or would have a build look elsewhere.
+    /// Returns whether a variable may contain a secret, or would redirect a build to other indexes.
     fn is_private(&self, name: &OsStr) -> bool {
         let Some(name) = name.to_str() else {
             return false;
@@ -802,7 +800,7 @@ impl<'a> WheelBuilder<'a> {
                     .any(|variable| variable == name))
     }
 
-    /// Everything that decides what a build makes, but compilers and libraries.
+    /// Returns all inputs of a build, except compilers and libraries.
     fn inputs(&self, content: &Sha256Sum, tool: &BuildTool) -> Result<Vec<String>> {
         let Interpreter {
             version,
@@ -849,7 +847,7 @@ impl<'a> WheelBuilder<'a> {
         let key = cache::key(source.inputs.iter().map(String::as_str));
         let compilers = || self.compilers.get_or_init(compilers).clone();
         let pure = self.cache.built().join(&key);
-        // What is there needs no compiler, and so none is asked what it is.
+        // With a prebuilt wheel, no compiler is needed or asked for its version.
         let compilers = if pure.is_dir() || !source.is_compiled_here() {
             String::new()
         } else {
@@ -878,8 +876,8 @@ impl SdistSource<'_> {
     }
 }
 
-/// What the compilers say of themselves. Each time anew: `cc` may be a program that starts another
-/// one.
+/// Returns the versions that compilers report. They are asked each time, because `cc` may be a
+/// program that starts another one.
 fn compilers() -> String {
     let said = |(variable, program): (&str, &str)| {
         let set = std::env::var(variable)
@@ -900,8 +898,8 @@ fn compilers() -> String {
         .collect()
 }
 
-/// Tells uv and pip where to look. Places go by the environment, because anyone can read a command
-/// line, and URLs may hold passwords.
+/// Passes the indexes to uv and pip. They are passed in the environment, because anyone can read a
+/// command line, and URLs may contain passwords.
 pub fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
     let joined = |urls: &[url::Url], by: &str| {
         urls.iter()
@@ -921,7 +919,7 @@ pub fn set_indexes(command: &mut Command, indexes: &Indexes, offline: bool) {
     }
     if !links.is_empty() {
         command.env("PIP_FIND_LINKS", joined(&links, " "));
-        // uv splits the list at commas, those of a path too.
+        // uv splits the list at commas, including those in a path.
         let links: Vec<String> = links
             .iter()
             .map(|url| url.as_str().replace(',', "%2C"))
@@ -1004,8 +1002,7 @@ impl BuildTool {
     }
 }
 
-/// Another Python, the nearest there is: code that needs no compiling becomes the same wheel with
-/// it.
+/// Finds the nearest other Python: code that needs no compiling becomes the same wheel with it.
 fn stand_in(
     python: PythonMinor,
     find: impl Fn(PythonMinor) -> Result<Interpreter>,
@@ -1017,7 +1014,7 @@ fn stand_in(
         .find_map(|minor| find(PythonMinor { minor, ..python }).ok())
 }
 
-/// What `uv --version` says, or has said as long as the program is the same.
+/// Returns the output of `uv --version`, cached as long as the program is unchanged.
 fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
     let kept = cache.tools().join(format!(
         "{}.json",
@@ -1043,7 +1040,7 @@ fn version_of(cache: &Cache, uv: &Path) -> Result<String> {
     Ok(version)
 }
 
-/// Adds the way out of failures that are common.
+/// Adds hints for common failures.
 fn advise(error: Error, offline: bool) -> Error {
     let text = error.to_string();
     if text.contains("setuptools-scm")
@@ -1061,13 +1058,14 @@ fn advise(error: Error, offline: bool) -> Error {
         "No solution found",
     ];
     if offline && missing.iter().any(|known| text.contains(known)) {
-        return error
-            .hint("what the build needs is not on this machine; run it once without `--offline`");
+        return error.hint(
+            "the build requirements are not on this machine; run it once without `--offline`",
+        );
     }
     error
 }
 
-/// The files that variables of pip and uv name as constraints.
+/// Returns the constraints files in the variables of pip and uv.
 fn constraint_files() -> Vec<PathBuf> {
     let set = CONSTRAINT_VARIABLES
         .iter()
@@ -1090,7 +1088,7 @@ fn file_name(path: &Path) -> String {
 
 fn wheel_filename(path: &Path) -> Result<WheelFilename> {
     let name = file_name(path);
-    WheelFilename::from_str(&name).context(|| format!("`{name}` is no name for a wheel"))
+    WheelFilename::from_str(&name).context(|| format!("`{name}` is not a valid wheel name"))
 }
 
 fn is_for_all_platforms(filename: &WheelFilename) -> bool {
@@ -1110,15 +1108,15 @@ fn only_wheel(directory: &Path) -> Option<PathBuf> {
     wheels.next().is_none().then_some(wheel)
 }
 
-/// Unpacks an sdist of the cache below `to`, to be read; returns its one top directory.
+/// Unpacks an sdist in the cache below `to`, for reading; returns its one top directory.
 ///
 /// # Errors
-/// It is refused: no archive, more than is sensible, more than one top directory, a path or a link
-/// that leads out.
+/// Fails if it is refused: not an archive, too large, several top directories, or a path or link
+/// that leads outside.
 pub fn unpacked(archive: &Path, to: &Path) -> Result<PathBuf> {
     let label = file_name(archive);
     let extension =
-        SourceDistExtension::from_path(&label).context(|| format!("`{label}` is no sdist"))?;
+        SourceDistExtension::from_path(&label).context(|| format!("`{label}` is not an sdist"))?;
     unpack(archive, extension, to, ZIP_EPOCH)
         .map_err(|error| error.context(format!("sdist `{label}` is refused")))
 }

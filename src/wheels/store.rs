@@ -1,5 +1,5 @@
-//! Files on their way into the cache: read from a URL or a path, hashed on the way, checked,
-//! published by a rename.
+//! Brings files into the cache: reads them from a URL or a path, hashes them on the way, checks
+//! them, and publishes them with a rename.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -26,18 +26,18 @@ use pkgapp_http::{LONGEST_FILE, patience};
 use pkgapp_lock::{Indexes, Pin};
 use pkgapp_pypa::{HashAlgorithm, HashDigest, WheelFilename};
 
-/// How often the rest of a file is asked for after its connection broke, without a byte of progress
-/// in between; less if fewer retries are wanted.
+/// How often the rest of a file is requested after a broken connection without any progress in
+/// between; less if fewer retries are configured.
 const ATTEMPTS: u32 = 5;
 
-/// How often at most, however much came each time: a server that sends a byte and hangs up would
-/// never be done.
+/// The maximum number of requests, whatever the progress: a server that sends a byte and hangs up
+/// would never finish.
 const MOST_ATTEMPTS: u32 = 100;
 
-/// The cache, the network and the bar.
+/// The cache, the network, and the progress bar.
 #[derive(Debug)]
 pub struct FileStore<'a> {
-    /// Where files go.
+    /// The cache that receives files.
     pub cache: &'a Cache,
     /// Whether the network must not be used.
     pub offline: bool,
@@ -48,39 +48,39 @@ pub struct FileStore<'a> {
     bytes: AtomicU64,
 }
 
-/// A file of the cache.
+/// A file in the cache.
 #[derive(Debug, Clone)]
 pub struct StoredFile {
-    /// Where it is.
+    /// Its path.
     pub path: PathBuf,
-    /// What it is.
+    /// Its checksum.
     pub sha256: Sha256Sum,
     /// Its length in bytes.
     pub size: u64,
-    /// What a wheel says of itself, if that is known without opening it.
+    /// The wheel's metadata, if it is known without opening the wheel.
     pub metadata: Option<Box<WheelMetadata>>,
 }
 
-/// What is known of a file of the cache, kept beside it.
+/// The facts about a file in the cache, stored beside it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct FileMetadata {
-    /// Its sum when it was last read.
+    /// Its checksum when it was last read.
     pub sha256: Sha256Sum,
-    /// What the system said of it then: as long as it says the same, nobody has written to it.
+    /// Its stamp at that time: as long as the stamp is the same, nobody has written to the file.
     stamp: FileFingerprint,
-    /// Since which start of the machine: a loss of power can take what a file holds, and leave
-    /// what the system says of it.
+    /// The boot of the machine at that time: a power failure can lose a file's content but not its
+    /// stamp.
     #[serde(default)]
     boot: Option<String>,
-    /// What a wheel says of itself, once someone has asked.
+    /// The wheel's metadata, once it has been read.
     metadata: Option<WheelMetadata>,
 }
 
 impl FileMetadata {
-    /// What a wheel says of itself; it is opened if that is not known, and then it is.
+    /// Returns the wheel's metadata; reads and stores it if it is not known.
     ///
     /// # Errors
-    /// A wheel that is refused, or a cache that can't be written.
+    /// Fails if the wheel is refused, or the cache cannot be written.
     pub fn metadata(
         self,
         cache: &Cache,
@@ -106,16 +106,16 @@ fn boot() -> Option<String> {
     cache::boot().map(str::to_owned)
 }
 
-/// Where it is kept what is known of a file.
+/// Returns the path of the facts about a file.
 fn beside(path: &Path) -> PathBuf {
     path.with_added_extension("json")
 }
 
-/// Writes down what a file is that has just been made. It must lie where it will be renamed with
-/// its directory.
+/// Records the checksum of a new file. The file must be where it will be renamed with its
+/// directory.
 ///
 /// # Errors
-/// What the system says.
+/// Fails if the file cannot be read, or its record cannot be written.
 pub fn record(cache: &Cache, path: &Path) -> Result<()> {
     let (stamp, sha256) = sum(path).context(|| format!("cannot read `{}`", shown(path)))?;
     cache.write(
@@ -129,13 +129,13 @@ pub fn record(cache: &Cache, path: &Path) -> Result<()> {
     )
 }
 
-/// Returns the sum of a file when it was made.
+/// Returns the recorded checksum of a file.
 pub fn recorded(path: &Path) -> Option<Sha256Sum> {
     cache::read_sealed::<FileMetadata>(&beside(path)).map(|known| known.sha256)
 }
 
-/// Returns what is known of a file that must have a sum; it is read if anyone may have written to
-/// it since. `None` if it is missing or another one.
+/// Returns the facts about a file with an expected checksum; the file is read if anyone may have
+/// written to it since. `None` if it is missing or different.
 pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<FileMetadata> {
     let known =
         cache::read_sealed::<FileMetadata>(&beside(path)).filter(|known| known.sha256 == sha256);
@@ -155,12 +155,12 @@ pub fn known(cache: &Cache, path: &Path, sha256: Sha256Sum) -> Option<FileMetada
     if found != sha256 {
         return None;
     }
-    // Without it, it is read again.
+    // Without this record, the file is read again next time.
     _ = cache.write(&beside(path), &known);
     Some(known)
 }
 
-/// Reads a file; the stamp is that of what was read.
+/// Reads a file; the stamp is that of the content that was read.
 pub fn sum(path: &Path) -> io::Result<(FileFingerprint, Sha256Sum)> {
     let mut file = File::open(path)?;
     let stamp = FileFingerprint::from(&file.metadata()?);
@@ -169,19 +169,19 @@ pub fn sum(path: &Path) -> io::Result<(FileFingerprint, Sha256Sum)> {
     Ok((stamp, Sha256Sum(sum.finalize().into())))
 }
 
-/// Which directory of the cache a file belongs to.
+/// The directory of the cache for a file.
 #[derive(Debug, Clone)]
 pub enum StoreKind {
-    /// `wheels`: it is verified as a wheel on its way.
+    /// `wheels`: wheels are verified on their way.
     Wheel(Box<WheelFilename>),
     /// `sdists`.
     Sdist,
 }
 
-/// Why a file did not get into the cache.
+/// The reason why a file did not get into the cache.
 #[derive(Debug)]
 pub enum StoreFailure {
-    /// It has not an accepted hash.
+    /// It has no accepted hash.
     Hash(Error),
     /// Anything else.
     Other(Error),
@@ -201,19 +201,19 @@ impl From<StoreFailure> for Error {
     }
 }
 
-/// The hashes that a file must have.
+/// The hashes that a file must match.
 #[derive(Debug, Clone, Copy)]
 pub struct ExpectedHashes<'a> {
     /// One of these, unless there are none.
     pub pin: &'a Pin,
-    /// One of these too, unless there are none (pylock.toml's file).
+    /// One of these as well, unless there are none (pylock.toml's file).
     pub locked: &'a [HashDigest],
     /// All of these, as far as they are comparable.
     pub index: &'a [HashDigest],
 }
 
 impl<'a> FileStore<'a> {
-    /// A store that has read nothing yet.
+    /// Makes a store without connecting to anything.
     pub fn new(
         cache: &'a Cache,
         indexes: &'a Indexes,
@@ -232,7 +232,7 @@ impl<'a> FileStore<'a> {
         }
     }
 
-    /// Returns the client; made when it is first needed, which a build from the cache never does.
+    /// Returns the client, which is created on first use; a build from the cache never needs it.
     ///
     /// # Errors
     /// See [`IndexClient::new`].
@@ -251,9 +251,9 @@ impl<'a> FileStore<'a> {
         )
     }
 
-    /// Finds a file whose SHA-256 is known: what ships is what was pinned, whoever has written to
-    /// the cache since. A file that is not what its directory is named for is removed, so that
-    /// it is fetched again.
+    /// Finds a file by its SHA-256: only what was pinned ships, whoever has written to the cache
+    /// since. A file that does not match the name of its directory is removed, so that it is
+    /// fetched again.
     pub fn find(
         &self,
         shelf: &StoreKind,
@@ -267,7 +267,7 @@ impl<'a> FileStore<'a> {
             return None;
         }
         let Some(known) = known(self.cache, &path, sha256) else {
-            // Where it can't be removed, nothing can be written either, and the fetch says so.
+            // If it cannot be removed, nothing can be written either, and the fetch reports that.
             _ = std::fs::remove_file(&path);
             return None;
         };
@@ -283,10 +283,10 @@ impl<'a> FileStore<'a> {
             })
     }
 
-    /// What a wheel of the cache says of itself, kept for the next build.
+    /// Returns the metadata of a wheel in the cache, stored for the next build.
     ///
     /// # Errors
-    /// A wheel that is refused, or a cache that can't be written.
+    /// Fails if the wheel is refused, or the cache cannot be written.
     pub fn metadata(&self, stored: &StoredFile, filename: &WheelFilename) -> Result<WheelMetadata> {
         let unreadable = || format!("cannot read `{}`", shown(&stored.path));
         let stamp = FileFingerprint::of(&stored.path).ok_or_else(|| Error::new(unreadable()))?;
@@ -302,7 +302,7 @@ impl<'a> FileStore<'a> {
     /// Downloads a file into the cache.
     ///
     /// # Errors
-    /// The network, another hash than expected, or a wheel that is refused.
+    /// Fails on network errors, an unexpected hash, or a refused wheel.
     pub fn download(
         &self,
         url: &Url,
@@ -325,10 +325,10 @@ impl<'a> FileStore<'a> {
         Ok(self.publish(&staged, shelf, sums.sha256(), length)?)
     }
 
-    /// Takes a file of this machine into the cache.
+    /// Copies a local file into the cache.
     ///
     /// # Errors
-    /// It can't be read, has another hash than expected, or is a wheel that is refused.
+    /// Fails if the file cannot be read, has an unexpected hash, or is a refused wheel.
     pub fn adopt(
         &self,
         path: &Path,
@@ -367,7 +367,7 @@ impl<'a> FileStore<'a> {
         Ok(self.publish(&staged, shelf, sha256, length)?)
     }
 
-    /// Verifies a wheel and gives a staged file its name in the cache. `staged` lies alone in its
+    /// Verifies a wheel and gives a staged file its name in the cache. `staged` is alone in its
     /// directory.
     fn publish(
         &self,
@@ -435,39 +435,39 @@ impl<'a> FileStore<'a> {
         Err(
             Error::new(format!("cannot download `{}`", without_secrets(url)))
                 .cause_text(format!(
-                    "the connection broke {MOST_ATTEMPTS} times, after {} bytes at last",
+                    "the connection broke {MOST_ATTEMPTS} times, the last time after {} bytes",
                     part.length
                 ))
-                .hint("try again later, or take a copy of the file: `--find-links DIR`"),
+                .hint("try again later, or use a copy of the file with `--find-links DIR`"),
         )
     }
 }
 
-/// Moves a file that lies alone in its directory to `to/<its name>`; the directory as a whole if
-/// `to` is new, so that no one sees it empty.
+/// Moves a file that is alone in its directory to `to/<its name>`; moves the whole directory if
+/// `to` is new, so that nobody sees it empty.
 ///
 /// # Errors
-/// What the system says.
+/// Fails if the file cannot be moved.
 pub fn publish_file(cache: &Cache, staged: &Path, to: &Path) -> Result<PathBuf> {
     let failed = || format!("cannot put `{}` in place", shown(to));
     let (Some(directory), Some(name)) = (staged.parent(), staged.file_name()) else {
         return Err(Error::bug("a staged file has a name"));
     };
     let file = File::open(staged).context(failed)?;
-    // Worth it: what is lost here has to be downloaded or built again, and the network may be gone
-    // by then.
+    // A sync is worthwhile: a lost file must be downloaded or built again, and the network may be
+    // unavailable by then.
     file.sync_all().context(failed)?;
     cache.note_added(file.metadata().map_or(0, |metadata| metadata.len()));
     fs::create_dir_all(to.parent().unwrap_or(to))?;
     let path = to.join(name);
-    // The same bytes under another name are as good a file of the same directory.
+    // The same bytes under another name are a valid file of the same directory.
     if !fs::publish_dir(directory, to)? && !path.exists() {
         std::fs::rename(staged, &path).context(failed)?;
     }
     Ok(path)
 }
 
-/// A file while it is downloaded. What is there stays when the connection breaks.
+/// A file during its download. Received bytes stay when the connection breaks.
 struct PartialDownload<'a> {
     path: PathBuf,
     file: File,
@@ -532,8 +532,8 @@ impl<'a> PartialDownload<'a> {
         Ok(())
     }
 
-    /// Refuses what is longer than the index, the lock or the server has said, before the disk is
-    /// full of it.
+    /// Refuses a file that exceeds the length stated by the index, the lock, or the server, before
+    /// it fills the disk.
     fn check_length(&self, length: u64) -> Result<()> {
         let longest = self.announced.unwrap_or(LONGEST_FILE);
         if length <= longest {
@@ -541,11 +541,11 @@ impl<'a> PartialDownload<'a> {
         }
         let name = self.path.file_name().unwrap_or_default().to_string_lossy();
         let error = Error::new(format!(
-            "`{name}` is longer than the {longest} bytes that it may have"
+            "`{name}` is longer than the expected {longest} bytes"
         ));
         Err(match self.announced {
-            Some(_) => error.note("the index, the lock or the server itself announced that length"),
-            None => error.hint("download it yourself, and name its directory with `--find-links`"),
+            Some(_) => error.note("the index, the lock, or the server stated that length"),
+            None => error.hint("download it yourself and pass its directory with `--find-links`"),
         })
     }
 
@@ -554,7 +554,7 @@ impl<'a> PartialDownload<'a> {
     }
 }
 
-/// The sums of a file: SHA-256, which names it, and whatever else someone expects.
+/// The checksums of a file: SHA-256, which names it, and others that are expected.
 #[derive(Clone)]
 struct FileSums {
     sha256: Sha256,
@@ -599,7 +599,7 @@ impl FileSums {
         Sha256Sum(self.sha256.clone().finalize().into())
     }
 
-    /// Whether the file has this hash; `None` if that can't be told.
+    /// Returns whether the file has this hash; `None` if that is unknown.
     fn has(&self, hash: &HashDigest) -> Option<bool> {
         let sum = match hash.algorithm {
             HashAlgorithm::Sha256 => self.sha256().to_string(),
@@ -621,7 +621,7 @@ impl FileSums {
                 .join("\n")
         };
         for accepted in [&expected.pin.hashes[..], expected.locked] {
-            // MD5 proves nothing (pip refuses it in --hash).
+            // MD5 proves nothing (pip refuses it in `--hash`).
             let mut strong = accepted
                 .iter()
                 .filter(|hash| hash.algorithm != HashAlgorithm::Md5);
@@ -630,7 +630,7 @@ impl FileSums {
                     "`{name}` from `{from}` has no hash that the lock accepts"
                 ))
                 .at(expected.pin.at.clone())
-                .note(format!("accepted are\n{}", list(accepted)))
+                .note(format!("accepted hashes are\n{}", list(accepted)))
                 .note(got));
             }
         }
@@ -640,10 +640,10 @@ impl FileSums {
             .any(|hash| self.has(hash) == Some(false))
         {
             return Err(Error::new(format!(
-                "`{name}` from `{from}` is not the file that the index announces"
+                "`{name}` from `{from}` does not match the hash in the index"
             ))
             .at(expected.pin.at.clone())
-            .note(format!("announced is\n{}", list(expected.index)))
+            .note(format!("the index states\n{}", list(expected.index)))
             .note(got));
         }
         Ok(())
@@ -661,7 +661,7 @@ impl Write for FileSums {
     }
 }
 
-/// A sum as a writer.
+/// A checksum that can be written to.
 struct HashWriter<'a>(&'a mut Sha256);
 
 impl Write for HashWriter<'_> {
@@ -675,7 +675,7 @@ impl Write for HashWriter<'_> {
     }
 }
 
-/// A reader that shows what it reads to someone else too.
+/// A reader that also writes its bytes to another writer.
 struct TeeReader<R, W> {
     from: R,
     to: W,

@@ -1,5 +1,5 @@
-//! What there is of every pin, for several environments at once: asked of the indexes, and nothing
-//! is downloaded or built.
+//! Finds the available files of every pin for several environments, by asking the indexes without
+//! downloading or building anything.
 
 use std::collections::BTreeMap;
 
@@ -18,24 +18,24 @@ use pkgapp_lock::index::PlaceId;
 use pkgapp_lock::{Lock, Pin, PinSource};
 use pkgapp_pypa::{Environment, PackageName};
 
-/// How many pins are looked for at a time.
+/// The number of pins that are searched at a time.
 const AT_A_TIME: usize = 8;
 
-/// Something that a pin can be installed from.
+/// A file or project from which a pin can be installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Availability {
     /// A wheel for the platform.
     Wheel(String),
     /// A wheel for all platforms.
     Pure(String),
-    /// An sdist alone: it is built here.
+    /// Only an sdist, which is built on this machine.
     Sdist(String),
-    /// A project of this machine or a repository: it is built here.
+    /// A local project or a repository, which is built on this machine.
     Project,
 }
 
 impl Availability {
-    /// Returns what a table calls it.
+    /// Returns its name in a table.
     pub fn word(&self) -> &'static str {
         match self {
             Self::Wheel(_) => "wheel",
@@ -64,23 +64,23 @@ impl Availability {
     }
 }
 
-/// A distribution, and what there is of it in each environment: an error if nothing fits, `None`
-/// where it is not wanted.
+/// A distribution with its availability in each environment: an error if nothing matches, `None` if
+/// it is not required there.
 #[derive(Debug)]
 pub struct SurveyRow {
     /// Its name.
     pub name: PackageName,
-    /// Its version; of what has none in the lock, the name alone.
+    /// Its version; only the name if the lock has no version.
     pub label: String,
     /// In the order of the environments.
     pub cells: Vec<Option<Result<Availability>>>,
 }
 
-/// Looks for every pin of every lock; the locks are readings of the same files, each for its
-/// environment.
+/// Looks for every pin of every lock; the locks are readings of the same files for different
+/// environments.
 ///
 /// # Errors
-/// An index that does not answer. What does not exist is no error here: see [`SurveyRow`].
+/// Fails if an index does not respond. Missing files are not errors: see [`SurveyRow`].
 pub fn survey(
     columns: &[(Environment, Lock)],
     cache: &Cache,
@@ -127,7 +127,7 @@ pub fn survey(
     Error::all(distinct(errors)).map_or(Ok(table), Err)
 }
 
-/// One distribution's search: each place is asked for it once.
+/// The search for one distribution, which asks each place once.
 struct SurveySearch<'a> {
     client: &'a IndexClient<'a>,
     name: &'a PackageName,
@@ -150,7 +150,7 @@ impl SurveySearch<'_> {
         Ok(cells)
     }
 
-    /// What there is of a pin; the outer error is that of an index.
+    /// Returns the availability of a pin; the outer error is that of an index.
     fn cell(
         &mut self,
         pin: &Pin,
@@ -198,8 +198,8 @@ impl SurveySearch<'_> {
         })
     }
 
-    /// As in a build, the first place that has a file which fits decides, and the first index that
-    /// knows the name.
+    /// As in a build, the first place with a matching file decides, and the first index that knows
+    /// the name.
     fn indexed(&mut self, wanted: &FileRequest<'_>) -> Result<Result<Availability>> {
         let mut search = FailedSearch::default();
         let mut places = wanted.indexes.places(self.name).into_iter().peekable();

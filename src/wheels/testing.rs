@@ -1,4 +1,5 @@
-//! What tests of wheels are made of: archives, good and bad, and an index that runs in the test.
+//! Building blocks for tests of wheels: valid and invalid archives, and an index that runs in the
+//! test.
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -10,7 +11,7 @@ use std::thread;
 use sha2::{Digest as _, Sha256};
 use zip::write::{SimpleFileOptions, ZipWriter};
 
-/// URL-safe base64 without padding, as RECORD has it.
+/// URL-safe base64 without padding, as in RECORD.
 pub(super) fn base64url(bytes: &[u8]) -> String {
     const DIGITS: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
@@ -29,7 +30,7 @@ pub(super) fn sha256_hex(bytes: &[u8]) -> String {
     hex::encode(Sha256::digest(bytes))
 }
 
-/// A wheel in the making: members in order, RECORD computed unless it is given.
+/// A wheel under construction: members in order, RECORD computed unless it is given.
 #[derive(Clone)]
 pub(super) struct WheelMaker {
     pub(super) members: Vec<(String, u32, Vec<u8>)>,
@@ -116,19 +117,19 @@ impl WheelMaker {
     }
 }
 
-/// What a server was asked.
+/// A request to a server.
 #[derive(Debug, Clone)]
 pub(super) struct Request {
     pub(super) path: String,
     pub(super) headers: BTreeMap<String, String>,
 }
 
-/// What it answers: a head, then bytes, and the connection is closed.
+/// A response: a head, then bytes, and the connection is closed.
 pub(super) struct Answer {
     pub status: &'static str,
     pub(super) headers: Vec<(&'static str, String)>,
     pub(super) body: Vec<u8>,
-    /// Bytes of the body after which the connection breaks.
+    /// The number of bytes of the body after which the connection breaks.
     pub(super) broken_after: Option<usize>,
 }
 
@@ -152,7 +153,7 @@ impl Answer {
     }
 }
 
-/// An HTTP server on a port of its own.
+/// An HTTP server on its own port.
 pub(super) struct Server {
     pub(super) url: String,
     asked: Arc<Mutex<Vec<Request>>>,
@@ -176,7 +177,7 @@ impl Server {
         Self { url, asked }
     }
 
-    /// The paths that were asked for so far, in order.
+    /// Returns the paths that were requested so far, in order.
     pub(super) fn asked(&self) -> Vec<String> {
         self.asked
             .lock()
@@ -228,7 +229,7 @@ fn serve(
     let mut out = stream;
     let end = answer.broken_after.unwrap_or(answer.body.len());
     out.write_all(format!("{head}\r\n").as_bytes()).unwrap();
-    // The other side may have gone away, as it should when it has seen enough.
+    // The client may have disconnected, as it should when it has seen enough.
     _ = out.write_all(&answer.body[..end]);
     _ = out.flush();
 }

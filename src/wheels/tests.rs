@@ -305,7 +305,7 @@ fn a_yanked_file_is_taken_only_if_there_is_no_other() {
     assert_eq!(wheels[0].path.file_name().unwrap(), FILE);
     assert_eq!(
         yanked_warning(&pin("demo", "1.0"), FILE, "broken metadata"),
-        "`demo-1.0-py3-none-any.whl` was yanked by its maintainers (broken metadata), and is used because \
+        "`demo-1.0-py3-none-any.whl` was yanked by its maintainers (broken metadata), but is used because \
          /x/requirements.txt:1:1 pins it exactly"
     );
 }
@@ -330,19 +330,19 @@ fn what_does_not_fit_is_listed_with_the_reason() {
     let server = index(HTML, page.concat(), Vec::new());
     assert_eq!(
         Bench::new(&server.url).error(),
-        "error: no file of `demo 1.0` fits CPython 3.11 on x86_64 with glibc 2.28
+        "error: no file of `demo 1.0` is compatible with CPython 3.11 on x86_64 with glibc 2.28
   --> /x/requirements.txt:1:1
   note: these files exist
-    `demo-1.0-cp310-cp310-manylinux_2_17_x86_64.whl` is for the ABI `cp310`
+    `demo-1.0-cp310-cp310-manylinux_2_17_x86_64.whl` is for ABI `cp310`
     `demo-1.0-cp311-cp311-macosx_11_0_arm64.whl` is for `macosx_11_0_arm64`
     `demo-1.0-cp311-cp311-manylinux_2_17_aarch64.whl` is for `manylinux_2_17_aarch64`
     `demo-1.0-cp311-cp311-manylinux_2_34_x86_64.whl` needs glibc 2.34
     `demo-1.0-cp311-cp311-musllinux_1_2_x86_64.whl` is for `musllinux_1_2_x86_64`
-    `demo-1.0-cp311-cp311d-manylinux_2_17_x86_64.whl` is for the ABI `cp311d`
-    `demo-1.0-cp312-cp312-manylinux_2_17_x86_64.whl` is for the Python `cp312`
+    `demo-1.0-cp311-cp311d-manylinux_2_17_x86_64.whl` is for ABI `cp311d`
+    `demo-1.0-cp312-cp312-manylinux_2_17_x86_64.whl` is for Python tag `cp312`
     `demo-1.0-py3-none-any.whl` needs Python >=3.12
-    `demo-1.0.tar.bz2` is a `.tar.bz2`, which pkgapp does not read
-  hint: build for targets with glibc 2.34 or newer only"
+    `demo-1.0.tar.bz2` is a `.tar.bz2`, which pkgapp does not support
+  hint: build only for targets with glibc 2.34 or newer"
     );
     let page = anchor(&format!("{FILE}#sha256={hash}"), "");
     let page = format!("{page}{}", anchor("demo-1.0.tar.gz", ""));
@@ -352,12 +352,12 @@ fn what_does_not_fit_is_listed_with_the_reason() {
     assert_eq!(
         bench.error(),
         format!(
-            "error: no file of `demo 1.0` fits CPython 3.11 on x86_64 with glibc 2.28
+            "error: no file of `demo 1.0` is compatible with CPython 3.11 on x86_64 with glibc 2.28
   --> /x/requirements.txt:1:1
   note: these files exist
     `demo-1.0-py3-none-any.whl` has the hash sha256:{hash}, which the lock does not accept
     `demo-1.0.tar.gz` is excluded by `--only-binary`
-  hint: if `demo-1.0-py3-none-any.whl` is to be trusted, add `--hash=sha256:{hash}` to the pin"
+  hint: if you trust `demo-1.0-py3-none-any.whl`, add `--hash=sha256:{hash}` to the pin"
         )
     );
 }
@@ -375,14 +375,14 @@ fn a_version_that_is_missing_shows_its_neighbours() {
     assert_eq!(
         bench.error(),
         format!(
-            "error: there is no `demo 1.0`
+            "error: `demo 1.0` does not exist
   --> /x/requirements.txt:1:1
-  note: looked in `{url}/simple`
-  note: versions nearby: 0.8, 0.9, 0.9.5, 1.1, 1.2, 1.3
-error: no file of `other 2` is known
+  note: searched `{url}/simple`
+  note: nearby versions: 0.8, 0.9, 0.9.5, 1.1, 1.2, 1.3
+error: `other 2` was not found
   --> /x/requirements.txt:1:1
-  note: looked in `{url}/simple`
-  hint: check the spelling of `other`; if it is in an index of your own, name that with `--extra-index-url`",
+  note: searched `{url}/simple`
+  hint: check the spelling of `other`; if it is in a private index, add that with `--extra-index-url`",
             url = server.url
         )
     );
@@ -627,8 +627,8 @@ fn another_file_than_announced_is_refused() {
     assert_eq!(
         bench.error(),
         format!(
-            "error: `{FILE}` from `{url}` is not the file that the index announces\n  --> /x/requirements.txt:1:1\n  \
-             note: announced is\n    sha256:{good}\n  note: it has sha256:{got}"
+            "error: `{FILE}` from `{url}` does not match the hash in the index\n  --> /x/requirements.txt:1:1\n  \
+             note: the index states\n    sha256:{good}\n  note: it has sha256:{got}"
         )
     );
     assert!(
@@ -640,7 +640,7 @@ fn another_file_than_announced_is_refused() {
         bench.error(),
         format!(
             "error: `{FILE}` from `{url}` has no hash that the lock accepts\n  --> /x/requirements.txt:1:1\n  \
-             note: accepted are\n    sha256:{good}\n  note: it has sha256:{got}"
+             note: accepted hashes are\n    sha256:{good}\n  note: it has sha256:{got}"
         )
     );
 }
@@ -653,7 +653,7 @@ fn a_wheel_that_is_refused_never_enters_the_cache() {
     assert_eq!(
         bench.error(),
         format!(
-            "error: wheel `{FILE}` is refused: `../evil` leaves the archive\n  --> /x/requirements.txt:1:1"
+            "error: wheel `{FILE}` is refused: `../evil` points outside the archive\n  --> /x/requirements.txt:1:1"
         )
     );
     assert!(
@@ -813,7 +813,7 @@ fn direct_urls_and_files_are_taken_as_they_are() {
     );
     assert_eq!(
         direct("demo-2.0-py3-none-any.whl").error(),
-        "error: `demo-2.0-py3-none-any.whl` is version 2.0, and `demo 1.0` is pinned\n  --> /x/requirements.txt:1:1"
+        "error: `demo-2.0-py3-none-any.whl` is version 2.0, but `demo 1.0` is pinned\n  --> /x/requirements.txt:1:1"
     );
     let here = tempfile::tempdir().unwrap();
     let path = here.path().join(FILE);
@@ -1050,7 +1050,7 @@ fn a_hostile_sdist_is_refused() {
     let prefix = "sdist `demo-1.0.tar.gz` is refused\n";
     assert_eq!(
         refusal(tar_gz(&[file, ("../evil", 0o644, b"")], &[])),
-        format!("{prefix}`../evil` leaves the archive")
+        format!("{prefix}`../evil` points outside the archive")
     );
     assert_eq!(
         refusal(tar_gz(&[file, ("/evil", 0o644, b"")], &[])),
@@ -1058,22 +1058,22 @@ fn a_hostile_sdist_is_refused() {
     );
     assert_eq!(
         refusal(tar_gz(&[file], &[("demo-1.0/link", "/etc/passwd")])),
-        format!("{prefix}`demo-1.0/link` is a link to `/etc/passwd`, outside of the archive")
+        format!("{prefix}`demo-1.0/link` is a link to `/etc/passwd`, outside the archive")
     );
     assert_eq!(
         refusal(tar_gz(&[file], &[("demo-1.0/link", "../../x")])),
-        format!("{prefix}`demo-1.0/link` is a link to `../../x`, outside of the archive")
+        format!("{prefix}`demo-1.0/link` is a link to `../../x`, outside the archive")
     );
     assert_eq!(
         refusal(tar_gz(
             &[file],
             &[("demo-1.0/a", "."), ("demo-1.0/a/b", "x")]
         )),
-        format!("{prefix}`demo-1.0/a/b` lies behind the link `demo-1.0/a`")
+        format!("{prefix}`demo-1.0/a/b` is below the link `demo-1.0/a`")
     );
     assert_eq!(
         refusal(tar_gz(&[file, ("other/x", 0o644, b"")], &[])),
-        format!("{prefix}it has 2 top directories; an sdist has one")
+        format!("{prefix}it has 2 top directories, but an sdist has one")
     );
 }
 
@@ -1128,14 +1128,14 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
     let server = index(HTML, page, vec![("demo-1.0.tar.gz", sdist.clone())]);
     let error = Bench::new(&server.url).building().error();
     let python = format!(
-        "`demo 1.0` has wheels for Python 3.{below} and 3.{above}, and none for 3.{others}: below `[python]`, write \
-         `version = \"3.{below}\"`"
+        "`demo 1.0` has wheels for Python 3.{below} and 3.{above}, but not for 3.{others}: set \
+         `version = \"3.{below}\"` in `[python]`"
     );
     assert!(
         error.contains("this backend has its reasons") && error.contains(&python),
         "{error}"
     );
-    let newer = format!("pin `demo==1.2`, the next version that has a wheel for Python 3.{others}");
+    let newer = format!("pin `demo==1.2`, the next version with a wheel for Python 3.{others}");
     assert!(error.contains(&newer), "{error}");
 
     // A lock says itself which wheels there are; nobody knows newer versions if the index is away.
@@ -1221,7 +1221,7 @@ fn a_wheel_for_another_platform_is_not_taken_from_a_build() {
     let python = this_python();
     assert!(
         error.contains(&format!(
-            "`demo-1.0-cp38-cp38-linux_x86_64.whl` does not fit CPython {python} on x86_64"
+            "`demo-1.0-cp38-cp38-linux_x86_64.whl` is not compatible with CPython {python} on x86_64"
         )),
         "{error}"
     );

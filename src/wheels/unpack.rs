@@ -1,5 +1,4 @@
-//! Archives of sources and eggs, laid out on disk: no path leaves the directory, by name or by
-//! link.
+//! Unpacks archives of sources and eggs to disk: no path leaves the directory, by name or by link.
 
 use std::collections::BTreeSet;
 use std::fs::{File, FileTimes};
@@ -15,7 +14,7 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::path::ReleasePath;
 
-/// Returns whether sdists of this form can be unpacked.
+/// Returns whether sdists in this format can be unpacked.
 pub(super) fn is_readable(extension: SourceDistExtension) -> bool {
     use Legacy::{Tar, TarXz, TarZst, Tgz, Txz, Zip};
     matches!(
@@ -44,23 +43,23 @@ pub(super) fn unpack(
         }
         SourceDistExtension::Legacy(Legacy::TarZst) => {
             unpack_tar(
-                zstd::Decoder::new(file).context(|| "it is not compressed by zstd")?,
+                zstd::Decoder::new(file).context(|| "it is not compressed with zstd")?,
                 to,
             )?;
         }
         SourceDistExtension::Legacy(Legacy::Tar) => unpack_tar(file, to)?,
         other @ SourceDistExtension::Legacy(_) => {
-            return Err(Error::new(format!("pkgapp does not read `.{other}`")));
+            return Err(Error::new(format!("pkgapp does not support `.{other}`")));
         }
     }
     let top: Vec<PathBuf> = std::fs::read_dir(to)
-        .context(|| "cannot read what was unpacked")?
+        .context(|| "cannot read the unpacked files")?
         .flatten()
         .map(|entry| entry.path())
         .collect();
     let [top] = &top[..] else {
         return Err(Error::new(format!(
-            "it has {} top directories; an sdist has one",
+            "it has {} top directories, but an sdist has one",
             top.len()
         )));
     };
@@ -69,8 +68,10 @@ pub(super) fn unpack(
 }
 
 pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
-    let length = file.seek(SeekFrom::End(0)).context(|| "it can't be read")?;
-    let mut zip = zip::ZipArchive::new(file).context(|| "it is no zip archive")?;
+    let length = file
+        .seek(SeekFrom::End(0))
+        .context(|| "it cannot be read")?;
+    let mut zip = zip::ZipArchive::new(file).context(|| "it is not a zip archive")?;
     let mut layout = UnpackTarget::new(
         to,
         FREE_UNPACKED
@@ -78,7 +79,7 @@ pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
             .min(MAX_UNPACKED),
     );
     for index in 0..zip.len() {
-        let mut member = zip.by_index(index).context(|| "a member can't be read")?;
+        let mut member = zip.by_index(index).context(|| "a member cannot be read")?;
         let name = String::from_utf8(member.name_raw().to_owned())
             .context(|| "a member's name is not UTF-8")?;
         let mode = member.unix_mode().unwrap_or(0);
@@ -99,15 +100,15 @@ pub(super) fn unpack_zip(mut file: impl Read + Seek, to: &Path) -> Result<()> {
 fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
     let mut tar = tar::Archive::new(reader);
     let mut layout = UnpackTarget::new(to, MAX_UNPACKED);
-    for entry in tar.entries().context(|| "it is no tar archive")? {
-        let mut entry = entry.context(|| "it can't be unpacked")?;
+    for entry in tar.entries().context(|| "it is not a tar archive")? {
+        let mut entry = entry.context(|| "it cannot be unpacked")?;
         let name = String::from_utf8(entry.path_bytes().into_owned())
             .context(|| "a member's name is not UTF-8")?;
         let target = |entry: &tar::Entry<'_, _>| {
             let target = entry
                 .link_name_bytes()
                 .map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-            target.ok_or_else(|| Error::new(format!("`{name}` is a link to nothing")))
+            target.ok_or_else(|| Error::new(format!("`{name}` is a link without a target")))
         };
         match entry.header().entry_type() {
             tar::EntryType::Regular | tar::EntryType::Continuous | tar::EntryType::GNUSparse => {
@@ -124,12 +125,12 @@ fn unpack_tar(reader: impl Read, to: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Puts an archive's members on disk; no path leaves the directory, by name or by link.
+/// Writes an archive's members to disk; no path leaves the directory, by name or by link.
 struct UnpackTarget<'a> {
     to: &'a Path,
     links: BTreeSet<String>,
     unpacked: u64,
-    /// Most bytes that it may hold.
+    /// The maximum number of bytes.
     limit: u64,
 }
 
@@ -150,9 +151,7 @@ impl<'a> UnpackTarget<'a> {
         let mut above = path.parent();
         while let Some(parent) = above {
             if self.links.contains(parent.as_str()) {
-                return Err(Error::new(format!(
-                    "`{name}` lies behind the link `{parent}`"
-                )));
+                return Err(Error::new(format!("`{name}` is below the link `{parent}`")));
             }
             above = parent.parent();
         }
@@ -169,7 +168,9 @@ impl<'a> UnpackTarget<'a> {
         }
         let (path, place) = self.place(name)?;
         if self.links.contains(path.as_str()) {
-            return Err(Error::new(format!("`{name}` is a link and a directory")));
+            return Err(Error::new(format!(
+                "`{name}` is both a link and a directory"
+            )));
         }
         fs::create_dir_all(&place)
     }
@@ -181,7 +182,7 @@ impl<'a> UnpackTarget<'a> {
         let mut file = File::create_new(&place).context(failed)?;
         let left = self.limit - self.unpacked;
         let written = io::copy(&mut content.take(left + 1), &mut file)
-            .context(|| format!("`{name}` can't be unpacked"))?;
+            .context(|| format!("cannot unpack `{name}`"))?;
         if written > left {
             return Err(Error::new(format!(
                 "it unpacks to more than {} bytes",
@@ -198,7 +199,7 @@ impl<'a> UnpackTarget<'a> {
         let (path, place) = self.place(name)?;
         if !stays_inside(&path, target) {
             return Err(Error::new(format!(
-                "`{name}` is a link to `{target}`, outside of the archive"
+                "`{name}` is a link to `{target}`, outside the archive"
             )));
         }
         std::os::unix::fs::symlink(target, &place)
@@ -212,14 +213,14 @@ impl<'a> UnpackTarget<'a> {
         let (_, place) = self.place(name)?;
         if from.is_symlink() || !from.is_file() {
             return Err(Error::new(format!(
-                "`{name}` is a link to `{target}`, which is no file before it"
+                "`{name}` is a link to `{target}`, which is not an earlier file"
             )));
         }
         std::fs::hard_link(&from, &place).context(|| format!("cannot write `{}`", shown(&place)))
     }
 }
 
-/// Whether a relative link at `path` ends below the top directory of `path`.
+/// Returns whether a relative link at `path` ends below the top directory of `path`.
 pub(super) fn stays_inside(path: &ReleasePath, target: &str) -> bool {
     let mut depth = path.as_str().split('/').count() - 1;
     for component in Path::new(target).components() {
@@ -234,7 +235,7 @@ pub(super) fn stays_inside(path: &ReleasePath, target: &str) -> bool {
     true
 }
 
-/// Backends copy times into what they make.
+/// Backends copy timestamps into their output.
 pub(super) fn set_times(directory: &Path, epoch: u64) -> Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
     for entry in walkdir::WalkDir::new(directory).contents_first(true) {

@@ -1,9 +1,8 @@
-//! Directories of the command line that files are taken from, and what they say of where those came
-//! from.
+//! Directories on the command line that provide files, and the recorded origins of these files.
 //!
-//! `pkgapp cache export` writes a `pylock.toml` into the directory: there the record of a release
-//! finds the same origins as with the indexes themselves, and a pin to a commit the wheel that was
-//! built from it.
+//! `pkgapp cache export` writes a `pylock.toml` into the directory: from it, the record of a
+//! release gets the same origins as with the indexes themselves, and a pin to a commit gets the
+//! wheel that was built from it.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -14,7 +13,7 @@ use super::index::without_secrets;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_pypa::PackageName;
 
-/// The lock in a wheelhouse.
+/// The name of the lock in a wheelhouse.
 pub const LOCK: &str = "pylock.toml";
 
 /// The directories, read once.
@@ -22,11 +21,11 @@ pub const LOCK: &str = "pylock.toml";
 pub struct Wheelhouses {
     directories: Vec<PathBuf>,
     origins: BTreeMap<Sha256Sum, String>,
-    /// Wheels of repositories, by the distribution and the repository with its commit.
+    /// Wheels of repositories, by distribution and repository with its commit.
     built: BTreeMap<(PackageName, String), (PathBuf, Sha256Sum)>,
 }
 
-/// As much of a pylock.toml as says where files are from.
+/// The parts of a pylock.toml with the origins of files.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct WheelhouseLock {
@@ -43,7 +42,7 @@ struct WheelhousePackage {
     tool: ToolTables,
 }
 
-/// What tools add to a package (PEP 751, `packages.tool`).
+/// Additions of tools to a package (PEP 751, `packages.tool`).
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct ToolTables {
@@ -65,8 +64,8 @@ struct WheelhouseFile {
 }
 
 impl Wheelhouses {
-    /// Reads what is in the directories. A lock that is none is of no use, and no harm: every file
-    /// is checked by who takes it.
+    /// Reads the directories. An invalid lock is ignored, which does no harm: the users of a file
+    /// check it.
     pub fn read(directories: &[PathBuf]) -> Self {
         let mut houses = Self {
             directories: directories.to_vec(),
@@ -104,7 +103,7 @@ impl Wheelhouses {
             }
             let path = file.path.and_then(|name| self.file(&name));
             if let (Some(from), Some(name), Some(path)) = (&built_from, &package.name, path) {
-                // As the record of the release has it where it was built.
+                // The record of the release has this text on the machine that built it.
                 self.origins.insert(sha256, format!("built from {from}"));
                 self.built
                     .entry((name.clone(), from.clone()))
@@ -113,9 +112,9 @@ impl Wheelhouses {
         }
     }
 
-    /// Returns the file of a name, if there is one.
+    /// Returns the file with a name, if there is one.
     pub fn file(&self, name: &str) -> Option<PathBuf> {
-        // A name is no path: it comes from a lock, and must not lead elsewhere.
+        // A name is not a path: it comes from a lock, and must not lead elsewhere.
         let plain = Path::new(name).file_name().is_some_and(|own| own == name);
         self.directories
             .iter()
@@ -123,14 +122,14 @@ impl Wheelhouses {
             .find(|path| plain && path.is_file())
     }
 
-    /// Returns the wheel that was built from a repository at a commit, as
-    /// [`pkgapp_lock::GitSource::shown`] names it, and the sum that it must have.
+    /// Returns the wheel that was built from a repository at a commit, as named by
+    /// [`pkgapp_lock::GitSource::shown`], and its required checksum.
     pub fn built_from(&self, name: &PackageName, repository: &str) -> Option<(&Path, Sha256Sum)> {
         let (path, sha256) = self.built.get(&(name.clone(), repository.to_owned()))?;
         Some((path, *sha256))
     }
 
-    /// Returns where a file of the directories is from.
+    /// Returns the origin of a file in the directories.
     pub fn origin(&self, sha256: Sha256Sum) -> Option<&str> {
         self.origins.get(&sha256).map(String::as_str)
     }

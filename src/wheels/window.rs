@@ -1,28 +1,28 @@
-//! A file that is read here and there: archives are, a little of each member at a time.
+//! Reads a file in random places, as for archives with a little of each member at a time.
 
 use std::io::{self, Read, Seek, SeekFrom};
 use std::os::unix::fs::FileExt;
 
-/// How much is read at a time, bytes.
+/// The number of bytes that are read at a time.
 const SIZE: usize = 1 << 16;
 
-/// The same after a jump: it may be for a member's header alone.
+/// The same after a jump, which may be only for a member's header.
 const FEW: usize = 1 << 12;
 
-/// Reads a file by way of a part of it that is held, and stays where it is when someone seeks: what
-/// lies in it costs no call of the system, unlike with [`std::io::BufReader`].
+/// Reads a file through a buffered window that survives seeks: a seek within the window costs no
+/// system call, unlike with [`std::io::BufReader`].
 #[derive(Debug)]
 pub(super) struct WindowReader {
     file: fs_err::File,
     length: u64,
     at: u64,
-    /// Where the part begins that is held.
+    /// The offset of the window.
     start: u64,
     held: Vec<u8>,
 }
 
 impl WindowReader {
-    /// Reads a file that does not change meanwhile, from its beginning.
+    /// Reads from the beginning of a file that must not change meanwhile.
     pub(super) fn new(file: fs_err::File) -> io::Result<Self> {
         let length = file.metadata()?.len();
         Ok(Self {
@@ -39,7 +39,7 @@ impl WindowReader {
         self.length
     }
 
-    /// Returns what is held of the place that is read next; nothing if that is elsewhere.
+    /// Returns the buffered bytes at the current position; empty if it is outside the window.
     fn here(&self) -> &[u8] {
         let offset = self
             .at

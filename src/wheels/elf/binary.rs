@@ -1,13 +1,12 @@
-//! Compiled code of an interpreter, made independent of where it was built: without debug
+//! Makes an interpreter's compiled code independent of the place of its build: without debug
 //! information, and with a run path relative to itself.
 //!
-//! Nothing that is loaded changes its place: a string of the same length or shorter takes the place
-//! of another, and what the dynamic linker never reads is cut off. So no tool is needed, and the
-//! same file gives the same bytes everywhere. Sources: System V ABI, "Object Files", "Program
-//! Loading and Dynamic Linking"; ld.so(8) for the order of run paths.
+//! Nothing that is loaded moves: a string is replaced by one of the same length or shorter, and
+//! parts that the dynamic linker never reads are cut off. So no tool is needed, and the same file
+//! gives the same bytes everywhere. Sources: System V ABI, "Object Files", "Program Loading and
+//! Dynamic Linking"; ld.so(8) for the order of run paths.
 
-/// Stands for a directory that nothing has (Debian Policy §9.1.1: a home directory that must not
-/// exist).
+/// A directory that exists nowhere (Debian Policy §9.1.1: a home directory that must not exist).
 pub const NOWHERE: &str = "/nonexistent";
 
 /// Sizes in a 64-bit ELF file, bytes.
@@ -41,13 +40,13 @@ const DT_VERNEED: u64 = 0x6fff_fffe;
 const DT_AUXILIARY: u64 = 0x7fff_fffd;
 const DT_FILTER: u64 = 0x7fff_ffff;
 
-/// More entries than this is a loop in a damaged file.
+/// More entries than this mean a loop in a damaged file.
 const CHAIN_LIMIT: usize = 10_000;
 
 /// The smallest page of the machines that pkgapp builds for, bytes.
 const PAGE: u64 = 4096;
 
-/// What can be wrong with a file.
+/// A result whose error describes the damage of a file.
 type BinaryResult<T> = std::result::Result<T, &'static str>;
 
 /// A shared object or an executable: 64-bit, little-endian.
@@ -55,14 +54,14 @@ type BinaryResult<T> = std::result::Result<T, &'static str>;
 pub struct ElfBinary {
     bytes: Vec<u8>,
     segments: Vec<ElfSegment>,
-    /// Where the dynamic segment is, and how many entries it has room for; nothing for a static
+    /// The offset of the dynamic segment and the number of entries that fit; `None` for a static
     /// executable.
     dynamic: Option<(usize, usize)>,
 }
 
 #[derive(Debug, Clone, Copy)]
 struct ElfSegment {
-    /// Where its header is.
+    /// The offset of its header.
     header: usize,
     kind: u32,
     offset: u64,
@@ -72,8 +71,8 @@ struct ElfSegment {
 }
 
 impl ElfBinary {
-    /// Returns the file's machine if it is something that pkgapp can ship: `EM_X86_64` or
-    /// `EM_AARCH64`, and else `None`.
+    /// Returns the file's machine if pkgapp can ship it (`EM_X86_64` or `EM_AARCH64`); otherwise
+    /// `None`.
     pub fn machine(bytes: &[u8]) -> Option<&'static str> {
         let identity = bytes.get(..6)?;
         if identity[..4] != *b"\x7fELF" || identity[4] != 2 || identity[5] != 1 {
@@ -86,11 +85,11 @@ impl ElfBinary {
         }
     }
 
-    /// Reads a file; `None` for anything but an executable or a shared object for 64-bit
+    /// Reads a file; `None` for anything except executables and shared objects for 64-bit
     /// little-endian machines.
     ///
     /// # Errors
-    /// Its headers are damaged.
+    /// Fails if the headers are damaged.
     pub fn parse(bytes: &[u8]) -> BinaryResult<Option<Self>> {
         if bytes.len() < HEADER
             || Self::machine(bytes).is_none()
@@ -144,8 +143,8 @@ impl ElfBinary {
         self.bytes
     }
 
-    /// Returns the dynamic linker that starts it, e.g. `/lib64/ld-linux-x86-64.so.2`; `None` if it
-    /// is linked statically, or is a library.
+    /// Returns the dynamic linker that starts the file, e.g. `/lib64/ld-linux-x86-64.so.2`; `None`
+    /// if it is statically linked, or a library.
     pub fn linker(&self) -> BinaryResult<Option<String>> {
         let Some(segment) = self
             .segments
@@ -190,17 +189,17 @@ impl ElfBinary {
         }
     }
 
-    /// Takes its run path out, bytes and all, and gives it another one.
+    /// Removes the run path, including its bytes, and sets another one.
     ///
-    /// That is a `DT_RPATH`: `LD_LIBRARY_PATH` can't come before it, and what this file loads later
-    /// is looked for there too, as long as it has no run path of its own (ld.so(8)).
+    /// The new run path is a `DT_RPATH`: `LD_LIBRARY_PATH` cannot override it, and it also applies
+    /// to libraries that the file loads later, if they have no run path of their own (ld.so(8)).
     ///
     /// # Errors
-    /// There is no room for it; nothing was changed then.
+    /// Fails without changes if there is no room for the new run path.
     pub fn set_run_path(&mut self, path: Option<&str>) -> BinaryResult<()> {
         let Some((start, room)) = self.dynamic else {
             return if path.is_some() {
-                Err("it is linked statically")
+                Err("it is statically linked")
             } else {
                 Ok(())
             };
@@ -213,7 +212,7 @@ impl ElfBinary {
             .map(|(_, value)| *value)
             .collect();
         entries.retain(|entry| !is_path(entry));
-        // The last entry of the room is DT_NULL.
+        // The last entry is DT_NULL.
         if path.is_some() && entries.len() + 2 > room {
             return Err("its dynamic section is full");
         }
@@ -239,7 +238,8 @@ impl ElfBinary {
         Ok(())
     }
 
-    /// Replaces a text by another of the same length wherever it is; returns whether it was there.
+    /// Replaces all occurrences of a text by another of the same length; returns whether there were
+    /// any.
     pub fn replace(&mut self, from: &[u8], to: &[u8]) -> bool {
         debug_assert_eq!(from.len(), to.len());
         let found: Vec<usize> = memchr::memmem::find_iter(&self.bytes, from).collect();
@@ -249,11 +249,11 @@ impl ElfBinary {
         !found.is_empty()
     }
 
-    /// Cuts off everything that is never loaded: debug information, and symbols that are for
-    /// debuggers. Section headers of what stays are kept, for the tools that read them.
+    /// Removes everything that is never loaded: debug information, and symbols for debuggers. The
+    /// section headers of the remaining parts stay, for tools that read them.
     ///
     /// # Errors
-    /// Its headers are damaged.
+    /// Fails if the headers are damaged.
     pub fn strip(&mut self) -> BinaryResult<()> {
         let sections = self.sections()?;
         let kept = sections
@@ -262,7 +262,7 @@ impl ElfBinary {
             .take_while(|section| section.flags & SHF_ALLOC != 0)
             .count()
             + 1;
-        // What is loaded refers to other sections by their numbers, which must stay as they are.
+        // Loaded sections refer to other sections by their numbers, which must stay the same.
         if sections.len() < 2
             || sections[kept..]
                 .iter()
@@ -310,8 +310,8 @@ impl ElfBinary {
         Ok(())
     }
 
-    /// Returns the names of the first `kept` sections as a string table, and puts their places into
-    /// their headers, where references to sections that go are taken out too.
+    /// Returns the names of the first `kept` sections as a string table, and updates their headers,
+    /// where references to removed sections are cleared.
     fn section_names(
         &self,
         sections: &[ElfSection],
@@ -338,7 +338,7 @@ impl ElfBinary {
             names.extend(name);
             names.push(0);
             for reference in [40, 44] {
-                // sh_info is a section's number only where SHF_INFO_LINK says so.
+                // sh_info is the number of a section only if SHF_INFO_LINK is set.
                 let is_number = reference == 40 || section.flags & 0x40 != 0;
                 if is_number && u32_at(header, reference)? as usize >= kept {
                     header[reference..reference + 4].fill(0);
@@ -350,7 +350,7 @@ impl ElfBinary {
         Ok(names)
     }
 
-    /// Tag and value of the entries of the dynamic segment, up to `DT_NULL`.
+    /// Returns the tag and value of each entry of the dynamic segment, up to `DT_NULL`.
     fn entries(&self) -> BinaryResult<Vec<(u64, u64)>> {
         let Some((start, room)) = self.dynamic else {
             return Ok(Vec::new());
@@ -367,8 +367,8 @@ impl ElfBinary {
         Ok(entries)
     }
 
-    /// Returns what of the strings at `old` nothing else refers to: value and length of each piece.
-    /// Linkers let a string that is the end of another lie inside of it.
+    /// Returns the pieces of the strings at `old` that nothing else refers to, as value and length.
+    /// Linkers may store a string as the end of another one.
     fn free_strings(&self, entries: &[(u64, u64)], old: &[u64]) -> BinaryResult<Vec<(u64, usize)>> {
         if old.is_empty() {
             return Ok(Vec::new());
@@ -418,8 +418,8 @@ impl ElfBinary {
         Ok(free)
     }
 
-    /// How many dynamic symbols there are: by the section headers, the hash table, or where the
-    /// strings begin.
+    /// Returns the number of dynamic symbols, from the section headers, the hash table, or the
+    /// start of the strings.
     fn symbols(&self, entries: &[(u64, u64)], symbols: u64) -> BinaryResult<u64> {
         if let Some(section) = self
             .sections()?
@@ -489,13 +489,13 @@ impl ElfBinary {
             }
             entry += next as usize;
         }
-        Err("its symbol versions have no end")
+        Err("its symbol versions never end")
     }
 
-    /// Makes room for a string after the end of the segment that the others are in, where the file
-    /// is padded up to the next page and the memory is there anyway. Returns its value.
+    /// Makes room for a string after the end of the segment with the string table, where the file
+    /// is padded up to the next page and the memory is mapped anyway. Returns the string's value.
     fn extend_strings(&mut self, entries: &mut [(u64, u64)], length: usize) -> BinaryResult<u64> {
-        const FULL: &str = "there is no room for a run path in it";
+        const FULL: &str = "it has no room for a run path";
         let strings = entries
             .iter()
             .find(|(tag, _)| *tag == DT_STRTAB)
@@ -568,7 +568,7 @@ impl ElfBinary {
         self.offset(strings.checked_add(value).ok_or(OUTSIDE)?)
     }
 
-    /// Returns where in the file an address of the loaded image lies.
+    /// Returns the offset in the file of an address in the loaded image.
     fn offset(&self, address: u64) -> BinaryResult<usize> {
         let inside = self
             .segments
@@ -605,7 +605,7 @@ impl ElfBinary {
     }
 }
 
-/// The section that holds the names of sections.
+/// Returns the section with the names of the sections.
 const NAME_OF_NAMES: &[u8] = b".shstrtab";
 
 #[derive(Debug, Clone, Copy)]
@@ -623,8 +623,8 @@ struct ElfSection {
     size: u64,
 }
 
-/// What most damage looks like.
-const OUTSIDE: &str = "its headers name a place outside of it";
+/// The description of most damage.
+const OUTSIDE: &str = "its headers point outside the file";
 
 fn place(offset: u64) -> BinaryResult<usize> {
     usize::try_from(offset).map_err(|_| OUTSIDE)
@@ -654,7 +654,7 @@ fn u64_at(bytes: &[u8], place: usize) -> BinaryResult<u64> {
         .ok_or(OUTSIDE)
 }
 
-/// A path of the same length that leads nowhere.
+/// Returns a path of the same length that leads nowhere.
 pub fn nowhere(path: &str) -> String {
     let (parent, last) = path.split_at(path.rfind('/').unwrap_or(0));
     let start = &NOWHERE[..NOWHERE.len().min(parent.len())];

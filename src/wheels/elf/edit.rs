@@ -1,25 +1,25 @@
-//! Changes what a shared object asks of the dynamic linker: where it looks for libraries, and what
-//! they are called.
+//! Changes the instructions of a shared object for the dynamic linker: the places where it looks
+//! for libraries, and their names.
 //!
-//! A run path that shrinks is changed where it stands, so that nothing of it stays in the file. New
+//! A run path that shrinks is overwritten in place, so that nothing of it remains in the file. New
 //! names need room: they go to the end of the file together with a copy of the string table, and
 //! the segment of notes, which only debuggers read, becomes the segment that loads them. Sources:
-//! System V ABI, "Program Header" and "Dynamic Section"; LSB Core, "Symbol Versioning". For what
-//! pkgapp builds packages for: 64-bit, little-endian.
+//! System V ABI, "Program Header" and "Dynamic Section"; LSB Core, "Symbol Versioning". Only
+//! 64-bit, little-endian files are supported, as on all machines for which pkgapp builds.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use object::elf;
 
-/// What is to be different.
+/// The changes to a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ElfEdit {
-    /// Where libraries are looked for, all of it; empty for nowhere of its own.
+    /// The complete run path; empty for none.
     pub run_path: Vec<String>,
     /// The library's own name.
     pub soname: Option<String>,
-    /// Needed libraries: old name ─► new name.
+    /// Needed libraries: old name to new name.
     pub needed: BTreeMap<String, String>,
 }
 
@@ -31,14 +31,15 @@ const DYNAMIC_ENTRY: usize = 16;
 const PT_LOAD: u32 = 1;
 const PT_DYNAMIC: u32 = 2;
 const PT_NOTE: u32 = 4;
-/// Which instruction-set properties the code has: without it, the processor's extra checks are off.
+/// The segment with the instruction-set properties of the code; without it, the processor's extra
+/// checks are off.
 const PT_GNU_PROPERTY: u32 = 0x6474_e553;
 const PF_R: u32 = 4;
 
-/// Changes a file in memory; `Ok(false)` if it was as wanted already.
+/// Changes a file in memory; returns `Ok(false)` if nothing had to change.
 ///
 /// # Errors
-/// Why not: the file is damaged or of another kind, or has no room for what has to be added.
+/// Returns the reason: the file is damaged or of another kind, or has no room for the additions.
 pub fn apply(file: &mut Vec<u8>, change: &ElfEdit) -> Result<bool, String> {
     let before = file.clone();
     let mut object = ElfObject::read(file)?;
@@ -70,13 +71,13 @@ struct DynamicEntry {
 
 struct ElfObject<'f> {
     file: &'f mut Vec<u8>,
-    /// Where the program headers stand.
+    /// The range of the program headers.
     segments: Range<usize>,
-    /// Up to the first DT_NULL.
+    /// The entries up to the first DT_NULL.
     dynamic: Vec<DynamicEntry>,
-    /// How many entries the dynamic segment has room for.
+    /// The number of entries that fit into the dynamic segment.
     room: usize,
-    /// Where the string table stands.
+    /// The range of the string table.
     strings: Range<usize>,
 }
 
@@ -84,16 +85,16 @@ impl<'f> ElfObject<'f> {
     fn read(file: &'f mut Vec<u8>) -> Result<Self, String> {
         // EI_CLASS 2 is 64-bit, EI_DATA 1 little-endian.
         if !file.starts_with(b"\x7fELF\x02\x01") || file.len() < HEADER {
-            return Err("it is no 64-bit little-endian ELF file".to_owned());
+            return Err("it is not a 64-bit little-endian ELF file".to_owned());
         }
         let start = usize_at(file, 32)?;
         let count = usize::from(u16_at(file, 56)?);
         if usize::from(u16_at(file, 54)?) != PROGRAM_HEADER {
-            return Err("its program headers have another length than the ABI's".to_owned());
+            return Err("its program headers do not have the size of the ABI".to_owned());
         }
         let segments = start..start.saturating_add(count * PROGRAM_HEADER);
         if segments.end > file.len() {
-            return Err("its program headers lie outside of it".to_owned());
+            return Err("its program headers are outside the file".to_owned());
         }
         let mut object = Self {
             file,
@@ -127,11 +128,11 @@ impl<'f> ElfObject<'f> {
         let end = start
             .checked_add(usize::try_from(size).unwrap_or(usize::MAX))
             .filter(|end| *end <= object.file.len());
-        object.strings = start..end.ok_or("its string table lies outside of it")?;
+        object.strings = start..end.ok_or("its string table is outside the file")?;
         Ok(object)
     }
 
-    /// Where each program header stands.
+    /// Returns the offset of each program header.
     fn headers(&self) -> impl Iterator<Item = usize> + use<> {
         self.segments.clone().step_by(PROGRAM_HEADER)
     }
@@ -143,7 +144,7 @@ impl<'f> ElfObject<'f> {
             .map(|entry| entry.value)
     }
 
-    /// Where in the file an address of the loaded image lies.
+    /// Returns the offset in the file of an address in the loaded image.
     fn offset(&self, address: u64) -> Result<usize, String> {
         for header in self.headers() {
             let (begin, size) = (self.u64(header + 16)?, self.u64(header + 32)?);
@@ -157,26 +158,26 @@ impl<'f> ElfObject<'f> {
         ))
     }
 
-    /// Where a string of the table stands, without its NUL.
+    /// Returns the range of a string in the file, without its NUL.
     fn place(&self, index: u64) -> Result<Range<usize>, String> {
         let start = usize::try_from(index)
             .ok()
             .and_then(|index| self.strings.start.checked_add(index));
         let start = start
             .filter(|start| *start < self.strings.end)
-            .ok_or("a name lies outside its string table")?;
+            .ok_or("a name is outside its string table")?;
         let length = self.file[start..self.strings.end]
             .iter()
             .position(|byte| *byte == 0);
-        Ok(start..start + length.ok_or("a name lies outside its string table")?)
+        Ok(start..start + length.ok_or("a name is outside its string table")?)
     }
 
     fn string(&self, index: u64) -> Result<String, String> {
         Ok(String::from_utf8_lossy(&self.file[self.place(index)?]).into_owned())
     }
 
-    /// Sets DT_RUNPATH or DT_RPATH if that is there and has the room; wipes what it was. Returns
-    /// whether the run path has to be added instead.
+    /// Sets DT_RUNPATH or DT_RPATH in place if it exists and has room, and wipes the old one.
+    /// Returns whether the run path must be added instead.
     fn set_run_path(&mut self, run_path: &str) -> Result<bool, String> {
         let is_path =
             |entry: &&DynamicEntry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
@@ -191,8 +192,8 @@ impl<'f> ElfObject<'f> {
         let mut kept: Option<u64> = None;
         for entry in &old {
             let place = self.place(entry.value)?;
-            // Linkers let a string be the tail of another one. No name of a symbol has a slash, so
-            // what lies before the last one belongs to paths alone.
+            // Linkers may store a string as the tail of another one. Symbol names contain no slash,
+            // so the bytes up to the last slash belong only to paths.
             let Some(slash) = self.file[place.clone()]
                 .iter()
                 .rposition(|byte| *byte == b'/')
@@ -208,7 +209,7 @@ impl<'f> ElfObject<'f> {
                 kept = Some(entry.value);
             }
         }
-        // The entries behind move up; DT_NULL ends the list.
+        // The following entries move up; DT_NULL ends the list.
         self.dynamic.retain(|entry| !is_path(&entry));
         if let Some(value) = kept {
             self.dynamic.push(DynamicEntry {
@@ -222,20 +223,20 @@ impl<'f> ElfObject<'f> {
         Ok(!run_path.is_empty() && kept.is_none())
     }
 
-    /// Whether no needed library's name lies in a part of the string table.
+    /// Checks that no needed library's name is in a part of the string table.
     fn check_unshared(&self, free: &std::ops::RangeInclusive<usize>) -> Result<(), String> {
         for entry in &self.dynamic {
             if entry.tag == elf::DT_NEEDED.0 || entry.tag == elf::DT_SONAME.0 {
                 let place = self.place(entry.value)?;
                 if place.start <= *free.end() && *free.start() < place.end {
-                    return Err("its run path is a part of a library's name".to_owned());
+                    return Err("its run path is part of a library's name".to_owned());
                 }
             }
         }
         Ok(())
     }
 
-    /// Writes the entries back, in order, and DT_NULL behind them.
+    /// Writes the entries back, in order, and DT_NULL after them.
     fn write_dynamic(&mut self) -> Result<(), String> {
         if self.dynamic.len() >= self.room {
             return Err("its dynamic segment has no room for another entry".to_owned());
@@ -257,8 +258,8 @@ impl<'f> ElfObject<'f> {
         Ok(())
     }
 
-    /// Puts a longer string table at the end of the file. `renames` are old names, by their place
-    /// in it, and new ones.
+    /// Appends a longer string table to the file. `renames` maps old names, by their offset in the
+    /// table, to new ones.
     fn append(&mut self, renames: &[(u64, String)], run_path: Option<&str>) -> Result<(), String> {
         let mut table = self.file[self.strings.clone()].to_vec();
         let mut add = |text: &str| {
@@ -297,7 +298,7 @@ impl<'f> ElfObject<'f> {
         self.move_section(old, address, table.len() as u64)
     }
 
-    /// The versions of symbols name their library too.
+    /// Renames libraries in the symbol versions, which name them too.
     fn rename_versions(&mut self, moved: &BTreeMap<u64, u64>) -> Result<(), String> {
         let Some(address) = self.value(elf::DT_VERNEED.0) else {
             return Ok(());
@@ -328,7 +329,7 @@ impl<'f> ElfObject<'f> {
             align = align.max(self.u64(header + 48)?);
         }
         if !align.is_power_of_two() || align > 1 << 24 {
-            return Err("its segments have a strange alignment".to_owned());
+            return Err("its segments have an unsupported alignment".to_owned());
         }
         let kind = |object: &Self, wanted: u32| {
             object
@@ -351,14 +352,15 @@ impl<'f> ElfObject<'f> {
         for value in [offset, address, address, length, length, align] {
             header.extend_from_slice(&value.to_le_bytes());
         }
-        // Segments to load are sorted by their address: the last one is the last of all.
+        // Loaded segments are sorted by address: the new one is the last.
         self.file
             .copy_within(spare + PROGRAM_HEADER..self.segments.end, spare);
         self.put(self.segments.end - PROGRAM_HEADER, &header)?;
         Ok(address)
     }
 
-    /// The linker does not look at sections, but other tools do.
+    /// Updates the section header of the string table, which the linker does not read, but other
+    /// tools do.
     fn move_section(&mut self, old: u64, address: u64, length: u64) -> Result<(), String> {
         let start = self.usize(40)?;
         let (size, count) = (
@@ -396,7 +398,7 @@ impl<'f> ElfObject<'f> {
         let end = place.checked_add(bytes.len());
         let target = end
             .and_then(|end| self.file.get_mut(place..end))
-            .ok_or("a header points outside of it")?;
+            .ok_or("a header points outside the file")?;
         target.copy_from_slice(bytes);
         Ok(())
     }
@@ -407,7 +409,7 @@ fn array<const N: usize>(file: &[u8], place: usize) -> Result<[u8; N], String> {
         .checked_add(N)
         .and_then(|end| file.get(place..end))
         .and_then(|bytes| bytes.try_into().ok());
-    bytes.ok_or_else(|| "a header points outside of it".to_owned())
+    bytes.ok_or_else(|| "a header points outside the file".to_owned())
 }
 
 fn u16_at(file: &[u8], place: usize) -> Result<u16, String> {
