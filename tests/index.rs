@@ -646,7 +646,7 @@ fn patience_that_is_no_number_is_refused() {
         .env("PKGAPP_HTTP_RETRIES", "x")
         .fails();
     assert!(
-        text.contains("`PKGAPP_HTTP_RETRIES` is `x`, which is no number"),
+        text.contains("`PKGAPP_HTTP_RETRIES` is `x`, which is not a number"),
         "{text}"
     );
 }
@@ -931,7 +931,7 @@ fn a_file_is_no_longer_than_it_was_said_to_be() {
     let limited = ["sh", "-c", "ulimit -f 20000 && exec \"$@\"", "sh"];
     let text = sandbox.pkgapp(["build"]).under(limited).fails();
     assert!(
-        text.contains("`one-1.0-py3-none-any.whl` is longer than the 1000 bytes"),
+        text.contains("`one-1.0-py3-none-any.whl` is longer than the expected 1000 bytes"),
         "{text}"
     );
 }
@@ -1084,7 +1084,7 @@ fn what_builds_comes_by_the_rules_of_pins() {
     let outcome = build();
     assert_eq!(outcome.status, 1, "{}", outcome.report);
     let must = [
-        "no version of `team-backend` fits",
+        "no version of `team-backend` satisfies",
         "`team-backend>=2`",
         "the latest versions are 1.0",
     ];

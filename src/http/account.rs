@@ -1,6 +1,6 @@
-//! Credentials: of an index's URL, of `.netrc`, or of the program `keyring`.
+//! Credentials from an index's URL, `.netrc`, or the program `keyring`.
 //!
-//! They are chosen for each request anew, redirects included, by the server that gets them.
+//! They are chosen anew for each request, redirects included, by the server that receives them.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,12 +13,12 @@ use url::Url;
 use super::{origin, percent_decoded};
 use pkgapp_core::error::{Error, Result};
 
-/// An index, as far as it has to do with credentials.
+/// The part of an index that concerns credentials.
 #[derive(Clone)]
 pub struct IndexAccount {
-    /// Where it is, with the credentials that are known of it.
+    /// Its URL, with the known credentials.
     pub url: Url,
-    /// The rest is asked of the program `keyring`.
+    /// Whether the program `keyring` is asked for the rest.
     pub keyring: bool,
 }
 
@@ -30,28 +30,29 @@ impl fmt::Debug for IndexAccount {
     }
 }
 
-/// A user's name and password; either may be empty.
+/// A user name and password; either may be empty.
 type UserPassword = (String, String);
 
-/// All credentials there are.
+/// All known credentials.
 pub(crate) struct IndexAccounts {
     accounts: Vec<IndexAccount>,
     netrc: Option<Netrc>,
-    /// What the keyring has said about an index: it is asked once.
+    /// The answers of the keyring, which is asked once for each index.
     asked: Mutex<BTreeMap<Url, Option<UserPassword>>>,
 }
 
 impl IndexAccounts {
-    /// Reads `~/.netrc`, or what `NETRC` names.
+    /// Reads `~/.netrc`, or the file that `NETRC` names.
     pub(crate) fn new(accounts: Vec<IndexAccount>) -> Result<Self> {
         let netrc = match Netrc::new() {
             Ok(netrc) => Some(netrc),
             Err(netrc::Error::Io(_)) => None,
-            // It may quote a line with a password.
+            // The error may quote a line with a password.
             Err(_) => {
                 let error = Error::new("cannot read `~/.netrc`, or the file that `NETRC` names");
-                return Err(error
-                    .cause_text("it is not of the form that curl(1) describes under `--netrc`"));
+                return Err(error.cause_text(
+                    "it does not have the format that curl(1) describes under `--netrc`",
+                ));
             }
         };
         Ok(Self {
@@ -61,11 +62,11 @@ impl IndexAccounts {
         })
     }
 
-    /// Returns a URL with the credentials that its server gets.
+    /// Returns a URL with the credentials for its server.
     pub(crate) fn sign(&self, url: &Url) -> Url {
         let mut signed = url.clone();
         if let Some((user, password)) = self.pair(url) {
-            // Both fail only for URLs that can't have either.
+            // Both calls fail only for URLs that cannot have either.
             _ = signed.set_username(&user);
             _ = signed.set_password(
                 Some(&password)
@@ -76,7 +77,7 @@ impl IndexAccounts {
         signed
     }
 
-    /// Returns credentials that the URL itself does not have.
+    /// Returns credentials that are not in the URL itself.
     fn pair(&self, url: &Url) -> Option<UserPassword> {
         if url.password().is_some() {
             return None;
@@ -97,11 +98,12 @@ impl IndexAccounts {
         let elsewhere = self.netrc(url, &user);
         let elsewhere =
             elsewhere.or_else(|| self.keyring(account.filter(|account| account.keyring)?, &user));
-        // A token may stand in the place of the user.
+        // A token may be in the place of the user name.
         elsewhere.or_else(|| (!user.is_empty()).then(|| (user, String::new())))
     }
 
-    /// Returns the index on whose server a URL is; of several, the one whose path leads there.
+    /// Returns the index on the same server as a URL; of several, the one with the longest common
+    /// path.
     fn account(&self, url: &Url) -> Option<&IndexAccount> {
         let there = self
             .accounts
@@ -119,9 +121,9 @@ impl IndexAccounts {
         there.rev().max_by_key(|account| shared(account))
     }
 
-    /// `.netrc` knows hosts only. A redirect or a page must not lead what is meant for HTTPS to the
-    /// same host's plain HTTP, where others read along; who names such an address has chosen
-    /// it.
+    /// Returns whether `.netrc` may be used. It knows only hosts. A redirect or a page must not
+    /// lead credentials for HTTPS to the same host's plain HTTP, where others can read them; a user
+    /// who configures such an address has chosen it.
     fn netrc(&self, url: &Url, user: &str) -> Option<UserPassword> {
         if url.scheme() != "https" && self.account(url).is_none() {
             return None;
@@ -144,7 +146,7 @@ impl IndexAccounts {
     }
 }
 
-/// Asks the program `keyring` as pip does: for the index's URL, then for its host.
+/// Asks the program `keyring` like pip: for the index's URL, then for its host.
 fn ask_keyring(index: &Url, user: &str) -> Option<UserPassword> {
     let host = index.host_str()?;
     let host = index
@@ -154,7 +156,7 @@ fn ask_keyring(index: &Url, user: &str) -> Option<UserPassword> {
         let mut command = Command::new("keyring");
         command.args(["get", service]);
         if user.is_empty() {
-            // Older versions of keyring have no such option, and say so.
+            // Older versions of keyring lack this option and print an error.
             command.args(["--mode", "creds"]).stderr(Stdio::null());
         } else {
             command.arg(user).stderr(Stdio::inherit());

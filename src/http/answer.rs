@@ -1,4 +1,4 @@
-//! An answer's body, as far as it keeps to the limits.
+//! The body of a response, within limits.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -10,17 +10,17 @@ use url::Url;
 
 use super::HttpFailure;
 
-/// How many bytes a server must send a second, on average over the time that it may be silent.
+/// The minimum number of bytes per second, on average over the time that a server may be silent.
 const LEAST_RATE: u64 = 256;
 
-/// Why an answer was not read to its end.
+/// The reason why a response was not read to its end.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ExceededLimit {
-    /// It has more than so many bytes.
+    /// It has more than this many bytes.
     Length(u64),
-    /// The server sent fewer bytes than it must, in so many seconds of waiting.
+    /// The server sent fewer bytes than the minimum, in this many seconds of waiting.
     Rate(u64),
-    /// So many seconds of waiting were not enough for all of it.
+    /// It was not complete after this many seconds of waiting.
     Time(u64),
 }
 
@@ -29,7 +29,7 @@ impl fmt::Display for ExceededLimit {
         match self {
             Self::Length(bytes) => write!(
                 f,
-                "the server's answer is longer than the {bytes} bytes that are accepted"
+                "the server's response exceeds the limit of {bytes} bytes"
             ),
             Self::Rate(seconds) => {
                 let least = LEAST_RATE * seconds;
@@ -40,18 +40,18 @@ impl fmt::Display for ExceededLimit {
             }
             Self::Time(seconds) => write!(
                 f,
-                "the server did not finish its answer within {seconds} seconds"
+                "the server did not finish its response within {seconds} seconds"
             ),
         }
     }
 }
 
-/// What a server has answered; the body is still to come.
+/// The response of a server, before its body.
 #[derive(Debug)]
 pub struct HttpAnswer {
     /// The status.
     pub status: StatusCode,
-    /// Whose answer it is, after redirects; without credentials.
+    /// The URL of the response, after redirects; without credentials.
     pub url: Url,
     response: Response,
     meter: TransferMeter,
@@ -73,12 +73,12 @@ impl HttpAnswer {
         }
     }
 
-    /// Returns a header, if it is there and is text.
+    /// Returns a header, if it exists and is text.
     pub fn header(&self, name: &HeaderName) -> Option<&str> {
         self.response.headers().get(name)?.to_str().ok()
     }
 
-    /// Returns the body's length, if the server says it and it does not come compressed.
+    /// Returns the body's length, if the server states it and the body is not compressed.
     pub fn length(&self) -> Option<u64> {
         self.response.content_length()
     }
@@ -86,12 +86,11 @@ impl HttpAnswer {
     /// Returns the next bytes of the body, after decompression; `None` at its end.
     ///
     /// # Errors
-    /// The connection breaks, or a limit is exceeded.
+    /// Fails if the connection breaks, or a limit is exceeded.
     pub async fn chunk(&mut self) -> Result<Option<Bytes>, HttpFailure> {
         loop {
             let since = Instant::now();
-            // A chunk that does not come in time is not lost: nothing is taken from the connection
-            // until it is there.
+            // A late chunk is not lost: nothing is taken from the connection until it arrives.
             let came = tokio::time::timeout(self.meter.rest(), self.response.chunk()).await;
             self.meter
                 .tick(since.elapsed())
@@ -119,17 +118,17 @@ impl HttpAnswer {
     }
 }
 
-/// Counts bytes, and the time that was spent waiting for them.
+/// Counts bytes, and the time spent waiting for them.
 #[derive(Debug)]
 struct TransferMeter {
     longest: u64,
     length: u64,
-    /// How long the server may be silent.
+    /// The time for which the server may be silent.
     patience: Duration,
-    /// How long the server may be waited for, and how much longer.
+    /// The limit of the waiting time, and the rest of it.
     time: Duration,
     left: Duration,
-    /// Waiting time since the rate was last looked at, and bytes that came since then.
+    /// Waiting time since the last check of the rate, and the bytes since then.
     waited: Duration,
     moved: u64,
 }
@@ -147,7 +146,7 @@ impl TransferMeter {
         }
     }
 
-    /// Returns how long the next bytes may take before the rate is looked at.
+    /// Returns how long the next bytes may take before the next check of the rate.
     fn rest(&self) -> Duration {
         self.patience.saturating_sub(self.waited).min(self.left)
     }

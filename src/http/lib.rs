@@ -1,7 +1,7 @@
-//! What every request over HTTP obeys: a server decides neither how much memory nor how much time
-//! its answer takes, and credentials reach the server that they are for and no other.
+//! Rules for all HTTP requests: a server cannot decide how much memory or time its response takes,
+//! and credentials reach only the server for which they are meant.
 //!
-//! Limits count what is left after decompression, and only time spent waiting for the server.
+//! Limits count bytes after decompression, and only time spent waiting for the server.
 #![cfg_attr(
     test,
     allow(
@@ -34,60 +34,61 @@ pub use pages::{IndexPage, PageCache, PageError};
 
 use account::IndexAccounts;
 
-/// How long a server may take to accept a connection, and to say the next word.
+/// How long a server may take to accept a connection, and to send the next bytes.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 const READ_TIMEOUT_S: u32 = 60;
 
-/// How often a request is repeated that a server did not answer, or answered with 408, 429 or 5xx.
+/// How often a request is repeated if a server did not respond, or responded with 408, 429, or 5xx.
 const RETRIES: u32 = 3;
 
-/// The longest pause before a request is repeated, whatever the server asks for.
+/// The longest pause before a request is repeated, whatever the server requests.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// How many redirects are followed, as in curl and pip.
+/// The maximum number of redirects, as in curl and pip.
 const MOST_REDIRECTS: usize = 20;
 
-/// How long a page may be, bytes: PyPI's longest is less than half of it.
+/// The maximum length of a page in bytes: PyPI's longest has less than half of it.
 pub const LONGEST_PAGE: u64 = 64 << 20;
 
-/// How long a file may be if nothing says its length, bytes: the longest wheels have half of it.
+/// The maximum length of a file without a known length in bytes: the longest wheels have half of
+/// it.
 pub const LONGEST_FILE: u64 = 8 << 30;
 
-/// How long a head or a page may take, and how long a file, in times that a server may be silent:
-/// ten minutes, six hours.
+/// The maximum time for a head or a page, and for a file, as multiples of the time that a server
+/// may be silent: ten minutes, six hours.
 const PAGE_TIME: u32 = 10;
 const FILE_TIME: u32 = 360;
 
-/// Addresses that led from HTTPS to plain HTTP, and where.
+/// URLs that redirected from HTTPS to plain HTTP, with their targets.
 static DOWNGRADES: Mutex<BTreeSet<(String, String)>> = Mutex::new(BTreeSet::new());
 
-/// Returns the redirects from HTTPS to plain HTTP that this process has followed since it was last
-/// asked.
+/// Returns the redirects from HTTPS to plain HTTP that this process has followed since the last
+/// call.
 pub fn take_downgrades() -> BTreeSet<(String, String)> {
     std::mem::take(&mut *DOWNGRADES.lock().unwrap_or_else(PoisonError::into_inner))
 }
 
-/// What is asked for, which decides how much of it is read.
+/// The kind of a request, which decides how much of the response is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestKind {
-    /// A page of an index, which may come compressed.
+    /// A page of an index, which may be compressed.
     Page,
-    /// A file, which comes as it is: a compressed answer has other offsets than the file.
+    /// A file, which is never compressed: a compressed response has other offsets than the file.
     File,
 }
 
-/// Why there is no answer, or not all of one.
+/// The reason why there is no response, or only a part.
 #[derive(Debug, Clone)]
 pub enum HttpFailure {
     /// The network must not be used.
     Offline,
-    /// The server's name has no address.
+    /// The name of the server could not be resolved.
     Unresolved(UnresolvedName),
-    /// The answer is too long, or takes too long.
+    /// The response is too long, or takes too long.
     Exceeded(ExceededLimit),
-    /// The connection: what the library says, without addresses. It may be different the next time.
+    /// The connection failed: the library's message, without URLs. The next attempt may succeed.
     Connection(String),
-    /// The same will happen again: a certificate that is refused, say.
+    /// A permanent failure, such as a rejected certificate.
     Refused(String),
 }
 
@@ -105,10 +106,10 @@ impl fmt::Display for HttpFailure {
 impl std::error::Error for HttpFailure {}
 
 impl HttpFailure {
-    /// Tells the failures of a request to `host` apart; reqwest has one type for all.
+    /// Classifies the failures of a request to `host`; reqwest has one type for all.
     fn of(error: reqwest::Error, host: &str) -> Self {
         let is_ours = error.is_builder() || error.is_redirect();
-        // The address may hold a signature.
+        // The URL may contain a signature.
         let text = chain(&error.without_url());
         if text.contains("dns error") {
             return Self::Unresolved(UnresolvedName::note(host, &text));
@@ -124,7 +125,7 @@ impl HttpFailure {
     }
 }
 
-/// Returns an error's whole chain, a line for each that says something new.
+/// Returns an error's whole chain, with a line for each error that adds something.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut lines = vec![error.to_string()];
     for cause in std::iter::successors(error.source(), |error| error.source()) {
@@ -136,7 +137,7 @@ fn chain(error: &dyn std::error::Error) -> String {
     lines.join("\n")
 }
 
-/// A name that has no address.
+/// A name that cannot be resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnresolvedName {
     host: String,
@@ -153,12 +154,12 @@ impl fmt::Display for UnresolvedName {
     }
 }
 
-/// Names that could not be resolved, so that none is tried twice: a resolver may take its time, for
-/// every request anew.
+/// Names that could not be resolved, so that none is tried twice: a resolver may take its time for
+/// every request.
 static UNRESOLVED: Mutex<BTreeMap<String, UnresolvedName>> = Mutex::new(BTreeMap::new());
 
 impl UnresolvedName {
-    /// Returns what is known of a host.
+    /// Returns the known failure for a host.
     fn known(host: &str) -> Option<Self> {
         UNRESOLVED
             .lock()
@@ -167,7 +168,7 @@ impl UnresolvedName {
             .cloned()
     }
 
-    /// Notes what the resolver said last in a chain of errors.
+    /// Records the resolver's message, the last in a chain of errors.
     fn note(host: &str, said: &str) -> Self {
         let last = said.lines().last().unwrap_or_default();
         let why = last.rsplit(": ").next().unwrap_or(last).to_owned();
@@ -199,22 +200,22 @@ impl fmt::Debug for HttpClient {
 }
 
 impl HttpClient {
-    /// Prepares a client: proxies and certificates from the environment, patience, limits, and the
+    /// Prepares a client: proxies and certificates from the environment, timeouts, limits, and the
     /// credentials of indexes.
     ///
     /// # Errors
-    /// Variables that name missing files or no numbers, certificates or a `.netrc` that cannot be
-    /// read.
+    /// Fails if variables name missing files or are not numbers, or if certificates or a `.netrc`
+    /// cannot be read.
     pub fn new(offline: bool, accounts: Vec<IndexAccount>) -> Result<Self> {
         check_certificates()?;
         let (retries, patience) = patience()?;
-        // There may be one already: all clients have the same.
+        // There may be one already: all clients use the same.
         _ = rustls::crypto::ring::default_provider().install_default();
         let builder = reqwest::Client::builder()
             .user_agent(concat!("pkgapp/", env!("CARGO_PKG_VERSION")))
             .read_timeout(patience)
             .connect_timeout(patience.min(CONNECT_TIMEOUT))
-            // The library would follow them without a look at where they lead.
+            // The library would follow redirects without checking their targets.
             .redirect(Policy::none())
             .referer(false);
         let builder = match identity()? {
@@ -222,10 +223,8 @@ impl HttpClient {
             None => builder,
         };
         let inner = builder.build().map_err(|error| {
-            let error = Error::new("cannot prepare for HTTP").cause_text(chain(&error));
-            error.hint(
-                "check the files that `SSL_CERT_FILE`, `SSL_CERT_DIR` and `SSL_CLIENT_CERT` name",
-            )
+            let error = Error::new("cannot set up the HTTP client").cause_text(chain(&error));
+            error.hint("check the files in `SSL_CERT_FILE`, `SSL_CERT_DIR`, and `SSL_CLIENT_CERT`")
         })?;
         Ok(Self {
             inner,
@@ -236,11 +235,11 @@ impl HttpClient {
         })
     }
 
-    /// Asks for what is behind a URL, with the credentials that are known for its server, and
-    /// follows redirects. A request that fails for a reason that may pass is repeated.
+    /// Requests a URL with the known credentials for its server, and follows redirects. A request
+    /// is repeated after a temporary failure.
     ///
     /// # Errors
-    /// See [`HttpFailure`]; an answer of any status is none.
+    /// See [`HttpFailure`]; a response of any status is not an error.
     pub async fn get(
         &self,
         url: &Url,
@@ -250,11 +249,11 @@ impl HttpClient {
         self.answer(url, what, headers, &mut 0).await
     }
 
-    /// Asks for a page and reads all of it; a connection that breaks before its end is one more
-    /// reason to ask again.
+    /// Requests a page and reads all of it; a connection that breaks before the end is another
+    /// reason to repeat the request.
     ///
     /// # Errors
-    /// See [`HttpFailure`]; an answer of any status is none.
+    /// See [`HttpFailure`]; a response of any status is not an error.
     pub async fn page(
         &self,
         url: &Url,
@@ -297,8 +296,8 @@ impl HttpClient {
         }
     }
 
-    /// Returns whether a request may be repeated after so many attempts, and when it may: each
-    /// pause is twice as long as the one before, unless the server asks for another.
+    /// Returns whether a request may be repeated after this many attempts, and when: each pause is
+    /// twice as long as the one before, unless the server requests another.
     async fn may_repeat(&self, attempts: &mut u32, asked: Option<Duration>) -> bool {
         if *attempts == self.retries {
             return false;
@@ -371,14 +370,14 @@ impl HttpClient {
     }
 }
 
-/// Whether an answer says that the same request may be answered another time.
+/// Returns whether a status means that the same request may succeed later.
 fn is_passing(status: StatusCode) -> bool {
     status.is_server_error()
         || status == StatusCode::REQUEST_TIMEOUT
         || status == StatusCode::TOO_MANY_REQUESTS
 }
 
-/// How long the server wants to be left alone (RFC 9110 §10.2.3), if it says so in seconds.
+/// Returns the pause that the server requests (RFC 9110 §10.2.3), if it is in seconds.
 fn asked_pause(answer: &HttpAnswer) -> Option<Duration> {
     answer
         .header(&RETRY_AFTER)?
@@ -388,7 +387,7 @@ fn asked_pause(answer: &HttpAnswer) -> Option<Duration> {
         .map(Duration::from_secs)
 }
 
-/// Where an answer leads; nowhere but to another place of the web.
+/// Returns the target of a redirect, if it is an http or https URL.
 fn redirect(answer: &HttpAnswer) -> Option<Url> {
     if ![301, 302, 303, 307, 308].contains(&answer.status.as_u16()) {
         return None;
@@ -397,7 +396,7 @@ fn redirect(answer: &HttpAnswer) -> Option<Url> {
     matches!(next.scheme(), "http" | "https").then_some(next)
 }
 
-/// Returns headers for a request, without those that have no value or one that no header may have.
+/// Returns headers for a request, without those that have no value or an invalid one.
 pub fn headers<const N: usize>(lines: [(HeaderName, Option<&str>); N]) -> HeaderMap {
     lines
         .into_iter()
@@ -405,19 +404,19 @@ pub fn headers<const N: usize>(lines: [(HeaderName, Option<&str>); N]) -> Header
         .collect()
 }
 
-/// Decodes `%2B` and the like in a part of a URL (RFC 3986 §2.1).
+/// Decodes `%2B` and similar escapes in a part of a URL (RFC 3986 §2.1).
 pub fn percent_decoded(text: &str) -> String {
     percent_encoding::percent_decode_str(text)
         .decode_utf8_lossy()
         .into_owned()
 }
 
-/// Returns scheme, host and port of a URL, and nothing that could be a secret.
+/// Returns scheme, host, and port of a URL, and nothing that could be secret.
 pub fn origin(url: &Url) -> String {
     url.origin().ascii_serialization()
 }
 
-/// The certificate by which this machine says who it is.
+/// Reads the client certificate of this machine.
 fn identity() -> Result<Option<Identity>> {
     let Some(path) = std::env::var_os("SSL_CLIENT_CERT")
         .filter(|path| !path.is_empty())
@@ -427,7 +426,7 @@ fn identity() -> Result<Option<Identity>> {
     };
     let failed = || {
         format!(
-            "cannot read a certificate and its key from `{}`, which `SSL_CLIENT_CERT` names",
+            "cannot read a certificate and its key from `{}` (`SSL_CLIENT_CERT`)",
             shown(&path)
         )
     };
@@ -437,8 +436,7 @@ fn identity() -> Result<Option<Identity>> {
         .map_err(|error| Error::new(failed()).cause_text(chain(&error)))
 }
 
-/// The files by which `SSL_…` variables say whom to trust and who one is. The library would go on
-/// without them.
+/// Checks that the files in `SSL_…` variables exist. The library would continue without them.
 fn check_certificates() -> Result<()> {
     let missing = ["SSL_CERT_FILE", "SSL_CERT_DIR", "SSL_CLIENT_CERT"]
         .into_iter()
@@ -467,16 +465,16 @@ fn number(name: &str, default: u32) -> Result<u32> {
     match std::env::var(name) {
         Ok(text) if !text.is_empty() => text
             .parse()
-            .map_err(|_| Error::new(format!("`{name}` is `{text}`, which is no number"))),
+            .map_err(|_| Error::new(format!("`{name}` is `{text}`, which is not a number"))),
         _ => Ok(default),
     }
 }
 
 /// Returns how often a request is repeated, and how long a server may be silent: from the
-/// environment, or as is usual.
+/// environment, or the defaults.
 ///
 /// # Errors
-/// A variable that is no number.
+/// Fails if a variable is not a number.
 pub fn patience() -> Result<(u32, Duration)> {
     let seconds = number("PKGAPP_HTTP_TIMEOUT", READ_TIMEOUT_S)?.max(1);
     Ok((

@@ -1,5 +1,4 @@
-//! Pages of indexes, kept as long as their servers let them be used (RFC 9111), and asked for by
-//! their validators then.
+//! Pages of indexes, cached as long as their servers allow (RFC 9111), and then revalidated.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -16,46 +15,46 @@ use super::account::bare;
 use super::{HttpAnswer, HttpClient, HttpFailure, headers};
 use pkgapp_core::cache::{self, Cache};
 
-/// The longest time for which a page is taken from the cache without a question.
+/// The longest time for which a cached page is used without revalidation.
 const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A page.
 #[derive(Debug, Clone)]
 pub struct IndexPage {
-    /// Where it is, after redirects: what its links begin with.
+    /// Its URL, after redirects: the base of its links.
     pub url: Url,
     /// Its media type, without parameters and in lower case.
     pub kind: String,
-    /// What it says.
+    /// Its text.
     pub text: Vec<u8>,
 }
 
-/// Why there is no page.
+/// The reason why there is no page.
 #[derive(Debug, Clone)]
 pub enum PageError {
     /// The server answered with this status.
     Status(StatusCode),
-    /// There is no answer.
+    /// There is no response.
     Failure(HttpFailure),
 }
 
 impl fmt::Display for PageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Status(status) => write!(f, "the server answered {status}"),
+            Self::Status(status) => write!(f, "the server returned {status}"),
             Self::Failure(failure) => failure.fmt(f),
         }
     }
 }
 
-/// What is kept of a page, in a line before its text.
+/// The metadata of a cached page, in a line before its text.
 #[derive(Debug, Serialize, Deserialize)]
 struct CachedPage {
     url: Url,
     kind: String,
     etag: Option<String>,
     modified: Option<String>,
-    /// From when until when it may be used without a question, seconds since 1970.
+    /// The time span in which it may be used without revalidation, seconds since 1970.
     from: u64,
     until: u64,
 }
@@ -68,7 +67,7 @@ pub struct PageCache<'a> {
 }
 
 impl<'a> PageCache<'a> {
-    /// Offline, a page of any age will do.
+    /// Whether the network is off: then a page of any age is used.
     pub fn new(cache: &'a Cache, offline: bool) -> Self {
         Self { cache, offline }
     }
@@ -119,13 +118,13 @@ impl<'a> PageCache<'a> {
                 kind: page.kind.clone(),
                 ..fresh
             };
-            // Without it, it is asked for again.
+            // Without this entry, the page is requested again next time.
             _ = self.cache.write_bytes(&place, &written(&kept, &page.text));
         }
         Ok(page)
     }
 
-    /// Where a page is kept.
+    /// Returns the path of a page in the cache.
     fn place(&self, url: &Url, accept: &str) -> PathBuf {
         self.cache
             .index()
@@ -144,7 +143,7 @@ impl CachedPage {
             .unwrap_or_default()
             .trim()
             .to_ascii_lowercase();
-        // Links need nothing behind its path, where signatures stand.
+        // Links do not need the parts after the path, which may contain signatures.
         let mut url = answer.url.clone();
         url.set_query(None);
         url.set_fragment(None);
@@ -159,7 +158,7 @@ impl CachedPage {
     }
 }
 
-/// How long a page may be used without a question; `None` if it must not be kept.
+/// Returns how long a page may be used without revalidation; `None` if it must not be cached.
 fn life(answer: &HttpAnswer) -> Option<Duration> {
     let control = answer
         .header(&CACHE_CONTROL)

@@ -439,11 +439,11 @@ impl IndexPlace {
             Some(index) => {
                 let variable = index.variable();
                 format!(
-                    "/.netrc`~set `{variable}_USERNAME` and `{variable}_PASSWORD`, or add the host to `~/.netrc`~/.netrc`"
+                    "set credentials in `{variable}_USERNAME` and `{variable}_PASSWORD`, or in `~/.netrc`"
                 )
             }
             None => {
-                "/.netrc`~put credentials into the URL as `${VARIABLES}`, or add the host to `~/.netrc`~/.netrc`".to_owned()
+                "put credentials into the URL with `${VARIABLES}`, or into `~/.netrc`".to_owned()
             }
         }
     }
@@ -499,8 +499,8 @@ fn links(indexes: &Indexes) -> Result<Vec<LinkPlaces>> {
 fn way_out(why: &str) -> Option<&'static str> {
     if [
         "is too slow",
-        "did not finish its answer",
-        "bytes that are accepted",
+        "did not finish its response",
+        "exceeds the limit of",
     ]
     .iter()
     .any(|part| why.contains(part))
@@ -532,7 +532,7 @@ fn way_out(why: &str) -> Option<&'static str> {
     }
     if says(&["401", "403", "407"]) {
         return Some(
-            "/.netrc`~set `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or add the host to `~/.netrc`~/.netrc`",
+            "set credentials in `PKGAPP_INDEX_NAME_USERNAME` and `…_PASSWORD`, or in `~/.netrc`",
         );
     }
     if says(&["404", "410"]) {

@@ -371,8 +371,7 @@ impl NeedSearch<'_> {
         error.hint(if self.fetcher.store.offline {
             "the build requirements are not on this machine; run it once without `--offline`"
         } else {
-            "`[python.sources]` says from which index it comes, `[build] constraints` in which \
-             version"
+            "`[python.sources]` selects its index, and `[build] constraints` its version"
         })
     }
 
