@@ -1124,7 +1124,7 @@ fn eggs_are_pins_by_their_names() {
         "
 error: `./a-py3.11.egg` does not end in a valid egg name
   --> r.txt:1:1
-  cause: its version is none of PEP 440
+  cause: its version is invalid (PEP 440)
   hint: keep the name that the egg was built or downloaded with",
     );
 }

@@ -1,5 +1,4 @@
-//! The names of eggs, `Name-1.0-py3.11[-linux-x86_64].egg`: what setuptools made before there were
-//! wheels.
+//! The names of eggs, `Name-1.0-py3.11[-linux-x86_64].egg`: the format of setuptools before wheels.
 //!
 //! Source: setuptools, "The Internal Structure of Python Eggs", "Filename-Embedded Metadata";
 //! `pkg_resources.EGG_NAME`.
@@ -9,42 +8,42 @@ use std::str::FromStr;
 use crate::{PackageName, Version, WheelFilename};
 use pkgapp_core::error::{Context, Result};
 
-/// What the name of an egg says.
+/// The parts of an egg's name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EggFilename {
     /// Normalized name of the distribution.
     pub name: PackageName,
     /// Its version.
     pub version: Version,
-    /// The Python that it was made with, e.g. (3, 11).
+    /// The Python that built it, e.g. (3, 11).
     pub python: Option<(u8, u8)>,
-    /// What its compiled code is for, e.g. `linux-x86_64`; `None` for an egg without.
+    /// The platform of its compiled code, e.g. `linux-x86_64`; `None` without compiled code.
     pub platform: Option<String>,
 }
 
-/// Returns whether a file name ends as those of eggs do.
+/// Returns whether a file name ends like that of an egg.
 pub fn is_egg(file_name: &str) -> bool {
     file_name.len() > 4 && file_name.ends_with(".egg")
 }
 
 impl EggFilename {
-    /// Reads a file name.
+    /// Parses a file name.
     ///
     /// # Errors
-    /// Why not: it does not end in `.egg`, has no name, no version, or something after them that is
-    /// no Python version.
+    /// Returns the reason: the name does not end in `.egg`, has no name or version, or continues
+    /// with something other than a Python version.
     pub fn parse(file_name: &str) -> Result<Self, String> {
         let stem = file_name
             .strip_suffix(".egg")
             .ok_or("it does not end in `.egg`")?;
         let mut parts = stem.splitn(4, '-');
-        // In both, setuptools writes `_` for `-`.
+        // setuptools writes `_` for `-` in both.
         let name = parts.next().unwrap_or_default();
         let name = PackageName::from_str(name).map_err(|error| error.to_string())?;
         let version = parts.next().ok_or("it has no version")?;
         let version =
             Version::from_str(&version.replace('_', "-")).or_else(|_| Version::from_str(version));
-        let version = version.map_err(|_| "its version is none of PEP 440")?;
+        let version = version.map_err(|_| "its version is invalid (PEP 440)")?;
         let python = match parts.next() {
             None => None,
             Some(text) => {
@@ -63,10 +62,10 @@ impl EggFilename {
         })
     }
 
-    /// Returns the name of a wheel with the same content, as far as the egg's name tells.
+    /// Returns the name of a wheel with the same content, as far as the egg's name determines it.
     ///
     /// # Errors
-    /// The platform can't be part of a wheel's name.
+    /// Fails if the platform cannot be part of a wheel's name.
     pub fn wheel(&self) -> Result<WheelFilename> {
         match self.platform_tag() {
             Some(platform) => self.wheel_for(&self.abi_tags(), &platform),
@@ -74,29 +73,29 @@ impl EggFilename {
         }
     }
 
-    /// Returns the name of the wheel with the tags that its content asks for: Python and ABI, and
-    /// the platform.
+    /// Returns the name of the wheel with the tags that its content requires: Python, ABI, and
+    /// platform.
     ///
     /// # Errors
-    /// As [`EggFilename::wheel`].
+    /// Like [`EggFilename::wheel`].
     pub fn wheel_for(&self, tags: &str, platform: &str) -> Result<WheelFilename> {
         let name = format!(
             "{}-{}-{tags}-{platform}.whl",
             self.name.as_dist_info_name(),
             self.version
         );
-        WheelFilename::from_str(&name).context(|| format!("`{name}` is no name for a wheel"))
+        WheelFilename::from_str(&name).context(|| format!("`{name}` is not a valid wheel name"))
     }
 
-    /// Returns the platform as a wheel writes it, e.g. `linux_x86_64`.
+    /// Returns the platform in the syntax of wheels, e.g. `linux_x86_64`.
     pub fn platform_tag(&self) -> Option<String> {
         self.platform
             .as_deref()
             .map(|platform| platform.replace(['-', '.'], "_"))
     }
 
-    /// Python and ABI tags for code that is not compiled: an egg's sources run on its Python and on
-    /// later ones.
+    /// Returns Python and ABI tags for code that is not compiled: an egg's sources run on its
+    /// Python and later ones.
     pub fn pure_tags(&self) -> String {
         match self.python {
             Some((major, minor)) => format!("py{major}{minor}-none"),
@@ -104,11 +103,9 @@ impl EggFilename {
         }
     }
 
-    /// Python and ABI tags for extension modules: those of the one Python that they were compiled
-    /// for.
+    /// Returns Python and ABI tags for extension modules: those of the Python that compiled them.
     ///
-    /// `m` and `mu` are how CPython before 3.8 was built everywhere (PEP 3149: with pymalloc; wide
-    /// Unicode).
+    /// All builds of CPython before 3.8 have `m` or `mu` (PEP 3149: with pymalloc; wide Unicode).
     pub fn abi_tags(&self) -> String {
         match self.python {
             Some((2, minor)) => format!("cp2{minor}-cp2{minor}mu"),

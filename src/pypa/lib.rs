@@ -1,6 +1,6 @@
-//! The Python packaging standards, by way of uv's crates.
+//! The Python packaging standards, through uv's crates.
 //!
-//! uv's component crates promise no stability and are pinned to one version. Only this crate names
+//! uv's component crates promise no stability and are pinned to one version. Only this crate uses
 //! them, so that an upgrade is reviewed in one place.
 #![cfg_attr(
     test,
@@ -42,8 +42,8 @@ use std::fmt;
 use url::Url;
 use uv_redacted::DisplaySafeUrl;
 
-/// Returns the distribution that a `Requires-Dist` is about, whenever it holds; `None` if the text
-/// is no requirement.
+/// Returns the distribution of a `Requires-Dist`, whatever its marker; `None` if the text is not a
+/// requirement.
 pub fn required(text: &str) -> Option<PackageName> {
     Some(
         LenientRequirement::<VerbatimParsedUrl>::from_str(text)
@@ -53,8 +53,8 @@ pub fn required(text: &str) -> Option<PackageName> {
     )
 }
 
-/// What wheels are chosen for and markers are evaluated against: a Python on a platform, not the
-/// one that runs the build.
+/// The environment for choosing wheels and evaluating markers: a Python on a platform, not the one
+/// that runs the build.
 #[derive(Debug, Clone)]
 pub struct Environment {
     /// The minor version.
@@ -67,26 +67,26 @@ pub struct Environment {
     pub tags: Tags,
     /// Marker values (PEP 508).
     pub markers: MarkerEnvironment,
-    /// Whether the machine is of this one's kind: what is compiled here runs there.
+    /// Whether this machine has the same architecture: code that is compiled here runs there.
     pub native: bool,
-    /// The full version is known; otherwise the markers say the minor version's `.0`.
+    /// Whether the full version is known; otherwise, the markers have the minor version's `.0`.
     pub full_known: bool,
-    /// Patch releases that hosts are known to have, where the full version is not known: whose
-    /// they are, and the marker values that hold there.
+    /// Patch releases on known hosts, if the full version is unknown: the hosts, and the marker
+    /// values there.
     pub hosts: Vec<(String, MarkerEnvironment)>,
-    /// The interpreter that builds sdists and projects; `None`: one of this machine is looked for.
+    /// The interpreter that builds sdists and projects; `None` to look for one on this machine.
     pub builds_with: Option<PathBuf>,
 }
 
-/// The last patch release that is thought of where the real one is not known.
+/// The highest patch release that is considered if the actual one is unknown.
 const LAST_PATCH: u32 = 99;
 
 impl Environment {
-    /// CPython on Linux with glibc. `python_full_version` is the minor version's `.0` unless the
-    /// full one is known.
+    /// Creates an environment of CPython on Linux with glibc. `python_full_version` is the minor
+    /// version's `.0` unless the full one is known.
     ///
     /// # Errors
-    /// A combination that has no tags.
+    /// Fails if there are no tags for the combination.
     pub fn new(
         python: PythonMinor,
         full: Option<&str>,
@@ -96,7 +96,7 @@ impl Environment {
         let tags_arch = match arch {
             Arch::X86_64 => uv_platform_tags::Arch::X86_64,
             Arch::Aarch64 => uv_platform_tags::Arch::Aarch64,
-            Arch::Any => return Err(Error::bug("wheels are chosen for a machine")),
+            Arch::Any => return Err(Error::bug("wheels require an architecture")),
         };
         let platform = Platform::new(
             Os::Manylinux {
@@ -111,7 +111,7 @@ impl Environment {
             ..TagsOptions::default()
         };
         let tags = Tags::from_env(platform, minor, "cpython", minor, options)
-            .context(|| format!("there are no wheel tags for Python {python} on {arch}"))?;
+            .context(|| format!("no wheel tags exist for Python {python} on {arch}"))?;
         let short = python.to_string();
         let full_known = full.is_some();
         let full = full.map_or_else(|| format!("{python}.0"), str::to_owned);
@@ -128,7 +128,7 @@ impl Environment {
             python_version: &short,
             sys_platform: "linux",
         })
-        .context(|| format!("`{full}` is not a version of Python"))?;
+        .context(|| format!("`{full}` is not a Python version"))?;
         let native = Arch::host().is_ok_and(|host| host == arch);
         Ok(Self {
             python,
@@ -143,7 +143,7 @@ impl Environment {
         })
     }
 
-    /// Adds a patch release that hosts are known to have, e.g. `3.11.2` of `debian12`.
+    /// Adds a patch release of known hosts, e.g. `3.11.2` of `debian12`.
     pub fn add_host(&mut self, whose: &str, full: &str) {
         let Ok(version) = Version::from_str(full) else {
             return;
@@ -158,8 +158,8 @@ impl Environment {
         }
     }
 
-    /// Returns whether a `Requires-Python` takes this Python: its full version if that is known,
-    /// else any patch release of the minor version.
+    /// Returns whether a `Requires-Python` accepts this Python: its full version if that is known,
+    /// otherwise any patch release of the minor version.
     pub fn admits(&self, requires_python: &VersionSpecifiers) -> bool {
         if self.full_known {
             return requires_python.contains(self.markers.python_full_version());
@@ -169,8 +169,8 @@ impl Environment {
             .any(|patch| requires_python.contains(&Version::new([major, minor, patch])))
     }
 
-    /// Returns the marker values of the oldest patch release that hosts have, as far as they are
-    /// known, else of the first one: what is pinned for it works with later ones, too.
+    /// Returns the marker values of the oldest patch release on known hosts, or else of the first
+    /// one: pins for it work with later ones, too.
     pub fn oldest_patch(&self) -> MarkerEnvironment {
         let hosts = self.hosts.iter().map(|(_, markers)| markers);
         let oldest = hosts.min_by(|a, b| {
@@ -183,11 +183,11 @@ impl Environment {
     }
 
     /// Returns the marker values of the first and the last patch release that this Python can be;
-    /// the same ones if its full version is known. Where they disagree about a marker, it can't
-    /// be decided.
+    /// both are the same if its full version is known. If they disagree about a marker, it is
+    /// undecided.
     pub fn patch_range(&self) -> [MarkerEnvironment; 2] {
-        // uv's markers know no pre-releases of Python: `<= '3.11.0a6'` holds with 3.11.0. So the
-        // first is one just after it.
+        // uv's markers have no pre-releases of Python: `<= '3.11.0a6'` holds with 3.11.0. So the
+        // first one is just after it.
         [
             format!("{}.0.1", self.python),
             format!("{}.{LAST_PATCH}", self.python),
@@ -201,7 +201,7 @@ impl Environment {
         })
     }
 }
-/// Returns a URL as messages and records may show it: without a password, token or signature.
+/// Returns a URL for messages and records, without password, token, and signature.
 pub fn shown_url(url: &Url) -> impl fmt::Display + '_ {
     DisplaySafeUrl::ref_cast(url)
 }
