@@ -157,7 +157,7 @@ fn a_protected_place_wants_a_tagged_commit() {
         "\n[deploy.production]\nhosts = [\"web1\"]\nprotected = true\n",
     );
     let text = sandbox.pkgapp(["check", "production"]).fails();
-    assert!(text.contains("1.0.0 was built from no commit"), "{text}");
+    assert!(text.contains("1.0.0 was not built from a commit"), "{text}");
     git(&sandbox, &["init", "-q"]);
     git(&sandbox, &["add", "."]);
     git(&sandbox, &["commit", "-qm", "one"]);

@@ -184,10 +184,7 @@ fn mistakes_of_the_configuration_are_told() {
             "prune = [\"locales\"]\nlocales = [\"../de\"]",
             "`../de` is not the name of a locale",
         ),
-        (
-            "arch = \"sparc\"",
-            "`sparc` is no machine that pkgapp builds for",
-        ),
+        ("arch = \"sparc\"", "unsupported architecture `sparc`"),
         (
             "byte-code = \"never\"",
             "`never` is not a valid value for `package.byte-code`",

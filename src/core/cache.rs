@@ -1,38 +1,37 @@
-//! Where things that cost time are kept between builds.
+//! The cache: results that take time to compute, kept between builds.
 //!
 //! ```text
 //! wheels/<sha256>/<file name>.whl     plain wheels: a find-links directory for any other tool
-//! sdists/<sha256>/<file name>         what some of them are built from
-//! built/<key>/<file name>.whl         wheels made from sdists, eggs and projects, by all that went in
+//! sdists/<sha256>/<file name>         the sources of some of them
+//! built/<key>/<file name>.whl         wheels made from sdists, eggs, and projects, by a key of all inputs
 //! git/, hg/<repository>/<commit>/     files of repositories
-//! layers/<key>/{layer.json,pack}      distributions as they lie in a release; an interpreter has files/… for a pack
+//! layers/<key>/{layer.json,pack}      distributions as in a release; an interpreter has files/… instead of a pack
 //! bytecode/<key>.pyc                  byte code of the application's own sources
-//! proofs/<key>.json                   what searches of layers for this machine's paths have found; sums of what payloads
-//!                                     begin with
-//! md5sums/<layer's key>               of a layer's files, once it was packed for a deb
-//! runs/<key>.json                     what the commands of `[build] run` have made
-//! segments/<key>                      layers as a format and a codec have them, ready to be copied into a package
-//! spares/<key>                        packages that were replaced: the next one is written over them
-//! index/                              the index's pages, as its headers allow
-//! pins/<key>.json                     which file answered a pin: a build that finds it asks no index
-//! tools/<key>.json                    what programs of this machine have said of themselves
-//! tmp/                                things being made; renamed into place when they are whole
-//! .pkgapp-cache, CACHEDIR.TAG         say that this is a cache: no other directory is used as one
+//! proofs/<key>.json                   results of searching layers for local paths; checksums of the beginnings of payloads
+//! md5sums/<layer's key>               checksums of a layer's files, computed for debs
+//! runs/<key>.json                     the output of the commands of `[build] run`
+//! segments/<key>                      layers in the form of a format and codec, ready to be copied into a package
+//! spares/<key>                        replaced packages, which the next ones overwrite
+//! index/                              pages of indexes, as long as their headers allow
+//! pins/<key>.json                     the chosen file of a pin: a build with it asks no index
+//! tools/<key>.json                    reported facts about programs of this machine
+//! tmp/                                things being made; renamed into place when they are complete
+//! .pkgapp-cache, CACHEDIR.TAG         mark the directory as a cache: no other directory is used as one
 //! ```
 //!
 //! **Immutable.** An entry does not change once it has its name. Descriptions are
-//! [sealed](read_sealed): a hash of their content stands before it. Of large files a [`FileFingerprint`] is
-//! kept, so that they are read again only if someone may have written to them. What is not as it
-//! was is forgotten, and made again.
+//! [sealed](read_sealed): a hash precedes their content. For large files, a [`FileFingerprint`] is
+//! kept, so that they are read again only if someone may have written to them. A modified entry is
+//! removed and made again.
 //!
-//! **Sound whatever dies.** Everything is made in `tmp/`, in a directory that its process holds
-//! locked (flock(2)), and renamed. The lock of a killed process goes with it, and the next process
-//! removes what it left. After a loss of power a file may be there without its content; layers are
-//! looked at again after the machine was started anew.
+//! **Crash-safe.** Everything is made in `tmp/`, in a directory that its process keeps
+//! locked (flock(2)), and then renamed. The lock of a killed process ends with it, and the next process
+//! removes its remains. After a power failure, a file may exist without its content; layers are
+//! verified again after a reboot.
 //!
-//! **Used together.** Who makes a layer or builds a wheel holds a [`Claim`] on it; who wants the
-//! same meanwhile waits. Who reads an entry [holds](Cache::hold) it; [`Cache::prune`] leaves what
-//! is held.
+//! **Shared.** A process that makes a layer or builds a wheel holds a [`Claim`] on it; others that
+//! need the same wait. A process that reads an entry [holds](Cache::hold) it; [`Cache::prune`]
+//! keeps held entries.
 
 mod place;
 mod upkeep;
@@ -57,11 +56,11 @@ use crate::digest::Sha256Sum;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 
-/// How exactly it is known when an entry was last used. Writing it down at every use would cost
-/// more than the use.
+/// The resolution of the time of last use. Recording it at every use would cost more than the use
+/// itself.
 const USE_STEP: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Most files that a process wants to have open: it holds every entry that it uses.
+/// The number of open files that a process asks for: it holds every entry that it uses.
 const OPEN_FILES: u64 = 16_384;
 
 /// The cache directory.
@@ -73,25 +72,25 @@ pub struct Cache {
     concern: Option<Arc<str>>,
 }
 
-/// What a process has of the cache; gone when the last copy of its [`Cache`] is dropped.
+/// The state of a process in the cache; gone when the last copy of its [`Cache`] is dropped.
 #[derive(Debug, Default)]
 struct CacheSession {
     room: OnceLock<Result<Claim>>,
     held: Mutex<HashMap<PathBuf, File>>,
     added: AtomicU64,
-    /// How many temporary files there were.
+    /// The number of temporary files so far.
     files: AtomicU64,
-    /// Things of a kind that were found, and that were made.
+    /// The numbers of things found and made, by kind.
     counts: Mutex<HashMap<&'static str, (u64, u64)>>,
 }
 
 impl Cache {
-    /// Opens the cache at `root`, making it if it is missing, and removes what dead processes have
-    /// left in it.
+    /// Opens the cache at `root`, creates it if it does not exist, and removes the remains of dead
+    /// processes.
     ///
     /// # Errors
-    /// The directory can't be made or is not writable; it holds something else than a cache; others
-    /// may write to it.
+    /// Fails if the directory cannot be created or written, contains anything but a cache, or can
+    /// be written by others.
     pub fn open(root: &Path) -> Result<Self> {
         let root =
             std::path::absolute(root).context(|| format!("cannot find `{}`", shown(root)))?;
@@ -106,11 +105,11 @@ impl Cache {
         Ok(cache)
     }
 
-    /// Returns where the cache lies by default: `PKGAPP_CACHE_DIR`, else the XDG cache directory's
-    /// `pkgapp`.
+    /// Returns the default place of the cache: `PKGAPP_CACHE_DIR`, or else `pkgapp` in the XDG
+    /// cache directory.
     ///
     /// # Errors
-    /// Neither of the variables nor a home directory is set.
+    /// Fails if neither of the variables nor a home directory is set.
     pub fn default_root() -> Result<PathBuf> {
         let set = |name: &str| {
             std::env::var_os(name)
@@ -123,12 +122,14 @@ impl Cache {
         match set("XDG_CACHE_HOME").or_else(|| set("HOME").map(|home| home.join(".cache"))) {
             Some(base) => Ok(base.join("pkgapp")),
             None => {
-                Err(Error::new("there is no place for the cache").hint("set `PKGAPP_CACHE_DIR`"))
+                Err(Error::new("cannot find a directory for the cache")
+                    .hint("set `PKGAPP_CACHE_DIR`"))
             }
         }
     }
 
-    /// Returns what people should know of the directory; once, and not whenever it is opened.
+    /// Returns a warning about the directory, once for each cache rather than each time it is
+    /// opened.
     pub fn concern(&self) -> Option<&str> {
         self.concern.as_deref()
     }
@@ -138,22 +139,24 @@ impl Cache {
         &self.root
     }
 
-    /// Returns where a downloaded wheel's directory is: one file, named as on the index.
+    /// Returns the directory of downloaded wheels, each alone in a directory, with its name on the
+    /// index.
     pub fn wheels(&self) -> PathBuf {
         self.root.join("wheels")
     }
 
-    /// Returns where a downloaded sdist's directory is: one file, named as on the index.
+    /// Returns the directory of downloaded sdists, each alone in a directory, with its name on the
+    /// index.
     pub fn sdists(&self) -> PathBuf {
         self.root.join("sdists")
     }
 
-    /// Returns the directory of choices that were made.
+    /// Returns the directory of the choices of files for pins.
     pub fn pins(&self) -> PathBuf {
         self.root.join("pins")
     }
 
-    /// Returns the directory of wheels that were built here.
+    /// Returns the directory of wheels that were built on this machine.
     pub fn built(&self) -> PathBuf {
         self.root.join("built")
     }
@@ -168,12 +171,12 @@ impl Cache {
         self.root.join("segments")
     }
 
-    /// Returns the directory of packages that were replaced.
+    /// Returns the directory of replaced packages.
     pub fn spares(&self) -> PathBuf {
         self.root.join("spares")
     }
 
-    /// Returns the directory of checkouts of git repositories: one for each, with one for each
+    /// Returns the directory of checkouts of git repositories: one per repository, with one per
     /// commit.
     pub fn git(&self) -> PathBuf {
         self.root.join("git")
@@ -184,22 +187,22 @@ impl Cache {
         self.root.join("bytecode")
     }
 
-    /// Returns the directory of what searches have found.
+    /// Returns the directory of search results.
     pub fn proofs(&self) -> PathBuf {
         self.root.join("proofs")
     }
 
-    /// Returns the directory of sums that debs list.
+    /// Returns the directory of checksums for debs.
     pub fn md5sums(&self) -> PathBuf {
         self.root.join("md5sums")
     }
 
-    /// Returns the directory of what build commands have made.
+    /// Returns the directory of the output of build commands.
     pub fn runs(&self) -> PathBuf {
         self.root.join("runs")
     }
 
-    /// Returns the directory of what programs said of themselves.
+    /// Returns the directory of the reported facts about programs.
     pub fn tools(&self) -> PathBuf {
         self.root.join("tools")
     }
@@ -209,10 +212,11 @@ impl Cache {
         self.root.join("index")
     }
 
-    /// Makes an empty directory for something on its way into the cache; it goes away when dropped.
+    /// Creates an empty directory for something on its way into the cache; it is removed when
+    /// dropped.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if the directory cannot be created.
     pub fn temporary(&self) -> Result<TempDir> {
         let room = self
             .session
@@ -227,11 +231,11 @@ impl Cache {
             .context(failed)
     }
 
-    /// Makes a path for a file on its way into the cache; the file goes away when this is dropped
-    /// and it is still there.
+    /// Returns a path for a file on its way into the cache; the file is removed on drop if it is
+    /// still there.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if its directory cannot be created.
     pub fn temporary_file(&self) -> Result<TempPath> {
         let room = self
             .session
@@ -245,10 +249,10 @@ impl Cache {
             .context(|| format!("cannot write to `{}`", shown(&room.path)))
     }
 
-    /// A directory in `tmp/` that no one else knows, claimed for as long as the process lives.
+    /// Creates a unique directory in `tmp/`, claimed for the life of the process.
     fn own_room(&self) -> Result<Claim> {
         for number in 0_u32.. {
-            // Another process of this number may live in another container.
+            // Another process with this ID may live in another container.
             let name = format!("s{}-{number}", std::process::id());
             if let Some(claim) = Claim::take(&self.root.join("tmp").join(name), LockWait::No)? {
                 return Ok(claim);
@@ -257,21 +261,21 @@ impl Cache {
         Err(Error::bug("all numbers are taken"))
     }
 
-    /// Takes the right to make the entry `name`, and an empty directory to make it in; waits for
-    /// whoever has it.
+    /// Claims the right to make the entry `name`, with an empty directory to make it in; waits for
+    /// other holders of the claim.
     ///
-    /// What a claim is for may be there when it is granted: whoever had it before has made it.
+    /// The entry may exist when the claim is granted: the previous holder may have made it.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if the directory cannot be created or locked.
     pub fn claim(&self, name: &str) -> Result<Claim> {
         let path = self.root.join("tmp").join(name);
         Claim::take(&path, LockWait::Yes)?
-            .ok_or_else(|| Error::bug("a claim that is waited for is granted"))
+            .ok_or_else(|| Error::bug("a claim with waiting is always granted"))
     }
 
-    /// Says that this process uses an entry: it is not pruned until the process ends. `false` if
-    /// the entry is not there.
+    /// Marks an entry as used by this process: it is not pruned until the process ends. Returns
+    /// `false` if the entry does not exist.
     pub fn hold(&self, entry: &Path) -> bool {
         let inode = |file: &File| file.metadata().map(|metadata| metadata.ino()).ok();
         let Ok(now) = std::fs::metadata(entry) else {
@@ -282,14 +286,14 @@ impl Cache {
             .held
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        // One that was made anew under its name is another one.
+        // An entry that was made again under its name is a different one.
         if held.get(entry).and_then(inode) == Some(now.ino()) {
             return true;
         }
         let Ok(file) = File::open(entry) else {
             return false;
         };
-        // On a file system without locks nothing is pruned either.
+        // On a file system without locks, nothing is pruned either.
         _ = file.lock_shared();
         // Pruned between the two?
         if inode(&file) != std::fs::metadata(entry).map(|now| now.ino()).ok() {
@@ -300,12 +304,12 @@ impl Cache {
         true
     }
 
-    /// Notes that something was made; see [`Cache::trim`].
+    /// Records that something was made; see [`Cache::trim`].
     pub fn note_added(&self, bytes: u64) {
         self.session.added.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a thing of a kind that was found in the cache, or had to be made.
+    /// Counts a thing that was found in the cache or had to be made.
     pub fn count(&self, kind: &'static str, found: bool) {
         let mut counts = self
             .session
@@ -316,7 +320,7 @@ impl Cache {
         *(if found { hits } else { made }) += 1;
     }
 
-    /// Returns how many things of a kind were found, and how many there were in all.
+    /// Returns how many things of a kind were found, and the total.
     pub fn counted(&self, kind: &str) -> Option<(u64, u64)> {
         let counts = self
             .session
@@ -326,22 +330,22 @@ impl Cache {
         counts.get(kind).map(|(hits, made)| (*hits, hits + made))
     }
 
-    /// Writes a description under its final name, for [`read_sealed`]. It is not synced: a torn one
-    /// is noticed.
+    /// Writes a description under its final name, for [`read_sealed`]. It is not synced: readers
+    /// detect a torn one.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if the file cannot be written.
     pub fn write<T: Serialize>(&self, path: &Path, value: &T) -> Result<()> {
         self.write_bytes(
             path,
-            &serde_json::to_vec(value).context(|| "cannot write a description of the cache")?,
+            &serde_json::to_vec(value).context(|| "cannot serialize a cache entry")?,
         )
     }
 
-    /// As [`Cache::write`], for [`read_sealed_bytes`].
+    /// Works like [`Cache::write`], for [`read_sealed_bytes`].
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if the file cannot be written.
     pub fn write_bytes(&self, path: &Path, content: &[u8]) -> Result<()> {
         let sealed = seal(content);
         self.note_added(sealed.len() as u64);
@@ -361,10 +365,10 @@ impl Cache {
             .collect()
     }
 
-    /// Writes a small file under its final name; not synced.
+    /// Writes a small file under its final name, without a sync.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if the file cannot be written.
     pub fn place(&self, path: &Path, content: &[u8]) -> Result<()> {
         let failed = || format!("cannot write `{}`", shown(path));
         let staged = self.temporary_file()?;
@@ -380,7 +384,7 @@ impl Cache {
             .context(failed)
     }
 
-    /// What lies in `tmp/`, but for the rooms of processes that have nothing in them; for tests.
+    /// Returns the content of `tmp/`, except empty directories of processes; for tests.
     #[doc(hidden)]
     pub fn unfinished(&self) -> Vec<PathBuf> {
         let all = walkdir::WalkDir::new(self.root.join("tmp"))
@@ -404,27 +408,28 @@ impl Cache {
             return;
         };
         for entry in entries.flatten() {
-            // Older versions made directories `t…` without a lock.
+            // Older versions created directories `t…` without a lock.
             let locks = !entry.file_name().as_encoded_bytes().starts_with(b"t");
             let old = || {
                 let modified = entry.metadata().and_then(|metadata| metadata.modified());
                 modified.is_ok_and(|time| time.elapsed().is_ok_and(|age| age > USE_STEP))
             };
             if entry.file_type().is_ok_and(|kind| !kind.is_dir()) {
-                // None of pkgapp's, or of a version that is yet to come.
+                // The entry is not from pkgapp, or from a later version.
                 if old() {
                     _ = std::fs::remove_file(entry.path());
                 }
             } else if locks || old() {
-                // Taken and given back. Someone else may be removing it too; what stays is found
-                // again by the next process.
+                // The lock is taken and released. Another process may be removing it too; the next
+                // process finds what remains.
                 _ = Claim::take(&entry.path(), LockWait::No);
             }
         }
     }
 }
 
-/// A process may hold as many entries as a release has distributions, and the usual limit is 1024.
+/// Raises the limit of open files: a process may hold as many entries as a release has
+/// distributions, and the usual limit is 1024.
 fn allow_open_files() {
     use rustix::process::{Resource, getrlimit, setrlimit};
     let mut limit = getrlimit(Resource::Nofile);
@@ -433,19 +438,20 @@ fn allow_open_files() {
         .map_or(OPEN_FILES, |maximum| maximum.min(OPEN_FILES));
     if limit.current.is_some_and(|current| current < wanted) {
         limit.current = Some(wanted);
-        // Without it, what can't be opened is not held, and is made again if it is pruned
-        // meanwhile.
+        // Otherwise, entries that cannot be opened are not held, and are made again if they are
+        // pruned meanwhile.
         _ = setrlimit(Resource::Nofile, limit);
     }
 }
 
-/// Writes down that something is used, as its modification time.
+/// Records the use of an entry, as its modification time.
 fn mark_used(file: &File, metadata: &std::fs::Metadata) {
     let recent = metadata
         .modified()
         .is_ok_and(|time| time.elapsed().map_or(true, |age| age < USE_STEP));
     if !recent {
-        // It may be another user's, or on a read-only file system: then its age stays what it is.
+        // The entry may belong to another user or be on a read-only file system: then its age stays
+        // the same.
         _ = file.set_times(FileTimes::new().set_modified(SystemTime::now()));
     }
 }
@@ -457,14 +463,14 @@ enum LockWait {
     No,
 }
 
-/// The right to make something, with a directory to make it in: empty when it is taken, gone when
-/// it is given back.
+/// The right to make something, with a directory to make it in: empty when it is granted, removed
+/// when it is released.
 #[derive(Debug)]
 pub struct Claim {
-    /// What others see; it stays where it is, because what is published may be locked by its users
-    /// at once.
+    /// The directory that other processes see; it stays in place, because published directories may
+    /// be locked by their users at once.
     directory: PathBuf,
-    /// Within it.
+    /// The directory for the work, inside the other one.
     path: PathBuf,
     /// Locked as long as it is open (flock(2)): the lock of a killed process goes with it.
     _lock: File,
@@ -486,8 +492,8 @@ impl Claim {
                 Err(TryLockError::WouldBlock) => lock.lock().context(failed)?,
                 Err(TryLockError::Error(error)) => return Err(Error::new(failed()).cause(error)),
             }
-            // Whoever had the lock before has removed the directory, and perhaps another one has
-            // its name by now.
+            // The previous holder has removed the directory, and another one may have its name by
+            // now.
             let held = lock.metadata().context(failed)?.ino();
             if std::fs::metadata(directory).is_ok_and(|now| now.ino() == held) {
                 let (directory, path) = (directory.to_owned(), directory.join("new"));
@@ -502,16 +508,16 @@ impl Claim {
         }
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Renames the directory to an entry of the cache; `false` if another process was first, which
-    /// is as good.
+    /// Renames the directory to an entry of the cache; returns `false` if another process was
+    /// first, which is just as good.
     ///
     /// # Errors
-    /// What the system says, other than that the entry is there already.
+    /// Fails if the rename fails for any other reason.
     pub fn publish(self, to: &Path) -> Result<bool> {
         fs::publish_dir(&self.path, to)
     }
@@ -519,7 +525,7 @@ impl Claim {
 
 impl Drop for Claim {
     fn drop(&mut self) {
-        // What stays is cleared by the next process.
+        // The next process clears the remains.
         _ = std::fs::remove_dir_all(&self.directory);
     }
 }
@@ -543,13 +549,12 @@ fn seal(content: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Reads what [`Cache::write`] has written; `None` if it is missing, torn, altered, or of another
-/// form.
+/// Reads a file of [`Cache::write`]; `None` if it is missing, torn, altered, or of another type.
 pub fn read_sealed<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&read_sealed_bytes(path)?).ok()
 }
 
-/// Reads what [`Cache::write_bytes`] has written; `None` if it is missing, torn or altered.
+/// Reads a file of [`Cache::write_bytes`]; `None` if it is missing, torn, or altered.
 pub fn read_sealed_bytes(path: &Path) -> Option<Vec<u8>> {
     let mut file = File::open(path).ok()?;
     let metadata = file.metadata().ok()?;
@@ -565,8 +570,7 @@ pub fn read_sealed_bytes(path: &Path) -> Option<Vec<u8>> {
     Some(text)
 }
 
-/// What the system says of a file; another one if anyone has written to it or put another in its
-/// place.
+/// The facts of the system about a file, which change if anyone writes to the file or replaces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FileFingerprint {
     inode: u64,
@@ -576,7 +580,7 @@ pub struct FileFingerprint {
 }
 
 impl FileFingerprint {
-    /// Asks the system; links are followed. `None` if there is nothing.
+    /// Reads the facts about a file, following links; `None` if it does not exist.
     pub fn of(path: &Path) -> Option<Self> {
         std::fs::metadata(path)
             .ok()
@@ -593,8 +597,7 @@ impl From<&std::fs::Metadata> for FileFingerprint {
     fn from(metadata: &std::fs::Metadata) -> Self {
         Self {
             inode: metadata.ino(),
-            // That of a directory says nothing that its times don't, and differs between file
-            // systems.
+            // The size of a directory adds nothing to its times, and differs between file systems.
             size: if metadata.is_dir() { 0 } else { metadata.len() },
             modified: (metadata.mtime(), metadata.mtime_nsec()),
             changed: (metadata.ctime(), metadata.ctime_nsec()),
@@ -602,7 +605,7 @@ impl From<&std::fs::Metadata> for FileFingerprint {
     }
 }
 
-/// Identifies the time since the machine was started; `None` where the system does not tell.
+/// Returns the identity of the current boot; `None` if the system has none.
 pub fn boot() -> Option<&'static str> {
     static BOOT: OnceLock<Option<String>> = OnceLock::new();
     let read = || {
@@ -613,7 +616,7 @@ pub fn boot() -> Option<&'static str> {
     BOOT.get_or_init(read).as_deref()
 }
 
-/// The SHA-256 of some texts, none of which runs into the next: the name of what is made of them.
+/// Returns the SHA-256 of some texts with their lengths: the key of their product.
 pub fn key<'a>(parts: impl IntoIterator<Item = &'a str>) -> String {
     let mut sum = Sha256::new();
     for part in parts {

@@ -1,7 +1,7 @@
-//! The commit that an application is built from, and so the date of everything in its packages.
+//! The commit from which an application is built, and so the date of everything in its packages.
 //!
-//! Not `git log`: a repository's configuration can make it run programs, and looking at a project
-//! must run nothing.
+//! `git log` is not used: a repository's configuration can make it run programs, and inspecting a
+//! project must run nothing.
 
 use std::path::Path;
 use std::process::Command;
@@ -11,23 +11,23 @@ use std::thread;
 use crate::error::{Error, Result};
 use crate::process;
 
-/// The date of files where nothing says one: 2020-01-01, a constant so that two builds are equal.
+/// The date of files without any other date: 2020-01-01, a constant so that two builds are equal.
 const UNDATED: u64 = 1_577_836_800;
 
 /// A commit of the application's repository.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Commit {
-    /// The full hash; `-dirty` follows it if tracked files differ.
+    /// The full hash, followed by `-dirty` if tracked files differ.
     pub id: String,
     /// The committer's date, seconds since 1970.
     pub time: u64,
 }
 
 impl Commit {
-    /// Reads the commit that is checked out at `root`; `None` if it is no git checkout, has no
-    /// commit, or git is missing.
+    /// Reads the commit that is checked out at `root`; `None` if the directory is not a git
+    /// checkout, has no commit, or git is missing.
     ///
-    /// A directory that a repository holds nothing of has no commit, even if it lies in the
+    /// A directory without files in the repository has no commit, even if it is inside the
     /// repository's checkout.
     pub fn at(root: &Path) -> Option<Self> {
         let status = [
@@ -39,8 +39,8 @@ impl Commit {
             ".",
         ];
         let (objects, changed) = thread::scope(|scope| {
-            // `status` and not `diff-index`: a copied checkout has other file times, and is no
-            // other source for it.
+            // `status` rather than `diff-index`: a copied checkout has other file times, but the
+            // same source.
             let changed = scope.spawn(|| {
                 git(root, &status, "").is_none_or(|names| !names.trim_ascii().is_empty())
             });
@@ -49,8 +49,8 @@ impl Commit {
                 changed.join().unwrap_or(true),
             )
         });
-        // Each as `HASH KIND LENGTH`, a line end, LENGTH bytes and another line end, or as `NAME
-        // missing`: git-cat-file(1).
+        // The format of each is `HASH KIND LENGTH`, a newline, LENGTH bytes, and another newline,
+        // or `NAME missing`: git-cat-file(1).
         let mut rest = &objects?[..];
         let (id, commit) = next_object(&mut rest)?;
         let (_, tracked) = next_object(&mut rest)?;
@@ -71,7 +71,7 @@ impl Commit {
     }
 }
 
-/// The commit of a build, for which git is asked while the build goes on.
+/// The commit of a build, which git determines while the build runs.
 #[derive(Debug)]
 pub struct PendingCommit {
     asking: Mutex<Option<thread::JoinHandle<Option<Commit>>>>,
@@ -79,7 +79,7 @@ pub struct PendingCommit {
 }
 
 impl PendingCommit {
-    /// Begins to ask for [`Commit::at`].
+    /// Starts [`Commit::at`] in the background.
     pub fn at(root: &Path) -> Self {
         let root = root.to_owned();
         let asking = Mutex::new(Some(thread::spawn(move || Commit::at(&root))));
@@ -89,7 +89,7 @@ impl PendingCommit {
         }
     }
 
-    /// Returns the answer, and waits for it if it is not there yet.
+    /// Returns the result, waiting for it if necessary.
     pub fn commit(&self) -> Option<&Commit> {
         let answer = || {
             let asking = self
@@ -104,11 +104,10 @@ impl PendingCommit {
         self.commit.get_or_init(answer).as_ref()
     }
 
-    /// Returns the [`date`] of the build. If the environment has it, git's answer is not waited
-    /// for.
+    /// Returns the [`date`] of the build. If the environment has it, this does not wait for git.
     ///
     /// # Errors
-    /// As [`date`].
+    /// Like [`date`].
     pub fn date(&self) -> Result<u64> {
         if is_dated() {
             date(None)
@@ -121,9 +120,9 @@ impl PendingCommit {
 /// The date of what is built, seconds since 1970.
 #[derive(Debug, Clone, Copy)]
 pub enum Epoch<'a> {
-    /// It is known.
+    /// The date is known.
     Known(u64),
-    /// It may be that of a commit.
+    /// The date may be that of a commit.
     Of(&'a PendingCommit),
 }
 
@@ -131,7 +130,7 @@ impl Epoch<'_> {
     /// Returns the date.
     ///
     /// # Errors
-    /// As [`date`].
+    /// Like [`date`].
     pub fn seconds(self) -> Result<u64> {
         match self {
             Self::Known(seconds) => Ok(seconds),
@@ -140,7 +139,7 @@ impl Epoch<'_> {
     }
 }
 
-/// Takes an object off what `git cat-file --batch` has printed: its hash and its content.
+/// Splits an object off the output of `git cat-file --batch`: its hash and its content.
 fn next_object<'a>(rest: &mut &'a [u8]) -> Option<(String, &'a [u8])> {
     let (head, after) = rest.split_at_checked(rest.iter().position(|byte| *byte == b'\n')?)?;
     let head = std::str::from_utf8(head).ok()?;
@@ -153,12 +152,12 @@ fn next_object<'a>(rest: &mut &'a [u8]) -> Option<(String, &'a [u8])> {
     Some((id.to_owned(), content))
 }
 
-/// Returns why a release can't be traced to a tagged commit of the repository at `root`; nothing if
-/// it can. `id` is the commit that it was built from, as in [`Commit::id`].
+/// Returns the reasons why a release cannot be traced to a tagged commit of the repository at
+/// `root`; empty if it can. `id` is the commit of its build, as in [`Commit::id`].
 pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
     let Some(id) = id else {
         return vec![
-            Error::new(format!("{version} was built from no commit"))
+            Error::new(format!("{version} was not built from a commit"))
                 .hint("build it in a git clone"),
         ];
     };
@@ -169,9 +168,9 @@ pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
     let short = commit.get(..12).unwrap_or(commit);
     if is_dirty {
         let error = Error::new(format!(
-            "{version} holds changes that are not in commit {short}"
+            "{version} contains changes that are not in commit {short}"
         ));
-        errors.push(error.hint("commit them and build again: `git status` lists them"));
+        errors.push(error.hint("commit the changes that `git status` lists, and build again"));
     }
     let tags = git(root, &["tag", "--points-at", commit], "").unwrap_or_default();
     if !String::from_utf8_lossy(&tags)
@@ -180,13 +179,13 @@ pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
     {
         let error = Error::new(format!("commit {short} has no tag for version {version}"));
         errors.push(error.hint(format!(
-            "tag it, `git tag v{version} {short}`, or fetch the tags"
+            "run `git tag v{version} {short}`, or fetch the tags"
         )));
     }
     errors
 }
 
-/// Whether a tag is what people tag a version with: `1.4.2`, `v1.4.2`, `shop-1.4.2`,
+/// Returns whether a tag is a common name for a version: `1.4.2`, `v1.4.2`, `shop-1.4.2`,
 /// `release/v1.4.2`.
 fn is_tag_of(tag: &str, version: &str) -> bool {
     let Some(before) = tag.strip_suffix(version) else {
@@ -196,17 +195,18 @@ fn is_tag_of(tag: &str, version: &str) -> bool {
     before.is_empty() || before.ends_with(['-', '_', '/', '@'])
 }
 
-/// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, else the
-/// commit's, else a constant. See <https://reproducible-builds.org/specs/source-date-epoch/>.
+/// Returns the date of everything in a package, seconds since 1970: `SOURCE_DATE_EPOCH`, or else
+/// that of the commit, or else a constant. See
+/// <https://reproducible-builds.org/specs/source-date-epoch/>.
 ///
 /// # Errors
-/// `SOURCE_DATE_EPOCH` is set and is no number, or beyond what rpm can hold (2106).
+/// Fails if `SOURCE_DATE_EPOCH` is not a number, or too large for rpm (2106).
 pub fn date(commit: Option<&Commit>) -> Result<u64> {
     match std::env::var("SOURCE_DATE_EPOCH") {
         Ok(text) if !text.is_empty() => match text.parse::<u64>() {
             Ok(seconds) if seconds <= u64::from(u32::MAX) => Ok(seconds),
-            _ => Err(Error::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is no date that packages can hold"))
-                .hint("set it to seconds since 1970, as `git log -1 --format=%ct` prints them, or unset it")),
+            _ => Err(Error::new(format!("SOURCE_DATE_EPOCH is `{text}`, which is not a date that packages can contain"))
+                .hint("set it to seconds since 1970, such as the output of `git log -1 --format=%ct`, or unset it")),
         },
         _ => Ok(commit.map_or(UNDATED, |commit| commit.time)),
     }
@@ -220,7 +220,7 @@ fn is_dated() -> bool {
 fn git(root: &Path, arguments: &[&str], input: &str) -> Option<Vec<u8>> {
     let mut command = Command::new("git");
     process::outside_repositories(&mut command);
-    // Whoever owns the checkout, nothing of it is executed: no file-system monitor, no signature
+    // Nothing in the checkout is executed, whoever owns it: no file-system monitor, no signature
     // check.
     command.args(["-c", "safe.directory=*", "-c", "core.fsmonitor=false"]);
     command

@@ -1,5 +1,4 @@
-//! The bytes of a file, wherever they are until a format writes them, with the sums that identify
-//! them.
+//! The bytes of a file, kept at any place until a format writes them, with their checksums.
 
 use std::io::{self, Read};
 use std::ops::Range;
@@ -10,23 +9,23 @@ use std::sync::Arc;
 use crate::digest::Digest;
 use crate::error::{Context, Result, shown};
 
-/// A file's bytes, and what identifies them.
+/// A file's bytes with their identity.
 #[derive(Debug, Clone)]
 pub struct Content {
-    /// Length and sums.
+    /// Length and checksums.
     pub digest: Digest,
-    /// Where the bytes are.
+    /// The place of the bytes.
     pub bytes: Bytes,
 }
 
-/// Where bytes are until a format writes them.
+/// The place of bytes until a format writes them.
 #[derive(Debug, Clone)]
 pub enum Bytes {
-    /// In a file of this machine that nobody changes during the build, from `start` on.
+    /// A local file that nobody changes during the build, from `start` on.
     Disk {
-        /// The file; others' bytes may be in it, too.
+        /// The file, which may contain other bytes as well.
         file: Arc<Path>,
-        /// Where they begin.
+        /// The offset of the first byte.
         start: u64,
     },
     /// In memory: generated text.
@@ -36,9 +35,9 @@ pub enum Bytes {
 /// Reads a [`Content`].
 #[derive(Debug)]
 pub enum Reader<'a> {
-    /// Of a file.
+    /// Reads a file.
     Disk(DiskReader),
-    /// Of memory.
+    /// Reads memory.
     Memory(&'a [u8]),
 }
 
@@ -51,8 +50,8 @@ impl Read for Reader<'_> {
     }
 }
 
-/// Reads a part of a file. It ends where the content should end: a longer file must not run over
-/// its place in an archive.
+/// Reads a part of a file. It ends where the content should end: a longer file must not exceed its
+/// place in an archive.
 #[derive(Debug)]
 pub struct DiskReader {
     file: Arc<fs_err::File>,
@@ -73,8 +72,8 @@ impl Read for DiskReader {
     }
 }
 
-/// The file that was opened last, for who reads many contents one after the other: neighbors lie
-/// in the same one.
+/// The last opened file, for readers of many contents one after the other: neighbors are often in
+/// the same file.
 #[derive(Debug, Default)]
 pub struct LastOpened(Option<(Arc<Path>, Arc<fs_err::File>)>);
 
@@ -92,11 +91,11 @@ impl LastOpened {
 }
 
 impl Content {
-    /// Opens the bytes. They may be fewer than the digest says, or others, if someone has written
-    /// to their file.
+    /// Opens the bytes. They may be fewer than the digest states, or different, if someone has
+    /// written to their file.
     ///
     /// # Errors
-    /// The file can't be opened.
+    /// Fails if the file cannot be opened.
     pub fn reader(&self) -> Result<Reader<'_>> {
         self.part(0..self.digest.size, &mut LastOpened::default())
     }
@@ -104,7 +103,7 @@ impl Content {
     /// Opens a range of the bytes.
     ///
     /// # Errors
-    /// As [`Content::reader`].
+    /// Like [`Content::reader`].
     pub fn part(&self, range: Range<u64>, last: &mut LastOpened) -> Result<Reader<'_>> {
         let range = range.start.min(self.digest.size)..range.end.min(self.digest.size);
         match &self.bytes {
@@ -126,10 +125,10 @@ impl Content {
         }
     }
 
-    /// Reads all of the bytes.
+    /// Reads all bytes.
     ///
     /// # Errors
-    /// The file can't be read.
+    /// Fails if the file cannot be read.
     pub fn read(&self) -> Result<Vec<u8>> {
         let mut bytes = Vec::new();
         self.reader()?
@@ -138,7 +137,7 @@ impl Content {
         Ok(bytes)
     }
 
-    /// What to say of an error of the reader.
+    /// Returns the message for an error of the reader.
     pub fn unreadable(&self) -> String {
         match &self.bytes {
             Bytes::Disk { file, .. } => format!("cannot read `{}`", shown(file)),

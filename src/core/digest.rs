@@ -1,4 +1,4 @@
-//! What identifies a file's content: length and SHA-256.
+//! The identity of a file's content: length and SHA-256.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -7,7 +7,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 sum; as text, 64 hexadecimal digits.
+/// A SHA-256 checksum; 64 hexadecimal digits as text.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256Sum(pub [u8; 32]);
@@ -22,17 +22,17 @@ pub struct Digest {
 }
 
 impl Digest {
-    /// The digest of bytes in memory.
+    /// Returns the digest of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         let mut writer = DigestWriter::new(io::sink());
         writer.update(bytes);
         writer.finish().1
     }
 
-    /// Reads to the end.
+    /// Returns the digest of a reader's bytes.
     ///
     /// # Errors
-    /// What reading gives.
+    /// Fails if the reader does.
     pub fn of_reader(mut reader: impl Read) -> io::Result<Self> {
         let mut writer = DigestWriter::new(io::sink());
         io::copy(&mut reader, &mut writer)?;
@@ -41,7 +41,7 @@ impl Digest {
 }
 
 impl Sha256Sum {
-    /// The SHA-256 of bytes in memory.
+    /// Returns the SHA-256 of bytes in memory.
     pub fn of(bytes: &[u8]) -> Self {
         Self(Sha256::digest(bytes).into())
     }
@@ -80,7 +80,7 @@ impl TryFrom<String> for Sha256Sum {
     }
 }
 
-/// Hands bytes on and takes their digest on the way.
+/// A writer that passes bytes on and computes their digest.
 #[derive(Debug)]
 pub struct DigestWriter<W> {
     inner: W,
@@ -89,7 +89,7 @@ pub struct DigestWriter<W> {
 }
 
 impl<W> DigestWriter<W> {
-    /// Writes to `inner`.
+    /// Creates a writer to `inner`.
     pub fn new(inner: W) -> Self {
         Self {
             inner,
@@ -98,7 +98,7 @@ impl<W> DigestWriter<W> {
         }
     }
 
-    /// Returns what was written to, and the digest of all that was.
+    /// Returns the inner writer, and the digest of everything that was written.
     pub fn finish(self) -> (W, Digest) {
         let digest = Digest {
             size: self.size,
@@ -125,26 +125,26 @@ impl<W: Write> Write for DigestWriter<W> {
     }
 }
 
-/// Hands what `write` writes on to `out`, and returns besides its result the number of the bytes
-/// and their SHA-256, which another thread has taken meanwhile. Meant for large writes.
+/// Passes the output of `write` on to `out`, and returns its result with the number of bytes and
+/// their SHA-256, which another thread computes meanwhile. Intended for large writes.
 ///
 /// # Errors
-/// What `write` returns.
+/// Fails if `write` does.
 pub fn summed<T, E>(
     out: &mut dyn Write,
     write: impl FnOnce(&mut dyn Write) -> Result<T, E>,
 ) -> Result<(T, u64, Sha256Sum), E> {
-    /// How many parts the sum may be behind.
+    /// The number of parts by which the checksum may lag behind.
     const BEHIND: usize = 8;
     std::thread::scope(|scope| {
         let (sender, receiver) = sync_channel::<Vec<u8>>(BEHIND);
-        // Buffers come back: fresh ones would cost as much as filling them.
+        // Buffers are reused: new ones would cost as much as filling them.
         let (done, spare) = sync_channel::<Vec<u8>>(BEHIND);
         let hashing = scope.spawn(move || {
             let mut hasher = Sha256::new();
             for bytes in receiver {
                 hasher.update(&bytes);
-                // One too many is dropped.
+                // An excess buffer is dropped.
                 _ = done.try_send(bytes);
             }
             hasher.finalize()
@@ -165,11 +165,11 @@ pub fn summed<T, E>(
     })
 }
 
-/// Most bytes that are copied at a time: fresh memory costs more than a copy, and this is still
-/// near the processor.
+/// The maximum number of bytes per copy: new memory costs more than a copy, and this still fits
+/// into the processor's cache.
 const PART: usize = 1 << 18;
 
-/// Hands bytes on, and a copy of them to who takes their sum.
+/// A writer that passes bytes on, with a copy of them to the thread of the checksum.
 struct DigestTee<'a> {
     out: &'a mut dyn Write,
     sums: SyncSender<Vec<u8>>,
@@ -187,7 +187,7 @@ impl Write for DigestTee<'_> {
             copy.extend(part);
             self.sums
                 .send(copy)
-                .map_err(|_| io::Error::other("the sum's thread has ended"))?;
+                .map_err(|_| io::Error::other("the thread of the checksum has ended"))?;
         }
         Ok(written)
     }

@@ -1,8 +1,8 @@
-//! What went wrong, on which thing, why, and one true way out.
+//! Errors: the message, the place, the causes, and one correct way out.
 //!
-//! One type for the whole program: every error ends on a person's terminal or in a CI log, and the
-//! few callers that branch do so on [`ErrorKind`]. The text is rendered in one place ([`Error`]'s
-//! `Display`), so that every message has the same shape:
+//! There is one type for the whole program: every error ends on a person's terminal or in a CI log,
+//! and the few callers that branch do so on [`ErrorKind`]. The text is rendered in one place
+//! ([`Error`]'s `Display`), so that every message has the same form:
 //!
 //! ```text
 //! error: requirement `flask>=2` is not pinned
@@ -17,15 +17,15 @@ use std::path::{Path, PathBuf};
 
 use crate::report::{visible, visible_line};
 
-/// The result of everything in this crate that can fail.
+/// The result of fallible functions in all crates.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// What an error means for the caller, and so for the exit code.
+/// The meaning of an error for the caller, and so for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The input or the machine; nothing was changed. Exit code 1.
+    /// The input or the machine is at fault; nothing was changed. Exit code 1.
     Failed,
-    /// The command line. Exit code 2.
+    /// The command line is at fault. Exit code 2.
     Usage,
     /// Some hosts changed and some did not. Exit code 3.
     Partial,
@@ -45,7 +45,7 @@ impl ErrorKind {
     }
 }
 
-/// A place in a text file that a person wrote.
+/// A place in a text file of the user.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Location {
     /// The file, as the user would name it.
@@ -89,7 +89,7 @@ impl fmt::Display for Location {
     }
 }
 
-/// Returns how a message names a path: relative to the working directory if it lies below it.
+/// Returns the name of a path in messages: relative to the working directory if it is below it.
 pub fn shown(path: &Path) -> std::path::Display<'_> {
     match std::env::current_dir() {
         Ok(here) => match path.strip_prefix(&here) {
@@ -100,7 +100,7 @@ pub fn shown(path: &Path) -> std::path::Display<'_> {
     }
 }
 
-/// A failure, ready to be shown.
+/// A failure with everything to report about it.
 #[derive(Clone)]
 pub struct Error(Box<Inner>);
 
@@ -116,8 +116,8 @@ struct Inner {
 }
 
 impl Error {
-    /// A failure of [`ErrorKind::Failed`]. `message` is lower case, without a full stop, with names in
-    /// backticks.
+    /// A failure of [`ErrorKind::Failed`]. `message` is in lower case, without a period, with names
+    /// in backticks.
     pub fn new(message: impl Into<String>) -> Self {
         Self(Box::new(Inner {
             kind: ErrorKind::Failed,
@@ -130,7 +130,7 @@ impl Error {
         }))
     }
 
-    /// A bug in pkgapp: an invariant that does not hold.
+    /// A bug in pkgapp: a violated invariant.
     pub fn bug(message: impl Into<String>) -> Self {
         Self::new(message).kind(ErrorKind::Bug)
     }
@@ -150,14 +150,14 @@ impl Error {
         self
     }
 
-    /// Says where in a file.
+    /// Sets the place in a file.
     #[must_use]
     pub fn at(mut self, location: Location) -> Self {
         self.0.at = Some(location);
         self
     }
 
-    /// Adds what the failure was caused by, and what caused that.
+    /// Adds a cause, and the causes of the cause.
     #[must_use]
     pub fn cause(mut self, cause: impl std::error::Error) -> Self {
         self.0.causes.push(cause.to_string());
@@ -173,28 +173,28 @@ impl Error {
         self
     }
 
-    /// Adds a cause that is only known as text.
+    /// Adds a cause that is known only as text.
     #[must_use]
     pub fn cause_text(mut self, cause: impl Into<String>) -> Self {
         self.0.causes.push(cause.into());
         self
     }
 
-    /// Adds a fact that helps to understand.
+    /// Adds a fact that helps to understand the error.
     #[must_use]
     pub fn note(mut self, note: impl Into<String>) -> Self {
         self.0.notes.push(note.into());
         self
     }
 
-    /// Adds a way out. It must be true for this very case.
+    /// Adds a way out. It must be correct for this particular case.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.0.hints.push(hint.into());
         self
     }
 
-    /// Takes away all hints, those of the other errors too: one for all of them follows.
+    /// Removes all hints, including those of joined errors: one hint for all of them follows.
     #[must_use]
     pub fn without_hints(mut self) -> Self {
         self.0.hints.clear();
@@ -205,7 +205,7 @@ impl Error {
         self
     }
 
-    /// Returns message, notes and hints on one line, for programs that print one.
+    /// Returns the message, notes, and hints on one line, for programs that print one line.
     pub fn one_line(&self) -> String {
         let more = self.0.notes.iter().chain(&self.0.hints).map(String::as_str);
         std::iter::once(self.message())
@@ -214,7 +214,7 @@ impl Error {
             .join("; ")
     }
 
-    /// Puts `message` in front; what was the message becomes the first cause. Place, notes and
+    /// Puts `message` in front; the previous message becomes the first cause. Place, notes, and
     /// hints stay.
     #[must_use]
     pub fn context(mut self, message: impl Into<String>) -> Self {
@@ -223,7 +223,7 @@ impl Error {
         self
     }
 
-    /// Rewrites every text of it and of the failures joined to it, places excepted; for hiding
+    /// Rewrites all texts of the error and the errors joined to it, except places; for hiding
     /// secrets.
     #[must_use]
     pub fn map_text(mut self, rewrite: &impl Fn(&str) -> String) -> Self {
@@ -323,12 +323,12 @@ impl fmt::Display for Error {
     }
 }
 
-/// A text that may quote anyone, with its further lines indented.
+/// Returns a text, which may quote anyone, with its continuation lines indented.
 fn folded(text: &str) -> String {
     visible(text.trim_end()).replace('\n', "\n    ")
 }
 
-/// How a label looks on a terminal.
+/// The color of a label on a terminal.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum LabelColor {
     Red,
@@ -338,8 +338,8 @@ pub(crate) enum LabelColor {
 }
 
 impl LabelColor {
-    /// Wraps a label in the escape sequences for a bold color (ECMA-48 SGR); `anstream` takes them
-    /// out where they don't belong.
+    /// Wraps a label in the escape sequences for a bold color (ECMA-48 SGR); `anstream` removes
+    /// them where they are not supported.
     pub(crate) fn paint(self, text: &str) -> String {
         let number = match self {
             Self::Red => 31,
@@ -357,12 +357,12 @@ impl fmt::Debug for Error {
     }
 }
 
-/// Turns a library's error into ours by saying what was being done.
+/// Turns the error of a library into an [`Error`] with a message about the operation.
 pub trait Context<T> {
-    /// `message` says what failed and on which thing; the library's error becomes the cause.
+    /// `message` names the failed operation and its object; the library's error becomes the cause.
     ///
     /// # Errors
-    /// The error it was called on, told in our words.
+    /// Returns the converted error.
     fn context<M: Into<String>>(self, message: impl FnOnce() -> M) -> Result<T>;
 }
 

@@ -1,5 +1,5 @@
-//! Files of this machine. Every error names its path, and nothing half-written is ever seen under
-//! its final name.
+//! Local files. Every error names its path, and a file never appears half-written under its final
+//! name.
 
 use std::io::{self, BufWriter};
 use std::num::NonZeroU64;
@@ -17,7 +17,7 @@ use crate::error::{Context, Error, Result, shown};
 /// Reads a text file.
 ///
 /// # Errors
-/// It is missing, unreadable, or not UTF-8.
+/// Fails if the file is missing, unreadable, or not UTF-8.
 pub fn read_to_string(path: &Path) -> Result<String> {
     fs::read_to_string(path).context(|| format!("cannot read `{}`", shown(path)))
 }
@@ -25,7 +25,7 @@ pub fn read_to_string(path: &Path) -> Result<String> {
 /// Reads a file.
 ///
 /// # Errors
-/// It is missing or unreadable.
+/// Fails if the file is missing or unreadable.
 pub fn read(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).context(|| format!("cannot read `{}`", shown(path)))
 }
@@ -33,26 +33,26 @@ pub fn read(path: &Path) -> Result<Vec<u8>> {
 /// Opens a file for reading.
 ///
 /// # Errors
-/// It is missing or unreadable.
+/// Fails if the file is missing or unreadable.
 pub fn open(path: &Path) -> Result<fs::File> {
     fs::File::open(path).context(|| format!("cannot open `{}`", shown(path)))
 }
 
-/// Makes a directory and those above it, as far as they are missing.
+/// Creates a directory and its missing parents.
 ///
 /// # Errors
-/// What the system says.
+/// Fails if a directory cannot be created.
 pub fn create_dir_all(path: &Path) -> Result<()> {
-    fs::create_dir_all(path).context(|| format!("cannot make the directory `{}`", shown(path)))
+    fs::create_dir_all(path).context(|| format!("cannot create the directory `{}`", shown(path)))
 }
 
-/// Writes a file of mode 0644 by way of a temporary one in its directory, synced and then renamed:
-/// under `path` there is the old content or the whole new one, whatever happens in between. Where
-/// the file system can (`O_TMPFILE`, open(2)), the temporary one has no name until it is whole, so
-/// that a build that is killed leaves nothing.
+/// Writes a file of mode 0644 through a temporary file in its directory, which is synced and then
+/// renamed: `path` has either the old content or the complete new one, whatever happens in between.
+/// If the file system supports it (`O_TMPFILE`, open(2)), the temporary file has no name until it
+/// is complete, so that a killed build leaves nothing behind.
 ///
 /// # Errors
-/// What `write` returns, or what the system says; the temporary file is removed.
+/// Fails if `write` does, or if the file cannot be written; the temporary file is removed.
 pub fn write_atomically<T>(
     path: &Path,
     write: impl FnOnce(&mut BufWriter<StreamedFile>) -> Result<T>,
@@ -75,12 +75,12 @@ pub fn write_atomically<T>(
     Ok(made)
 }
 
-/// As [`write_atomically`], by way of a file that is there, that nobody else uses, and that may be
-/// renamed to `path`: where it has the bytes that are to be written, they are not. If that fails,
-/// it is gone.
+/// Works like [`write_atomically`], through an existing file that nobody else uses and that may be
+/// renamed to `path`: bytes that it already has are not written again. On failure, the file is
+/// removed.
 ///
 /// # Errors
-/// What `write` returns, or what the system says.
+/// Fails if `write` does, or if the file cannot be written.
 pub fn write_over<T>(
     spare: TempPath,
     path: &Path,
@@ -97,7 +97,7 @@ pub fn write_over<T>(
         failed,
         write,
     )?;
-    // It may be that nothing was written, and yet it is a new file.
+    // The file counts as new even if nothing was written.
     file.file()
         .set_modified(SystemTime::now())
         .context(failed)?;
@@ -108,10 +108,9 @@ pub fn write_over<T>(
     Ok(made)
 }
 
-/// Returns whether a file may be renamed to `path`: that is on its file system, and not by way of
-/// another mount.
+/// Returns whether a file may be renamed to `path`: both are on the same file system and mount.
 pub(crate) fn can_become(file: &Path, path: &Path) -> bool {
-    // The name goes away at once.
+    // The name is removed at once.
     tempfile::Builder::new()
         .prefix(TEMPORARY)
         .make_in(directory_of(path), |name| std::fs::hard_link(file, name))
@@ -124,7 +123,7 @@ fn directory_of(path: &Path) -> &Path {
         .unwrap_or(Path::new("."))
 }
 
-/// Returns the file that has all that `write` writes, on the disk.
+/// Returns a file with the output of `write`, synced to disk.
 fn written<T>(
     file: StreamedFile,
     failed: impl Fn() -> String,
@@ -141,35 +140,34 @@ fn written<T>(
     if at < present {
         file.set_len(at).context(&failed)?;
     }
-    // tempfile makes files of mode 0600, and the umask is not ours to follow: the same input gives
-    // the same output.
+    // tempfile creates files of mode 0600, and the umask must not matter: the same input gives the
+    // same output.
     file.set_permissions(std::fs::Permissions::from_mode(0o644))
         .context(&failed)?;
     file.sync_all().context(failed)?;
     Ok((file, made))
 }
 
-/// A file that is written from its beginning to its end. The system begins to bring it to the disk
-/// while more of it is written: the sync at its end waits for the rest only.
+/// A file that is written sequentially. The system starts to write it to disk in the meantime, so
+/// that the final sync only waits for the rest.
 #[derive(Debug)]
 pub struct StreamedFile {
     file: fs::File,
-    /// Where the next byte goes.
+    /// The offset of the next byte.
     at: u64,
-    /// Where the bytes begin that the system was not yet told to bring to the disk.
+    /// The offset of the first byte that the system has not been told to write to disk.
     begun: u64,
-    /// How many bytes the file had before; they are looked at before others are written in their
-    /// place.
+    /// The original size of the file in bytes; its bytes are compared before they are overwritten.
     present: u64,
-    /// For what the file has.
+    /// A buffer for the existing content of the file.
     buffer: Vec<u8>,
 }
 
 impl StreamedFile {
-    /// How much is written before the system is told again, bytes.
+    /// The number of bytes between two notifications of the system.
     const STEP: u64 = 4 << 20;
 
-    /// How much is compared at a time, bytes: small enough to stay near the processor.
+    /// The number of bytes per comparison: small enough for the processor's cache.
     const COMPARED: usize = 1 << 17;
 
     fn new(file: fs::File) -> Self {
@@ -191,12 +189,12 @@ impl StreamedFile {
         })
     }
 
-    /// Returns how many bytes were written, or found to be there.
+    /// Returns how many bytes were written or found in place.
     pub fn written(&self) -> u64 {
         self.at
     }
 
-    /// Returns whether the file has these bytes already, where they are to be.
+    /// Returns whether the file already has these bytes at their offset.
     fn has(&mut self, bytes: &[u8]) -> io::Result<bool> {
         if self.at + bytes.len() as u64 > self.present {
             return Ok(false);
@@ -206,12 +204,11 @@ impl StreamedFile {
         Ok(present == bytes)
     }
 
-    /// Tells the system to bring to the disk what was written since it was told last.
+    /// Tells the system to write to disk the bytes since the last notification.
     fn flow(&mut self) {
         if let Some(size) = NonZeroU64::new(self.at - self.begun) {
-            // Linux writes out what is dirty in a range that is said not to be needed
-            // (mm/fadvise.c), and does not wait. What it makes of the advice changes
-            // nothing of the file.
+            // Linux starts to write dirty pages in a range that is declared as unneeded
+            // (mm/fadvise.c), without waiting. The advice never changes the content of the file.
             _ = fadvise(&self.file, self.begun, Some(size), Advice::DontNeed);
         }
         self.begun = self.at;
@@ -227,7 +224,7 @@ impl io::Write for StreamedFile {
             bytes
         };
         if comparable && self.has(bytes)? {
-            // What is not dirty would be forgotten, and the next build is to read it again.
+            // Clean pages would be dropped, but the next build will read them again.
             self.flow();
             self.at += bytes.len() as u64;
             self.begun = self.at;
@@ -246,10 +243,10 @@ impl io::Write for StreamedFile {
     }
 }
 
-/// How temporary files are called, for as long as they are.
+/// The prefix of temporary files.
 const TEMPORARY: &str = ".pkgapp-";
 
-/// Makes a temporary file: without a name if the file system can, else with one.
+/// Creates a temporary file: without a name if the file system supports it, otherwise with one.
 fn temporary_in(directory: &Path) -> io::Result<(std::fs::File, Option<TempPath>)> {
     let mut unnamed = std::fs::OpenOptions::new();
     unnamed
@@ -257,7 +254,7 @@ fn temporary_in(directory: &Path) -> io::Result<(std::fs::File, Option<TempPath>
         .write(true)
         .mode(0o600)
         .custom_flags(libc::O_TMPFILE);
-    // It gets its name through /proc, which a bare chroot lacks.
+    // Naming it later requires /proc, which a bare chroot lacks.
     if Path::new("/proc/self/fd").is_dir()
         && let Ok(file) = unnamed.open(directory)
     {
@@ -270,7 +267,7 @@ fn temporary_in(directory: &Path) -> io::Result<(std::fs::File, Option<TempPath>
     Ok((file, Some(name)))
 }
 
-/// Gives a file without a name one, which goes away when dropped.
+/// Gives a nameless file a temporary name, which is removed on drop.
 fn name_it(file: &std::fs::File, directory: &Path) -> io::Result<TempPath> {
     let descriptor = format!("/proc/self/fd/{}", file.as_raw_fd());
     let link = |path: &Path| {
@@ -288,10 +285,11 @@ fn name_it(file: &std::fs::File, directory: &Path) -> io::Result<TempPath> {
         .into_temp_path())
 }
 
-/// Renames a finished directory into place; `false` if another process was first, which is as good.
+/// Renames a finished directory into place; returns `false` if another process was first, which is
+/// just as good.
 ///
 /// # Errors
-/// What the system says, other than that the directory is there already.
+/// Fails if the rename fails for any other reason.
 pub fn publish_dir(from: &Path, to: &Path) -> Result<bool> {
     match std::fs::rename(from, to) {
         Ok(()) => Ok(true),

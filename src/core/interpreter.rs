@@ -1,4 +1,4 @@
-//! A Python of this machine: what compiles byte code and builds sdists. It never ships.
+//! A Python on the build machine, which compiles byte code and builds sdists. It never ships.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::name::PythonMinor;
 use crate::process;
 
-/// What an interpreter is asked, once; `-I` keeps the user's environment and working directory out
-/// of the answer.
+/// The script that queries an interpreter; `-I` keeps the user's environment and working directory
+/// out of the answer.
 const QUESTION: &str = r"
 import importlib.util, json, os, platform, sys, sysconfig
 # importlib.metadata says the same and takes longer than all else here.
@@ -47,33 +47,33 @@ print(json.dumps({
 }))
 ";
 
-/// A CPython that answered.
+/// A CPython that answered the query.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Interpreter {
-    /// The executable, absolute: what a shim stands for, not the shim.
+    /// The executable, absolute: the target of a shim, not the shim.
     pub path: PathBuf,
     /// The minor version.
     pub python: PythonMinor,
     /// The full version, e.g. `3.11.2`.
     pub version: String,
-    /// What it builds for, e.g. `linux-x86_64`.
+    /// The platform for which it builds, e.g. `linux-x86_64`.
     pub platform: String,
-    /// What its extension modules are called for, e.g. `cpython-311-x86_64-linux-gnu`.
+    /// The suffix of its extension modules, e.g. `cpython-311-x86_64-linux-gnu`.
     pub soabi: String,
-    /// The glibc that it runs with, e.g. (2, 36); `None` for another C library.
+    /// The version of its glibc, e.g. (2, 36); `None` for another C library.
     pub glibc: Option<(u16, u16)>,
     /// The version of its pip.
     pub pip: Option<String>,
-    /// The executable of the installation that a virtual environment was made of; else the same as
+    /// The executable of the installation behind a virtual environment; otherwise the same as
     /// `path`.
     pub base: PathBuf,
-    /// What its byte code is called for, e.g. `cpython-311`.
+    /// The suffix of its byte code, e.g. `cpython-311`.
     pub cache_tag: String,
-    /// What byte code depends on: implementation, version to the last digit, magic number.
+    /// The facts that determine byte code: implementation, full version, and magic number.
     pub byte_code: String,
 }
 
-/// What one has said, and the files that would be others if it had to be asked again.
+/// A cached answer, with the files that would change if the answer did.
 #[derive(Debug, Serialize, Deserialize)]
 struct CachedProbe {
     files: Vec<(PathBuf, Option<FileFingerprint>)>,
@@ -100,30 +100,29 @@ struct ProbeOutput {
 }
 
 impl Interpreter {
-    /// Finds a CPython of a minor version: `/usr/bin/python3.N`, which is what hosts have; then
-    /// `python3.N`, `python3` and `python` on PATH; then pyenv's. What they say is kept in the
-    /// cache.
+    /// Finds a CPython of a minor version: `/usr/bin/python3.N`, as on hosts; then `python3.N`,
+    /// `python3`, and `python` on PATH; then pyenv's. Answers are cached.
     ///
     /// # Errors
-    /// None answers; the error lists what was tried.
+    /// Fails if none answers; the error lists the attempts.
     pub fn find(cache: &Cache, minor: PythonMinor) -> Result<Self> {
         Self::find_where(
             cache,
             minor,
-            "there is no Python {minor} on this machine",
+            "Python {minor} is not installed on this machine",
             |_| Ok(()),
         )
         .map_err(|error| {
             error.hint(format!(
-                "install it: package `python{minor}`, or `pyenv install {minor}`"
+                "install the package `python{minor}`, or run `pyenv install {minor}`"
             ))
         })
     }
 
-    /// Finds a CPython of a minor version that has pip, in the same places.
+    /// Finds a CPython of a minor version with pip, in the same places.
     ///
     /// # Errors
-    /// None answers, or none has pip; the error lists what was tried.
+    /// Fails if none answers, or none has pip; the error lists the attempts.
     pub fn with_pip(cache: &Cache, minor: PythonMinor) -> Result<Self> {
         let has_pip = |found: &Self| {
             if found.has_pip() {
@@ -135,16 +134,16 @@ impl Interpreter {
         Self::find_where(
             cache,
             minor,
-            "there is no Python {minor} with pip on this machine",
+            "no Python {minor} with pip is installed on this machine",
             has_pip,
         )
-        .map_err(|error| error.hint("install uv, or pip for that Python: package `python3-pip`"))
+        .map_err(|error| error.hint("install uv, or pip for this Python (package `python3-pip`)"))
     }
 
-    /// Asks one executable.
+    /// Queries an executable.
     ///
     /// # Errors
-    /// It can't be run, fails, or is no CPython that pkgapp builds for.
+    /// Fails if it cannot be run, fails, or is not a CPython for which pkgapp builds.
     pub fn query(path: &Path) -> Result<Self> {
         let asked = ask(path).map(|(interpreter, _)| interpreter);
         asked.map_err(|why| {
@@ -183,7 +182,7 @@ impl Interpreter {
         let error = Error::new(missing.replace("{minor}", &minor.to_string()));
         Err(if tried.is_empty() {
             error.note(format!(
-                "no `python{minor}`, `python3` or `python` in `/usr/bin`, on PATH or with pyenv"
+                "no `python{minor}`, `python3`, or `python` in `/usr/bin`, on PATH, or in pyenv"
             ))
         } else {
             error.note(format!("tried\n{}", tried.join("\n")))
@@ -198,7 +197,7 @@ fn candidates(minor: PythonMinor) -> Vec<PathBuf> {
         "python3".to_owned(),
         "python".to_owned(),
     ] {
-        // All of them: a shim of pyenv that comes first and fails must not hide the next.
+        // All candidates are listed: a failing pyenv shim in front must not hide the next one.
         paths.extend(which::which_all(name).into_iter().flatten());
     }
     paths.extend(pyenv(minor));
@@ -207,7 +206,7 @@ fn candidates(minor: PythonMinor) -> Vec<PathBuf> {
     paths
 }
 
-/// pyenv's interpreters of a minor version, the newest first.
+/// Returns pyenv's interpreters of a minor version, newest first.
 fn pyenv(minor: PythonMinor) -> Vec<PathBuf> {
     let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from);
     let root =
@@ -227,7 +226,7 @@ fn pyenv(minor: PythonMinor) -> Vec<PathBuf> {
     found.into_iter().map(|(_, path)| path).collect()
 }
 
-/// What an executable has said before, if nothing of it has changed since; else what it says now.
+/// Returns the cached answer of an executable if nothing has changed since; otherwise queries it.
 fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
     let libraries = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let key = cache::key([QUESTION, &path.to_string_lossy(), &libraries]);
@@ -241,7 +240,7 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
         return Ok(remembered.interpreter);
     }
     let (interpreter, mut files) = ask(path)?;
-    // A shim answers for whatever its own rules choose, so it has to be asked each time.
+    // A shim chooses by its own rules, so it must be queried each time.
     let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
     if !files.is_empty() && same(path, &interpreter.path) {
         files.push(path.to_owned());
@@ -251,14 +250,14 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
             .map(|(stamp, file)| (file, stamp))
             .collect();
         let remembered = CachedProbe { files, interpreter };
-        // Without it, it is asked again.
+        // Without this entry, it is queried again next time.
         _ = cache.write(&kept, &remembered);
         return Ok(remembered.interpreter);
     }
     Ok(interpreter)
 }
 
-/// Asks an executable; also the files that its answer depends on.
+/// Queries an executable; also returns the files on which its answer depends.
 fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
     let mut command = Command::new(path);
     command.args(["-I", "-c", QUESTION]);
@@ -272,19 +271,19 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
         ));
     }
     let answer: ProbeOutput = serde_json::from_slice(&output.stdout)
-        .map_err(|_| "it does not answer as a Python".to_owned())?;
+        .map_err(|_| "it does not answer like a Python".to_owned())?;
     if answer.implementation != "cpython" {
         return Err(format!("it is {}", answer.implementation));
     }
-    // `cpython-314t-x86_64-linux-gnu`: extension modules for the usual build can't be loaded, and
-    // what it builds is for it.
+    // `cpython-314t-x86_64-linux-gnu`: it cannot load extension modules of the usual build, nor
+    // build any for it.
     if answer
         .soabi
         .split('-')
         .nth(1)
         .is_some_and(|version| version.contains('t'))
     {
-        return Err("it is a free-threaded build, which pkgapp does not build for".to_owned());
+        return Err("it is a free-threaded build, which pkgapp does not support".to_owned());
     }
     let mut numbers = answer.version.splitn(3, '.');
     let short = format!(
@@ -310,7 +309,7 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
     Ok((interpreter, answer.files))
 }
 
-/// Reads what `platform.libc_ver()` says, e.g. (`glibc`, `2.36`).
+/// Parses the output of `platform.libc_ver()`, e.g. (`glibc`, `2.36`).
 fn glibc((name, version): &(String, String)) -> Option<(u16, u16)> {
     let (major, minor) = version.split_once('.').filter(|_| name == "glibc")?;
     let minor = minor.split('.').next()?;
@@ -358,7 +357,7 @@ mod tests {
         assert_eq!(why(&pypy), format!("{}it is pypy", name(&pypy)));
         assert_eq!(
             why(&other),
-            format!("{}it does not answer as a Python", name(&other))
+            format!("{}it does not answer like a Python", name(&other))
         );
         let free = answer("cpython", "3.14.0").replace(
             "\"soabi\": \"\"",
@@ -368,7 +367,7 @@ mod tests {
         assert_eq!(
             why(&free),
             format!(
-                "{}it is a free-threaded build, which pkgapp does not build for",
+                "{}it is a free-threaded build, which pkgapp does not support",
                 name(&free)
             )
         );
@@ -402,11 +401,11 @@ mod tests {
         .unwrap_err()
         .to_string();
         assert!(
-            error.starts_with("error: there is no Python 3.99 on this machine\n  note: "),
+            error.starts_with("error: Python 3.99 is not installed on this machine\n  note: "),
             "{error}"
         );
         assert!(
-            error.ends_with("hint: install it: package `python3.99`, or `pyenv install 3.99`"),
+            error.ends_with("hint: install the package `python3.99`, or run `pyenv install 3.99`"),
             "{error}"
         );
     }

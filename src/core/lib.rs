@@ -1,5 +1,5 @@
-//! The vocabulary of the program and its borders to the machine: errors, reports, paths, names,
-//! digests, processes, files and the cache.
+//! The vocabulary of the program and its interfaces to the machine: errors, reports, paths, names,
+//! digests, processes, files, and the cache.
 #![cfg_attr(
     test,
     allow(

@@ -1,4 +1,4 @@
-//! The names a package has to carry: the application's, its architecture's, its Python's.
+//! The names in a package: those of the application, its architecture, and its Python.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,16 +9,17 @@ use crate::error::{Error, Result};
 
 /// The application's name, which is also the package's, e.g. `shop`.
 ///
-/// What Debian Policy §5.6.1 allows, less `+` and `.`, which systemd units, users and cron files do
-/// not: lower-case letters, digits and `-`; two characters at least; a letter first.
+/// Debian Policy §5.6.1 defines the rule; `+` and `.` are excluded, because systemd units, users,
+/// and cron files do not allow them: lower-case letters, digits, and `-`; at least two characters;
+/// a letter first.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
 pub struct AppName(String);
 
 impl AppName {
-    /// Reads a name.
+    /// Checks a name.
     ///
     /// # Errors
-    /// A name outside the rule; the hint is the nearest name inside it.
+    /// Fails if the name violates the rule; the hint is the nearest valid name.
     pub fn parse(text: &str) -> Result<Self> {
         let inside = text.len() >= 2
             && text.len() <= 64
@@ -48,8 +49,8 @@ impl AppName {
             .chars()
             .take(64)
             .collect();
-        let error = Error::new(format!("`{text}` is not a name for a package"))
-            .note("lower-case letters, digits and `-`, two to 64 characters, a letter first (Debian Policy §5.6.1)");
+        let error = Error::new(format!("`{text}` is not a valid package name"))
+            .note("a name has two to 64 lower-case letters, digits, and `-`, with a letter first (Debian Policy §5.6.1)");
         Err(if nearest.len() >= 2 {
             error.hint(format!("`{nearest}` would be one"))
         } else {
@@ -57,10 +58,9 @@ impl AppName {
         })
     }
 
-    /// Returns the name of the package of a Python that applications share, e.g.
-    /// `pkgapp-python3.13`.
+    /// Returns the package name of a shared interpreter, e.g. `pkgapp-python3.13`.
     ///
-    /// It has a full stop, as Debian's own: no unit, user or cron file is called by it.
+    /// It contains a period, like Debian's own: no unit, user, or cron file has this name.
     pub fn of_runtime(python: PythonMinor) -> Self {
         Self(format!("pkgapp-python{python}"))
     }
@@ -77,11 +77,11 @@ impl fmt::Display for AppName {
     }
 }
 
-/// What a package's compiled code runs on, named as the kernel does (`uname -m`).
+/// The machine for a package's compiled code, with the kernel's name (`uname -m`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Arch {
-    /// No compiled code: every machine.
+    /// No compiled code: any machine.
     Any,
     #[serde(rename = "x86_64")]
     /// 64-bit x86: Debian's amd64.
@@ -94,18 +94,18 @@ impl Arch {
     /// Returns the architecture of this machine.
     ///
     /// # Errors
-    /// A machine that pkgapp builds no packages for.
+    /// Fails on a machine for which pkgapp does not build.
     pub fn host() -> Result<Self> {
         match std::env::consts::ARCH {
             "x86_64" => Ok(Self::X86_64),
             "aarch64" => Ok(Self::Aarch64),
             other => Err(Error::new(format!(
-                "pkgapp builds for x86_64 and aarch64, and this machine is {other}"
+                "pkgapp builds for x86_64 and aarch64, but this machine is {other}"
             ))),
         }
     }
 
-    /// Returns the kernel's name; `any` where there is none.
+    /// Returns the kernel's name; `any` if there is none.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Any => "any",
@@ -118,15 +118,13 @@ impl Arch {
 impl FromStr for Arch {
     type Err = Error;
 
-    /// Reads the kernel's name of a machine, or Debian's.
+    /// Parses the kernel's or Debian's name of a machine.
     fn from_str(text: &str) -> Result<Self> {
         match text {
             "x86_64" | "amd64" => Ok(Self::X86_64),
             "aarch64" | "arm64" => Ok(Self::Aarch64),
-            _ => Err(
-                Error::new(format!("`{text}` is no machine that pkgapp builds for"))
-                    .hint("write `x86_64` (or `amd64`) or `aarch64` (or `arm64`)"),
-            ),
+            _ => Err(Error::new(format!("unsupported architecture `{text}`"))
+                .hint("write `x86_64` (or `amd64`) or `aarch64` (or `arm64`)")),
         }
     }
 }
@@ -137,8 +135,8 @@ impl fmt::Display for Arch {
     }
 }
 
-/// A minor version of CPython, e.g. `3.11`: what wheels, byte code and a package's dependency are
-/// made for.
+/// A minor version of CPython, e.g. `3.11`: wheels, byte code, and a package's dependency are made
+/// for one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct PythonMinor {

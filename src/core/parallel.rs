@@ -1,14 +1,14 @@
 //! Bounded parallel maps on threads of their own.
 //!
-//! Not rayon's: work here waits for networks, hosts, processes and locks, and a thread that waits
-//! for another process must not hold up the pool that computes.
+//! rayon is not used: work here waits for networks, hosts, processes, and locks, and a thread that
+//! waits for another process must not block the pool that computes.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError, mpsc};
 use std::thread;
 
-/// Applies `work` to every item, on at most `threads` at a time, and returns the results in the
+/// Applies `work` to every item, with at most `threads` at a time, and returns the results in the
 /// order of the items.
 pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R + Sync) -> Vec<R> {
     map_while(items, threads, || true, work)
@@ -17,8 +17,8 @@ pub fn map<T: Sync, R: Send>(items: &[T], threads: usize, work: impl Fn(&T) -> R
         .collect()
 }
 
-/// Like [`map`], but begins with no further item once `go_on` returns false; the results of those
-/// are `None`.
+/// Works like [`map`], but starts no further items once `go_on` returns false; their results are
+/// `None`.
 pub fn map_while<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
@@ -47,8 +47,8 @@ pub fn map_while<T: Sync, R: Send>(
     (0..items.len()).map(|index| done.remove(&index)).collect()
 }
 
-/// Like [`map_while`], but hands the results, with the indices of their items, to `take` in the
-/// caller's thread, in the order in which they come.
+/// Works like [`map_while`], but passes the results, with the indexes of their items, to `take` in
+/// the caller's thread, in the order of completion.
 pub fn for_each_while<T: Sync, R: Send>(
     items: &[T],
     threads: usize,

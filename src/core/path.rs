@@ -1,9 +1,9 @@
 //! Paths on a host: absolute ([`InstallPath`]) and below a release's prefix ([`ReleasePath`]).
 //!
-//! They are text, not `std::path`: a package names them byte for byte, and what `md5sums`,
-//! `conffiles`, RECORD and rpm's header can't hold (control characters, bytes that are no UTF-8,
-//! `..`) can't be built. Copies share the text: a release has a hundred thousand of them, in
-//! layers, trees and archives.
+//! They are text, not `std::path`: a package contains them byte for byte, and paths that `md5sums`,
+//! `conffiles`, RECORD, and rpm's header cannot contain (control characters, invalid UTF-8, `..`)
+//! cannot be constructed. Copies share the text: a release has a hundred thousand paths in layers,
+//! trees, and archives.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -23,10 +23,11 @@ pub struct InstallPath(Arc<str>);
 pub struct ReleasePath(Arc<str>);
 
 impl InstallPath {
-    /// Reads a path as a person writes it: absolute; a trailing slash is dropped.
+    /// Parses a path as a person writes it: absolute; a trailing slash is dropped.
     ///
     /// # Errors
-    /// A relative path, `.` or `..` or an empty component, a control character, or the root itself.
+    /// Fails on a relative path, `.`, `..`, or empty components, control characters, and the root
+    /// itself.
     pub fn parse(text: &str) -> Result<Self> {
         let Some(below) = text.strip_prefix('/') else {
             return Err(Error::new(format!("`{text}` is not an absolute path")));
@@ -44,19 +45,19 @@ impl InstallPath {
         Self(text.into())
     }
 
-    /// Returns the directory it lies in, or `None` directly below the root.
+    /// Returns its parent directory, or `None` directly below the root.
     pub fn parent(&self) -> Option<Self> {
         self.parents().next().map(|parent| Self(parent.into()))
     }
 
-    /// Returns the directories it lies in but the root, the nearest first.
+    /// Returns its parent directories except the root, nearest first.
     pub fn parents(&self) -> impl Iterator<Item = &str> {
         let above = |path: &'_ str| path.rfind('/').filter(|end| *end > 0);
         std::iter::successors(above(&self.0), move |end| above(&self.0[..*end]))
             .map(|end| &self.0[..end])
     }
 
-    /// Returns what is left of this path below `base`, or `None` if it is not below it.
+    /// Returns the rest of this path below `base`, or `None` if it is not below it.
     pub fn below(&self, base: &Self) -> Option<ReleasePath> {
         Some(ReleasePath(
             self.0.strip_prefix(&*base.0)?.strip_prefix('/')?.into(),
@@ -68,17 +69,17 @@ impl InstallPath {
         self.0.rsplit('/').next().unwrap_or_default()
     }
 
-    /// Returns the text, beginning with `/`.
+    /// Returns the text, which begins with `/`.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
 impl ReleasePath {
-    /// Reads a relative path.
+    /// Parses a relative path.
     ///
     /// # Errors
-    /// An absolute or empty path, `.` or `..` or an empty component, a control character.
+    /// Fails on an absolute or empty path, `.`, `..`, or empty components, and control characters.
     pub fn parse(text: &str) -> Result<Self> {
         if text.starts_with('/') {
             return Err(Error::new(format!("`{text}` is not a relative path")));
@@ -90,12 +91,12 @@ impl ReleasePath {
     /// Returns the path below this one.
     ///
     /// # Errors
-    /// As [`ReleasePath::parse`].
+    /// Like [`ReleasePath::parse`].
     pub fn join(&self, below: &str) -> Result<Self> {
         Self::parse(&format!("{}/{below}", self.0))
     }
 
-    /// Returns the directory it lies in, or `None` directly below the prefix.
+    /// Returns its parent directory, or `None` directly below the prefix.
     pub fn parent(&self) -> Option<Self> {
         self.0
             .rsplit_once('/')
@@ -116,7 +117,7 @@ impl ReleasePath {
 fn check_components(shown: &str, path: &str) -> Result<()> {
     if let Some(bad) = path.chars().find(|c| c.is_control()) {
         return Err(Error::new(format!(
-            "`{}` holds the control character {bad:?}",
+            "`{}` contains the control character {bad:?}",
             shown.escape_debug()
         )));
     }
@@ -127,7 +128,7 @@ fn check_components(shown: &str, path: &str) -> Result<()> {
             } else {
                 format!("`{component}`")
             };
-            return Err(Error::new(format!("path `{shown}` has {what} in it")));
+            return Err(Error::new(format!("path `{shown}` contains {what}")));
         }
     }
     Ok(())
@@ -155,7 +156,7 @@ macro_rules! text_of {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
-                // Layers have so many that a copy of each on the way would show.
+                // Layers have so many paths that intermediate copies would be noticeable.
                 struct Text;
                 impl Visitor<'_> for Text {
                     type Value = $name;
@@ -175,7 +176,7 @@ macro_rules! text_of {
 }
 text_of!(InstallPath, ReleasePath);
 
-/// Directories that belong to the base system of every host and so to no package of ours.
+/// Directories of the base system of every host, which no package of ours may own.
 const SYSTEM_DIRECTORIES: &[&str] = &[
     "/bin",
     "/etc",
@@ -216,7 +217,7 @@ const SYSTEM_DIRECTORIES: &[&str] = &[
     "/var/opt",
 ];
 
-/// Length of the longest of them.
+/// The length of the longest of them.
 const LONGEST_SYSTEM_DIRECTORY: usize = "/usr/lib/systemd/system-preset".len();
 
 /// Returns whether a directory belongs to every host's base system.
@@ -224,9 +225,9 @@ pub fn is_system_directory(path: &InstallPath) -> bool {
     is_system(path.as_str())
 }
 
-/// As [`is_system_directory`], for a path that is already text.
+/// Works like [`is_system_directory`], for a path as text.
 pub fn is_system(path: &str) -> bool {
-    // It is asked of every path, and most are longer.
+    // This is called for every path, and most are longer.
     path.len() <= LONGEST_SYSTEM_DIRECTORY && SYSTEM_DIRECTORIES.contains(&path)
 }
 

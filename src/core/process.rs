@@ -1,4 +1,5 @@
-//! Child processes: argv in, output or a full account of the failure out. No shell is involved.
+//! Child processes: arguments in, and the output or a full report of the failure out. No shell is
+//! involved.
 
 use std::io::Write as _;
 use std::path::Path;
@@ -7,11 +8,11 @@ use std::process::{Command, Output, Stdio};
 use crate::error::{Context, Error, Result};
 use crate::text::shell_quoted;
 
-/// Lines of a failed child's output that an error shows.
+/// The number of lines of a failed child's output in an error.
 const SHOWN_LINES: usize = 40;
 
-/// What tells git which repository it is in, or runs a hook for (`git rev-parse --local-env-vars`,
-/// less the variables that configure it: a CI may have its credentials there).
+/// Variables that select git's repository or indicate a hook (`git rev-parse --local-env-vars`,
+/// except those that configure git: a CI may pass its credentials in them).
 const GIT_PLACES: [&str; 16] = [
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
     "GIT_COMMON_DIR",
@@ -31,8 +32,8 @@ const GIT_PLACES: [&str; 16] = [
     "GIT_WORK_TREE",
 ];
 
-/// Keeps from a command what git and hg hooks say of the repository that they run for: pkgapp may
-/// be run by one, and has repositories of its own to look at.
+/// Hides from a command the repository of the git or hg hook that started pkgapp: pkgapp inspects
+/// other repositories.
 pub fn outside_repositories(command: &mut Command) -> &mut Command {
     for name in GIT_PLACES {
         command.env_remove(name);
@@ -45,7 +46,7 @@ pub fn outside_repositories(command: &mut Command) -> &mut Command {
     command
 }
 
-/// Where a line was printed.
+/// The stream of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Stream {
     /// Standard output.
@@ -54,11 +55,11 @@ pub enum Stream {
     Stderr,
 }
 
-/// Runs a command with its standard input closed and returns what it printed.
+/// Runs a command with its standard input closed and returns its output.
 ///
 /// # Errors
-/// It can't be started, or it exits with another status than 0; the error holds the end of its
-/// output.
+/// Fails if the command cannot be started, or exits with another status than 0; the error contains
+/// the end of its output.
 pub fn run(command: &mut Command) -> Result<Output> {
     let output = output(command)?;
     if output.status.success() {
@@ -70,7 +71,7 @@ pub fn run(command: &mut Command) -> Result<Output> {
 /// Runs a command with its standard input closed, whatever its exit status.
 ///
 /// # Errors
-/// It can't be started.
+/// Fails if the command cannot be started.
 pub fn output(command: &mut Command) -> Result<Output> {
     command
         .stdin(Stdio::null())
@@ -78,11 +79,11 @@ pub fn output(command: &mut Command) -> Result<Output> {
         .context(|| format!("cannot run `{}`", line(command)))
 }
 
-/// Runs a command with some text as its standard input, whatever its exit status. Meant for texts
-/// that fit into a pipe.
+/// Runs a command with some text as its standard input, whatever its exit status. The text must fit
+/// into a pipe.
 ///
 /// # Errors
-/// It can't be started.
+/// Fails if the command cannot be started.
 pub fn output_of(command: &mut Command, input: &str) -> Result<Output> {
     let failed = |command: &Command| format!("cannot run `{}`", line(command));
     command
@@ -91,13 +92,13 @@ pub fn output_of(command: &mut Command, input: &str) -> Result<Output> {
         .stderr(Stdio::piped());
     let mut child = command.spawn().context(|| failed(command))?;
     if let Some(mut stdin) = child.stdin.take() {
-        // One that does not read it says why.
+        // A command that does not read its input reports the reason.
         _ = stdin.write_all(input.as_bytes());
     }
     child.wait_with_output().context(|| failed(command))
 }
 
-/// Returns the error that says how a command failed.
+/// Returns the error about a failed command.
 pub fn failure(command: &Command, output: &Output) -> Error {
     let text = [&output.stdout[..], &output.stderr[..]]
         .map(String::from_utf8_lossy)
@@ -120,12 +121,12 @@ pub fn line(command: &Command) -> String {
         .join(" ")
 }
 
-/// Finds a program on PATH, or takes it as a path if it has a slash.
+/// Finds a program on PATH; a name with a slash is a path.
 pub fn find(program: &str) -> Option<std::path::PathBuf> {
     which::which(program).ok()
 }
 
-/// Returns whether `path` is a file that someone may execute.
+/// Returns whether `path` is a file that anyone may execute.
 pub fn is_executable(path: &Path) -> bool {
     use std::os::unix::fs::PermissionsExt;
     path.metadata()

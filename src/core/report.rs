@@ -1,9 +1,9 @@
 //! The only writer to stdout and stderr: results for the next program, progress for people.
 //!
-//! What it prints is safe for a terminal, whoever wrote it: control characters are escaped here, so
-//! that the output of a host, a log or a foreign package cannot move the cursor, retitle the
-//! window, reverse the text or begin a line of its own. Only [`Report::data`] passes bytes on as
-//! they are: those that the user asked for.
+//! All output is safe for a terminal, whatever its source: control characters are escaped here, so
+//! that the output of a host, a log, or a foreign package cannot move the cursor, retitle the
+//! window, reorder the text, or forge a line. Only [`Report::data`] passes bytes on unchanged:
+//! those that the user asked for.
 
 use std::borrow::Cow;
 use std::fmt::Write as _;
@@ -16,18 +16,18 @@ use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use crate::error::{Error, LabelColor, Result};
 use crate::process::Stream;
 
-/// How much is said on stderr.
+/// The amount of messages on stderr.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Verbosity {
     /// Errors only.
     Quiet,
     /// A line for every finished step.
     Normal,
-    /// Also what the steps are made of.
+    /// Details of the steps as well.
     Verbose,
 }
 
-/// What stdout carries.
+/// The format of stdout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutputStyle {
     /// Lines for people and shell scripts.
@@ -36,43 +36,43 @@ pub enum OutputStyle {
     Json,
 }
 
-/// Where a command says what it does and what it made. Shared by all threads.
+/// The output of a command: progress and results. Shared by all threads.
 #[derive(Debug)]
 pub struct Report {
     verbosity: Verbosity,
     style: OutputStyle,
-    /// All that moves on the terminal.
+    /// All progress bars on the terminal.
     bars: MultiProgress,
-    /// Why a result could not be written.
+    /// The reason why a result could not be written.
     lost: OnceLock<String>,
     begun: Instant,
     stages: Mutex<Vec<StageRecord>>,
 }
 
-/// What a finished stage of a command took.
+/// The resources that a finished stage of a command used.
 #[derive(Debug, Clone, Default)]
 pub struct StageRecord {
-    /// What it is called.
+    /// Its name.
     pub name: String,
-    /// By the clock.
+    /// Wall-clock time.
     pub wall: Duration,
-    /// Of all cores, children included, in steps of 10 ms.
+    /// Processor time on all cores, children included, in steps of 10 ms.
     pub cpu: Duration,
-    /// What is known of its work.
+    /// Statistics about its work.
     pub facts: StageFacts,
 }
 
-/// What a stage did.
+/// The amount of work of a stage.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StageFacts {
-    /// How much it read or wrote.
+    /// Bytes read or written.
     pub bytes: Option<u64>,
-    /// Things that came from the cache, and things in all.
+    /// Things from the cache, and all things.
     pub cached: Option<(u64, u64)>,
 }
 
 impl Report {
-    /// Makes the one report of a process.
+    /// Creates the one report of a process.
     pub fn new(verbosity: Verbosity, style: OutputStyle) -> Self {
         let begun = Instant::now();
         Self {
@@ -85,58 +85,58 @@ impl Report {
         }
     }
 
-    /// Says nothing but errors; for tests and for libraries' callers.
+    /// Creates a report that prints only errors; for tests and for callers of the libraries.
     pub fn silent() -> Self {
         Self::new(Verbosity::Quiet, OutputStyle::Text)
     }
 
-    /// Returns what stdout carries.
+    /// Returns the format of stdout.
     pub fn style(&self) -> OutputStyle {
         self.style
     }
 
-    /// Returns whether things may move on the terminal.
+    /// Returns whether progress bars are shown on a terminal.
     pub fn is_live(&self) -> bool {
         self.verbosity > Verbosity::Quiet && std::io::stderr().is_terminal()
     }
 
-    /// Returns all that moves on the terminal, to add to it or to suspend it.
+    /// Returns all progress bars on the terminal, to add to them or to suspend them.
     pub fn bars(&self) -> &MultiProgress {
         &self.bars
     }
 
-    /// A result, one line on stdout.
+    /// Prints a result, one line on stdout.
     pub fn result(&self, line: &str) {
         self.write(format!("{}\n", visible_line(line)).as_bytes());
     }
 
-    /// A result as a JSON document on one line of stdout.
+    /// Prints a result as a JSON document on one line of stdout.
     pub fn json(&self, value: &serde_json::Value) {
         self.write(format!("{}\n", ascii_controls(&value.to_string())).as_bytes());
     }
 
-    /// Lines on stdout, without a line end added. What is foreign in them has gone through
-    /// [`visible_line`], so that it makes up no lines.
+    /// Prints text on stdout, without adding a newline. Foreign parts must have passed through
+    /// [`visible_line`], so that they cannot forge lines.
     pub fn text(&self, text: &str) {
         self.write(visible(text).as_bytes());
     }
 
-    /// Bytes as they are, on stdout or stderr: what the user wanted of a host, and nothing that is
-    /// merely about it.
+    /// Prints unchanged bytes on stdout or stderr: only content of a host that the user asked for,
+    /// and no messages about it.
     pub fn data(&self, stream: Stream, bytes: &[u8]) {
         match stream {
             Stream::Stdout => self.write(bytes),
             Stream::Stderr if self.verbosity == Verbosity::Quiet => {}
             Stream::Stderr => self.above_bar(|| {
                 let mut out = std::io::stderr().lock();
-                // There is nowhere left to tell of it.
+                // There is no output left to report this failure.
                 _ = out.write_all(bytes).and_then(|()| out.flush());
             }),
         }
     }
 
-    /// A line of such bytes among those of other hosts: a program gets it as it is, and on a
-    /// terminal no host can forge or hide what another one has printed.
+    /// Prints a line of such bytes among those of other hosts: unchanged for a program; on a
+    /// terminal, no host can forge or hide another host's lines.
     pub fn data_of_many(&self, stream: Stream, head: &str, line: &[u8]) {
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let is_terminal = match stream {
@@ -162,8 +162,8 @@ impl Report {
         self.above_bar(|| {
             let mut out = std::io::stdout().lock();
             let written = out.write_all(bytes).and_then(|()| out.flush());
-            // A reader that went away (`| head`) is no failure of ours; the exit code tells what
-            // happened.
+            // A reader that went away (`| head`) is not a failure; the exit code reports the
+            // outcome.
             if let Err(error) = written
                 && error.kind() != std::io::ErrorKind::BrokenPipe
             {
@@ -172,10 +172,10 @@ impl Report {
         });
     }
 
-    /// Returns whether all results were written, once the command is done.
+    /// Returns whether all results were written, after the command.
     ///
     /// # Errors
-    /// Some were not, as on a full disk.
+    /// Fails if some were not, as on a full disk.
     pub fn finish(&self) -> Result<()> {
         match self.lost.get() {
             Some(why) => Err(Error::new("cannot write the results to stdout").cause_text(why)),
@@ -183,12 +183,12 @@ impl Report {
         }
     }
 
-    /// A finished step, one line.
+    /// Prints a finished step, one line.
     pub fn step(&self, line: &str) {
         self.say(Verbosity::Normal, &visible_line(line));
     }
 
-    /// What a step is made of; shown with `-v`. Further lines are indented.
+    /// Prints a detail of a step with `-v`. Further lines are indented.
     pub fn detail(&self, text: &str) {
         self.say(Verbosity::Verbose, &indented(text));
     }
@@ -217,9 +217,9 @@ impl Report {
             .unwrap_or_default()
     }
 
-    /// Says what the stages took, with `-v`.
+    /// Prints the measured stages, with `-v`.
     pub fn stage_table(&self) {
-        // A stage may be part of another one, so they don't add up.
+        // A stage may be part of another one, so the times do not add up.
         let (wall, cpu) = (self.begun.elapsed(), cpu_time());
         let all = StageRecord {
             name: "all of it".into(),
@@ -232,12 +232,12 @@ impl Report {
         }
     }
 
-    /// Whether details are shown.
+    /// Returns whether details are shown.
     pub fn is_verbose(&self) -> bool {
         self.verbosity == Verbosity::Verbose
     }
 
-    /// Something that goes on but should be known. Further lines are indented.
+    /// Prints a warning: the command continues. Further lines are indented.
     pub fn warning(&self, text: &str) {
         self.say(
             Verbosity::Normal,
@@ -249,7 +249,7 @@ impl Report {
         );
     }
 
-    /// The error that ends the command.
+    /// Prints the error that ends the command.
     pub fn error(&self, error: &Error) {
         if self.style == OutputStyle::Json {
             self.json(&serde_json::json!({ "error": error.to_json() }));
@@ -257,14 +257,12 @@ impl Report {
         self.say(Verbosity::Quiet, &format!("{error:#}"));
     }
 
-    /// Says that something goes on whose end is not known, with the time it takes; on a terminal
-    /// only.
+    /// Starts a spinner with the elapsed time, for work of unknown length; on a terminal only.
     pub fn busy(&self, label: &str) -> Progress<'_> {
         self.start(label, None, "{spinner} {msg} {elapsed}")
     }
 
-    /// Starts a bar that counts to `total`; on a terminal it moves, elsewhere the finished line is
-    /// all.
+    /// Starts a progress bar up to `total`; without a terminal, only the finished step is printed.
     pub fn progress(&self, label: &str, total: u64, unit: ProgressUnit) -> Progress<'_> {
         let template = match unit {
             ProgressUnit::Bytes => "{msg} [{bar:30}] {bytes}/{total_bytes} {bytes_per_sec}",
@@ -290,7 +288,7 @@ impl Report {
         Progress { report: self, bar }
     }
 
-    /// Prints a text that is safe, with our own colors.
+    /// Prints a safe text with our own colors.
     fn say(&self, level: Verbosity, line: &str) {
         if self.verbosity >= level {
             self.above_bar(|| _ = writeln!(anstream::stderr().lock(), "{line}"));
@@ -306,7 +304,7 @@ impl Report {
     }
 }
 
-/// Returns a text as a terminal may have it: control characters but tabs and line ends, and
+/// Returns a text that is safe for a terminal: control characters except tabs and newlines, and
 /// characters that reorder or hide others, are escaped as in Rust (`\u{1b}`).
 pub fn visible(text: &str) -> Cow<'_, str> {
     let text = if text.contains('\r') {
@@ -325,7 +323,7 @@ pub fn visible(text: &str) -> Cow<'_, str> {
     )
 }
 
-/// Returns a text as one line of a terminal; see [`visible`].
+/// Returns a text as one safe line; see [`visible`].
 pub fn visible_line(text: &str) -> Cow<'_, str> {
     if !text.contains(is_unsafe) {
         return Cow::Borrowed(text);
@@ -341,9 +339,9 @@ pub fn visible_line(text: &str) -> Cow<'_, str> {
     Cow::Owned(line)
 }
 
-/// Returns whether a character does something to a terminal, or to how its neighbors are read,
-/// instead of being seen: C0 and C1 but tabs (ECMA-48), line separators, and what reorders (UAX #9)
-/// or is invisible. Joiners are part of words.
+/// Returns whether a character affects a terminal, or how its neighbors are read, instead of being
+/// visible: C0 and C1 except tabs (ECMA-48), line separators, and characters that reorder (UAX #9)
+/// or are invisible. Joiners are part of words.
 fn is_unsafe(c: char) -> bool {
     (c.is_control() && c != '\t')
         || matches!(
@@ -353,7 +351,8 @@ fn is_unsafe(c: char) -> bool {
         || matches!(c, '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Escapes in a JSON document what its strings may hold raw, and a terminal would act on.
+/// Escapes characters in a JSON document that its strings may contain unescaped, but that affect a
+/// terminal.
 fn ascii_controls(json: &str) -> Cow<'_, str> {
     if !json.contains(is_unsafe) {
         return Cow::Borrowed(json);
@@ -361,7 +360,7 @@ fn ascii_controls(json: &str) -> Cow<'_, str> {
     let mut escaped = String::with_capacity(json.len() + 16);
     for c in json.chars() {
         if is_unsafe(c) {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             c.encode_utf16(&mut [0; 2])
                 .iter()
                 .for_each(|unit| _ = write!(escaped, "\\u{unit:04x}"));
@@ -372,20 +371,20 @@ fn ascii_controls(json: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// A text whose lines but the first cannot be taken for lines of ours.
+/// Returns a text whose continuation lines cannot be mistaken for our own.
 fn indented(text: &str) -> String {
     visible(text).replace('\n', "\n  ")
 }
 
-/// How the kernel counts the time of processes, per second (USER_HZ, which is the same for all
+/// The kernel's unit for the time of processes, per second (USER_HZ, which is the same for all
 /// programs on Linux).
 const TICKS_PER_SECOND: u32 = 100;
 
-/// Returns the processor time of this process and of its children that have ended
-/// (proc_pid_stat(5)); 0 if the system does not tell.
+/// Returns the processor time of this process and its finished children (proc_pid_stat(5)); 0 if it
+/// is unknown.
 fn cpu_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
-    // The second field is the program's name in parentheses, and may have spaces.
+    // The second field is the program's name in parentheses, which may contain spaces.
     let fields = stat
         .rsplit(')')
         .next()
@@ -427,7 +426,7 @@ fn stage_table(stages: &[StageRecord], all: StageRecord) -> Vec<String> {
         .collect()
 }
 
-/// What a bar counts.
+/// The unit of a progress bar.
 #[derive(Debug, Clone, Copy)]
 pub enum ProgressUnit {
     /// Bytes, shown with their rate.
@@ -436,7 +435,7 @@ pub enum ProgressUnit {
     Things,
 }
 
-/// A bar while it moves; it goes away when dropped.
+/// A running progress bar; removed when dropped.
 #[derive(Debug)]
 pub struct Progress<'report> {
     report: &'report Report,
@@ -444,12 +443,12 @@ pub struct Progress<'report> {
 }
 
 impl Progress<'_> {
-    /// `amount` more is done.
+    /// Advances the bar by `amount`.
     pub fn advance(&self, amount: u64) {
         self.bar.inc(amount);
     }
 
-    /// It will be `amount` more than was thought.
+    /// Raises the total by `amount`.
     pub fn lengthen(&self, amount: u64) {
         self.bar.inc_length(amount);
     }
@@ -462,8 +461,7 @@ impl Drop for Progress<'_> {
     }
 }
 
-/// Returns bytes as people read them, e.g. `62.3 MB` (powers of 1000, as dpkg and rpm users know
-/// them).
+/// Formats bytes for people, e.g. `62.3 MB` (powers of 1000, as dpkg and rpm users know them).
 pub fn human_bytes(bytes: u64) -> String {
     const UNITS: [&str; 5] = ["B", "kB", "MB", "GB", "TB"];
     let mut value = bytes as f64;

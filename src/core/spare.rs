@@ -1,14 +1,14 @@
-//! The file of a package, from one build to the next.
+//! Recycles a package's file from one build to the next.
 //!
-//! A package that takes another one's place is most often like it but for a few pieces (`segment`).
-//! So the file that is replaced is kept as the **spare** of that path, in the cache's `spares/`,
-//! and the build after writes over it what differs. Fresh pages for a whole package cost several
-//! times as much as comparing it.
+//! A package that replaces another one usually differs only in a few pieces (`segment`). So the
+//! replaced file is kept as the **spare** of that path, in the cache's `spares/`, and the next
+//! build overwrites only the parts that differ. New pages for a whole package cost several times as
+//! much as comparing it.
 //!
-//! What a spare holds is never trusted, only compared. It is used if nobody else can see it change:
-//! no other name leads to it, and no process has it open, e.g. an upload that began before it was
-//! replaced. Who takes a spare renames it, so that of two builds at once one has it; who is killed
-//! leaves no spare.
+//! The content of a spare is never trusted, only compared. A spare is used only if nobody else can
+//! see it change: no other name leads to it, and no process has it open, such as an upload that
+//! began before it was replaced. A build that takes a spare renames it, so that only one of two
+//! concurrent builds gets it; a killed build leaves no spare.
 
 use std::fs::File;
 use std::io::{BufWriter, Read as _};
@@ -22,17 +22,17 @@ use crate::cache::{self, Cache};
 use crate::error::Result;
 use crate::fs::{self, StreamedFile};
 
-/// Writes a package's file, as [`fs::write_atomically`] does, and keeps the one that it replaces as
-/// a spare. Returns what `write` does, and whether the file that was there had other content.
+/// Writes a package's file like [`fs::write_atomically`], and keeps the replaced file as a spare.
+/// Returns the result of `write`, and whether the replaced file had other content.
 ///
 /// # Errors
-/// What `write` returns, or what the system says.
+/// Fails if `write` does, or if the file cannot be written.
 pub fn replace<T>(
     cache: &Cache,
     path: &Path,
     write: impl FnOnce(&mut BufWriter<StreamedFile>) -> Result<T>,
 ) -> Result<(T, bool)> {
-    // None of this must succeed: without a spare, a build takes longer.
+    // None of this has to succeed: without a spare, a build takes longer.
     let room = cache.temporary()?;
     let key = std::path::absolute(path).map(|path| cache::key(["spare", &path.to_string_lossy()]));
     let place = key.map(|key| cache.spares().join(key)).ok();
@@ -41,7 +41,7 @@ pub fn replace<T>(
         .and_then(|place| take(place, &room.path().join("spare"), path));
     let size = |file: &Path| file.metadata().map_or(0, |metadata| metadata.len());
     let taken = spare.as_ref().map_or(0, |spare| size(spare));
-    // A second name, so that it lives on when the first one leads to the new file.
+    // A second name, so that the file survives when the first name leads to the new file.
     let last = room.path().join("last");
     let kept = std::fs::hard_link(path, &last).is_ok();
     let made = match spare {
@@ -62,8 +62,8 @@ pub fn replace<T>(
     Ok((made, is_other))
 }
 
-/// Compares two files. Packages that differ mostly do so in their first pages, which hold the sums
-/// of all their files.
+/// Compares two files. Different packages mostly differ in their first pages, which contain the
+/// checksums of all their files.
 fn is_equal(one: &Path, other: &Path) -> std::io::Result<bool> {
     let (mut one, mut other) = (File::open(one)?, File::open(other)?);
     let size = one.metadata()?.len();
@@ -84,14 +84,14 @@ fn is_equal(one: &Path, other: &Path) -> std::io::Result<bool> {
     Ok(true)
 }
 
-/// How much is compared at once: what fits into the processor's cache.
+/// The number of bytes per comparison, which fit into the processor's cache.
 const PAGES: usize = 256 << 10;
 
-/// Takes a spare out of the cache, if it may be written to.
+/// Takes a spare out of the cache, if it may be overwritten.
 fn take(place: &Path, to: &Path, path: &Path) -> Option<TempPath> {
     std::fs::rename(place, to).ok()?;
     let spare = TempPath::try_from_path(to).ok()?;
-    // It may be a link or a pipe that someone had put in the place of the package.
+    // It may be a link or a pipe that someone put in the place of the package.
     spare
         .symlink_metadata()
         .ok()
@@ -106,21 +106,21 @@ fn take(place: &Path, to: &Path, path: &Path) -> Option<TempPath> {
     .then_some(spare)
 }
 
-/// Returns whether a file has no access list and the like, which was given to the package that it
-/// was. A security module labels files by where they were made.
+/// Returns whether a file has no access control list or similar attributes from its time as a
+/// package. A security module labels files by their place of creation.
 fn has_no_attributes(file: &File) -> bool {
     let mut names = [0; 256];
     match rustix::fs::flistxattr(file, &mut names) {
         Ok(length) => names[..length]
             .split(|byte| *byte == 0)
             .all(|name| name.is_empty() || name == b"security.selinux"),
-        // A file system that knows none.
+        // The file system does not support them.
         Err(error) => error == rustix::io::Errno::OPNOTSUPP,
     }
 }
 
-/// Returns whether no one but `file` has it open: then the system grants a lease for writing
-/// (fcntl(2), "Leases").
+/// Returns whether only `file` has it open: then the system grants a lease for writing (fcntl(2),
+/// "Leases").
 #[expect(
     unsafe_code,
     reason = "rustix has no leases; fcntl(2) takes three numbers here, and the descriptor is open"

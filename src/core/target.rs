@@ -1,4 +1,4 @@
-//! Distributions that a package can be built for, and what is known of them.
+//! Distributions for which a package can be built, and the facts about them.
 
 use crate::error::{Error, Result};
 use crate::name::PythonMinor;
@@ -15,7 +15,7 @@ pub enum PackageFamily {
 /// A release of a distribution.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Target {
-    /// As in `[package] targets`, e.g. `debian12`.
+    /// Its name in `[package] targets`, e.g. `debian12`.
     pub name: &'static str,
     /// Its family.
     pub family: PackageFamily,
@@ -25,18 +25,17 @@ pub struct Target {
     pub glibcxx: u16,
     /// The version of its systemd.
     pub systemd: u16,
-    /// Minor versions of Python that its own repositories offer, the default first.
+    /// Minor versions of Python in its own repositories, the default first.
     pub pythons: &'static [(u8, u8)],
-    /// Whether its package manager reads zstd.
+    /// Whether its package manager supports zstd.
     pub zstd: bool,
 }
 
 /// All known targets.
-///
-/// Sources: glibc, GCC, systemd and Python by the distributions' package lists and release notes;
-/// `GLIBCXX` by GCC's version ("ABI Policy and Guidelines" of libstdc++: 8 ─► 25, 10 ─► 28, 11 ─►
-/// 29, 12 ─► 30, 14 ─► 33, 15 ─► 34, 16 ─► 35); zstd in dpkg came with 1.21.18, and Ubuntu's older
-/// ones are patched; in rpm with 4.14.
+/// Sources: glibc, GCC, systemd, and Python from the distributions' package lists and release
+/// notes; `GLIBCXX` from GCC's version ("ABI Policy and Guidelines" of libstdc++: 8 → 25, 10 → 28,
+/// 11 → 29, 12 → 30, 14 → 33, 15 → 34, 16 → 35); zstd came to dpkg with 1.21.18 (Ubuntu patched
+/// older versions), and to rpm with 4.14.
 pub const TARGETS: &[Target] = &[
     // Bullseye: glibc 2.31, libstdc++6 of GCC 10, python3.9, dpkg 1.20 (no zstd).
     Target {
@@ -152,8 +151,8 @@ pub const TARGETS: &[Target] = &[
         pythons: &[(3, 9), (3, 11), (3, 12), (3, 13), (3, 14)],
         zstd: true,
     },
-    // Fedora 44, the oldest that is supported: glibc 2.43, GCC 16, Python 3.14, and older ones as
-    // packages of their own.
+    // Fedora 44, the oldest supported release: glibc 2.43, GCC 16, Python 3.14, and older Pythons
+    // as separate packages.
     Target {
         name: "fedora",
         family: PackageFamily::Rpm,
@@ -165,7 +164,7 @@ pub const TARGETS: &[Target] = &[
     },
 ];
 
-/// Rebuilds of Red Hat Enterprise Linux by other names, which are one target by its number.
+/// Rebuilds of Red Hat Enterprise Linux under other names, which are one target for each version.
 const EL: &[&str] = &[
     "almalinux",
     "alma",
@@ -177,15 +176,14 @@ const EL: &[&str] = &[
     "rockylinux",
 ];
 
-/// How alike two names must be for one to be suggested, from 0 to 1 (Jaro-Winkler).
+/// The minimum similarity of a suggested name, from 0 to 1 (Jaro-Winkler).
 const ALIKE: f64 = 0.7;
 
 impl Target {
-    /// Returns the Python that its own repositories have had from its release on: a full version,
-    /// where it is fixed.
+    /// Returns the Python of its own repositories at its release: a full version, if it is fixed.
     ///
-    /// Debian mends one patch release for years, and so does Ubuntu since 24.04; RHEL goes on to
-    /// newer ones.
+    /// Debian patches one release for years, and so does Ubuntu since 24.04; RHEL moves to newer
+    /// ones.
     pub fn patch_release(&self, python: PythonMinor) -> Option<String> {
         let patch = match (self.name, (python.major, python.minor)) {
             ("debian11", (3, 9)) | ("debian12", (3, 11)) => 2,
@@ -196,12 +194,12 @@ impl Target {
         Some(format!("{python}.{patch}"))
     }
 
-    /// Returns whether the target's own repositories offer this Python.
+    /// Returns whether the target's own repositories have this Python.
     pub fn offers(&self, python: PythonMinor) -> bool {
         self.pythons.contains(&(python.major, python.minor))
     }
 
-    /// Returns the offered Pythons for a message, e.g. `3.9, 3.11 and 3.12`.
+    /// Returns the available Pythons for a message, e.g. `3.9, 3.11 and 3.12`.
     pub fn offered(&self) -> String {
         let mut names: Vec<String> = self
             .pythons
@@ -220,14 +218,14 @@ impl Target {
 /// Finds a target by name.
 ///
 /// # Errors
-/// An unknown name; the hint is the nearest known one.
+/// Fails on an unknown name; the hint is the nearest known one.
 pub fn by_name(name: &str) -> Result<&'static Target> {
     if let Some(target) = TARGETS.iter().find(|target| target.name == name) {
         return Ok(target);
     }
     let names: Vec<&str> = TARGETS.iter().map(|target| target.name).collect();
-    let error = Error::new(format!("`{name}` is no known target"))
-        .note(format!("known are {}", names.join(", ")));
+    let error = Error::new(format!("unknown target `{name}`"))
+        .note(format!("known targets are {}", names.join(", ")));
     let name = name.to_ascii_lowercase();
     let (family, number) = name.split_at(
         name.find(|c: char| c.is_ascii_digit())
@@ -249,7 +247,7 @@ pub fn by_name(name: &str) -> Result<&'static Target> {
     })
 }
 
-/// Returns the oldest glibc of some targets: what wheels are chosen for. `None` for no targets.
+/// Returns the oldest glibc of some targets, for which wheels are chosen. `None` for no targets.
 pub fn oldest_glibc(targets: &[&Target]) -> Option<(u16, u16)> {
     targets.iter().map(|target| target.glibc).min()
 }

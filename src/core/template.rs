@@ -1,4 +1,4 @@
-//! The one way to fill in templates: an undefined name is an error, and the final newline stays.
+//! The one way to render templates: an undefined name is an error, and the final newline stays.
 
 use minijinja::{Environment, UndefinedBehavior, Value};
 
@@ -13,8 +13,8 @@ pub fn strict() -> Environment<'static> {
     environment
 }
 
-/// Returns an environment for our own templates: lines that hold a statement alone disappear, and
-/// the filter `sh` quotes a word for POSIX sh.
+/// Returns an environment for our own templates: lines with only a statement disappear, and the
+/// filter `sh` quotes a word for POSIX sh.
 pub fn own() -> Environment<'static> {
     let mut environment = strict();
     environment.set_trim_blocks(true);
@@ -26,7 +26,7 @@ pub fn own() -> Environment<'static> {
 /// Renders one of our own templates.
 ///
 /// # Errors
-/// The template has a mistake, which is a bug.
+/// Fails if the template has a mistake, which is a bug.
 pub fn render(template: &str, values: Value) -> Result<String> {
     own()
         .render_str(template, values)

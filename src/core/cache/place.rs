@@ -1,4 +1,5 @@
-//! The directory that is the cache, or may become it: nothing is removed from one that is not.
+//! The directory of the cache, and the checks before a directory becomes one: pkgapp never removes
+//! files from other directories.
 
 use std::io;
 use std::io::Write as _;
@@ -8,30 +9,30 @@ use std::path::Path;
 use crate::error::{Context, Error, Result, shown};
 use crate::fs;
 
-/// Says that a directory is pkgapp's cache, and what has been reported of it.
+/// The file that marks pkgapp's cache, and records the warnings about it.
 const MARKER: &str = ".pkgapp-cache";
 
-/// Tells backups and other tools that a directory need not be kept (<https://bford.info/cachedir/>).
+/// The file that tells backups and other tools that a directory need not be kept
+/// (<https://bford.info/cachedir/>).
 const TAG: &str = "CACHEDIR.TAG";
 
 const TAG_TEXT: &str = "Signature: 8a477f597d28d172789f06886806bc55\n# A cache of pkgapp: deleting it costs time only.\n";
 
-/// The directories that a cache has.
+/// The directories of a cache.
 const KINDS: [&str; 16] = [
     "wheels", "sdists", "built", "git", "hg", "layers", "bytecode", "proofs", "md5sums", "runs",
     "segments", "spares", "index", "pins", "tools", "tmp",
 ];
 
-/// What is written down of a cache whose group has been reported.
+/// The record that the warning about the group of a cache has been shown.
 const GROUP_REPORTED: &str = "group-writable\n";
 
-/// Makes `root` a cache unless it is one; returns what there is to report of it, which is said
-/// once.
+/// Makes `root` a cache unless it is one; returns a warning about it, once.
 ///
 /// # Errors
-/// It is another directory with something in it, or others than its user decide what is in it.
+/// Fails if the directory is not empty and no cache, or if other users can write to it.
 pub(super) fn prepare(root: &Path) -> Result<Option<String>> {
-    let elsewhere = |error: Error| error.hint("set `PKGAPP_CACHE_DIR` to a directory of your own");
+    let elsewhere = |error: Error| error.hint("set `PKGAPP_CACHE_DIR` to your own directory");
     if let Some(parent) = root.parent() {
         fs::create_dir_all(parent).map_err(elsewhere)?;
     }
@@ -65,7 +66,7 @@ pub(super) fn prepare(root: &Path) -> Result<Option<String>> {
         };
         if !metadata.is_dir() {
             return Err(elsewhere(Error::new(format!(
-                "`{}` of the cache is not a directory",
+                "`{}` in the cache is not a directory",
                 shown(&directory)
             ))));
         }
@@ -89,40 +90,42 @@ fn check_access(directory: &Path, metadata: &std::fs::Metadata) -> Result<bool> 
     if owner != own {
         return Err(Error::new(format!("the cache `{}` belongs to another user", shown(directory)))
             .note(format!(
-                "its owner has the number {owner}, and pkgapp runs as {own}: the owner would decide what is built"
+                "its owner has UID {owner}, but pkgapp runs as {own}: the owner would control the builds"
             ))
-            .hint("set `PKGAPP_CACHE_DIR` to a directory of your own"));
+            .hint("set `PKGAPP_CACHE_DIR` to your own directory"));
     }
     if metadata.mode() & 0o002 != 0 {
         return Err(Error::new(format!(
-            "everybody may write to the cache `{}`",
+            "everyone may write to the cache `{}`",
             shown(directory)
         ))
-        .note("whoever writes to the cache decides what is built from it")
-        .hint(
-            "delete it, or take the permission away (`chmod -R o-w`) if you trust what is in it",
-        ));
+        .note("everyone who can write to the cache controls the builds")
+        .hint("delete the cache, or run `chmod -R o-w` if you trust its content"));
     }
     Ok(metadata.mode() & 0o020 != 0)
 }
 
 /// Checks that a directory without a marker may become a cache: it is empty, or a cache of a
-/// version that made no marker.
+/// version without markers.
 fn claim(root: &Path) -> Result<()> {
     let entries = std::fs::read_dir(root).and_then(Iterator::collect::<io::Result<Vec<_>>>);
     let mut names = Vec::new();
     for entry in entries.context(|| format!("cannot read `{}`", shown(root)))? {
         names.push(entry.file_name().into_string().unwrap_or_default());
     }
-    // Another process may have made the marker meanwhile.
+    // Another process may have created the marker meanwhile.
     if names.is_empty() || names.iter().any(|name| name == MARKER) || is_older_cache(root, &names) {
         return Ok(());
     }
-    Err(Error::new(format!("`{}` is not a cache of pkgapp's, and is not empty", shown(root)))
-        .note("pkgapp removes from its cache what it does not need, and so uses only directories of its own"))
+    Err(Error::new(format!(
+        "`{}` is neither a cache of pkgapp nor empty",
+        shown(root)
+    ))
+    .note("pkgapp deletes unneeded files in its cache, so it uses only its own directories"))
 }
 
-/// Whether there is nothing but what caches have, and things that are named by their sums among it.
+/// Returns whether a directory contains only directories of a cache, with entries named by
+/// checksums among them.
 fn is_older_cache(root: &Path, names: &[String]) -> bool {
     let mut has_entries = false;
     for name in names
@@ -137,7 +140,7 @@ fn is_older_cache(root: &Path, names: &[String]) -> bool {
         {
             return false;
         }
-        // What is in these has other names.
+        // Entries of these directories have other names.
         if matches!(name.as_str(), "tmp" | "index") {
             continue;
         }
@@ -157,7 +160,8 @@ fn is_older_cache(root: &Path, names: &[String]) -> bool {
     has_entries || (is_empty(&root.join("tmp")) && is_empty(&root.join("index")))
 }
 
-/// Whether a name is digits of a SHA-256, with a word before or an extension after them.
+/// Returns whether a name consists of digits of a SHA-256, with a word before or an extension after
+/// them.
 fn is_sum(name: &str) -> bool {
     let name = name.split('.').next().unwrap_or_default();
     let digits = name.rsplit('-').next().unwrap_or_default();
@@ -227,7 +231,7 @@ mod tests {
             let before = content(directory.path());
             let error = Cache::open(directory.path()).unwrap_err().to_string();
             assert!(
-                error.contains("is not a cache of pkgapp's"),
+                error.contains("is neither a cache of pkgapp nor empty"),
                 "{file}: {error}"
             );
             assert_eq!(content(directory.path()), before, "{file}");
@@ -297,7 +301,7 @@ mod tests {
                 Cache::open(&root)
                     .unwrap_err()
                     .to_string()
-                    .contains("everybody may write")
+                    .contains("everyone may write")
             );
             allow(&path, 0o755);
         }

@@ -1,4 +1,4 @@
-//! What the cache holds, and how it gets smaller.
+//! Statistics about the cache, and its pruning.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -14,43 +14,42 @@ use rayon::prelude::*;
 use super::Cache;
 use crate::error::{Context, Error, Result, shown};
 
-/// What the cache holds of one kind.
+/// Statistics about one kind of entries.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CacheUsage {
     /// The directory's name: `wheels`, `layers`, ….
     pub kind: String,
-    /// How many there are.
+    /// The number of entries.
     pub entries: u64,
-    /// What they take on disk, bytes.
+    /// Their disk usage in bytes.
     pub bytes: u64,
 }
 
-/// What is to go.
+/// The entries that are to be removed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PruneRequest {
-    /// What was not used for so long. Uses are written down once a day.
+    /// Entries that have not been used for this long. Uses are recorded once a day.
     pub older_than: Option<Duration>,
-    /// So much that the rest takes no more bytes than this; what was not used for longest goes
-    /// first.
+    /// The least recently used entries, until the rest fits into this many bytes.
     pub max_size: Option<u64>,
     /// Everything.
     pub all: bool,
 }
 
-/// What went.
+/// The result of pruning.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PruneSummary {
     /// Entries that were removed.
     pub entries: u64,
-    /// What they took on disk, bytes.
+    /// The disk usage of the removed entries in bytes.
     pub bytes: u64,
-    /// Entries that had to go and are in use.
+    /// Entries that should be removed but are in use.
     pub in_use: u64,
-    /// What is left, bytes.
+    /// The disk usage of the remaining entries in bytes.
     pub left: u64,
 }
 
-/// One thing that is kept or goes as a whole.
+/// An entry that is kept or removed as a whole.
 #[derive(Debug)]
 struct CacheItem {
     kind: String,
@@ -59,14 +58,14 @@ struct CacheItem {
     used: SystemTime,
 }
 
-/// The size that is remembered from build to build, so that not every one has to look at all files.
+/// The size of the cache, recorded from build to build to avoid looking at all files each time.
 const LEDGER: &str = "size.json";
 
 impl Cache {
-    /// Returns what the cache holds, by kind.
+    /// Returns the content of the cache by kind.
     ///
     /// # Errors
-    /// A directory that can't be read.
+    /// Fails if a directory cannot be read.
     pub fn usage(&self) -> Result<Vec<CacheUsage>> {
         let mut kinds: BTreeMap<String, (u64, u64)> = BTreeMap::new();
         for item in self.items()? {
@@ -83,10 +82,10 @@ impl Cache {
             .collect())
     }
 
-    /// Removes what is to go, but nothing that a process uses, and what dead processes have left.
+    /// Removes entries, except those in use by a process, and the remains of dead processes.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if an entry cannot be read or removed.
     pub fn prune(&self, want: PruneRequest) -> Result<PruneSummary> {
         let mut items: Vec<CacheItem> = self
             .items()?
@@ -118,20 +117,20 @@ impl Cache {
         Ok(pruned)
     }
 
-    /// After a build: removes what was not used for longest if the cache has grown beyond a size.
-    /// Only a build that has added something looks.
+    /// Removes the least recently used entries after a build if the cache exceeds a size. Only a
+    /// build that added something checks the size.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if an entry cannot be read or removed.
     pub fn trim(&self, max_size: u64) -> Result<Option<PruneSummary>> {
         let added = self.session.added.swap(0, Ordering::Relaxed);
         let known: Option<u64> = super::read_sealed(&self.root().join(LEDGER));
         match known {
-            // Without a limit nobody asks how large it is.
+            // Without a limit, the size does not matter.
             None if max_size == u64::MAX => Ok(None),
             Some(_) if added == 0 => Ok(None),
-            // Two builds at once may forget what one of them has added; the next look at all files
-            // finds it.
+            // Two concurrent builds may lose the additions of one of them; the next full scan finds
+            // them.
             Some(size) if size + added <= max_size => {
                 self.write_ledger(size + added).map(|()| None)
             }
@@ -152,10 +151,10 @@ impl Cache {
         )
     }
 
-    /// Makes the cache forget an entry, unless a process other than this one uses it; `false` then.
+    /// Removes an entry, unless another process uses it; returns `false` then.
     ///
     /// # Errors
-    /// What the system says.
+    /// Fails if the entry cannot be removed.
     pub fn forget(&self, path: &Path) -> Result<bool> {
         self.session
             .held
@@ -165,7 +164,8 @@ impl Cache {
         self.remove(path)
     }
 
-    /// Removes an entry unless a process uses it. It is moved away first: no one sees half of it.
+    /// Removes an entry unless a process uses it. The entry is moved away first, so that nobody
+    /// sees half of it.
     fn remove(&self, path: &Path) -> Result<bool> {
         let failed = || format!("cannot remove `{}` from the cache", shown(path));
         let lock = match File::open(path) {
@@ -179,10 +179,10 @@ impl Cache {
             Err(TryLockError::Error(error)) => {
                 return Err(Error::new(failed())
                     .cause(error)
-                    .note("this file system knows no locks"));
+                    .note("this file system does not support locks"));
             }
         }
-        // Files are read at once and need no lock: whoever has one open may go on.
+        // Files are read at once and need no lock: a process that has one open is not disturbed.
         let aside = self.temporary()?;
         match std::fs::rename(path, aside.path().join("gone")) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -192,7 +192,7 @@ impl Cache {
         }
     }
 
-    /// Everything, with its size.
+    /// Returns all entries with their sizes.
     fn items(&self) -> Result<Vec<CacheItem>> {
         let mut places = Vec::new();
         for kind in entries(self.root())? {
@@ -201,12 +201,12 @@ impl Cache {
                 .unwrap_or_default()
                 .to_string_lossy()
                 .into_owned();
-            // What a link leads to is not the cache's.
+            // The target of a link does not belong to the cache.
             if !kind.is_dir() || kind.is_symlink() {
                 continue;
             }
             if name == "index" {
-                // Another program's directory, whose files have nothing to do with each other.
+                // A directory of another program, whose files are unrelated.
                 let files = walkdir::WalkDir::new(&kind).into_iter().flatten();
                 let files = files.filter(|entry| entry.file_type().is_file());
                 places.extend(files.map(|entry| (name.clone(), entry.into_path())));
@@ -221,11 +221,11 @@ impl Cache {
     }
 }
 
-/// Reads a size: a number with `kB`, `MB`, `GB` or `TB` (powers of 1000) or `KiB` and so on (of
-/// 1024); bytes without one; `unlimited`.
+/// Parses a size: a number with `kB`, `MB`, `GB`, or `TB` (powers of 1000) or `KiB` and so on
+/// (powers of 1024); bytes without a unit; or `unlimited`.
 ///
 /// # Errors
-/// What was expected.
+/// Returns a description of the expected syntax.
 pub fn parse_size(text: &str) -> Result<u64, String> {
     if text == "unlimited" {
         return Ok(u64::MAX);
@@ -241,20 +241,20 @@ pub fn parse_size(text: &str) -> Result<u64, String> {
         "mib" => 1 << 20,
         "gib" => 1 << 30,
         "tib" => 1 << 40,
-        _ => return Err("expected a size such as `500MB`, `2GB` or `unlimited`".into()),
+        _ => return Err("expected a size such as `500MB`, `2GB`, or `unlimited`".into()),
     };
     let number: f64 = number
         .parse()
-        .map_err(|_| "expected a size such as `500MB`, `2GB` or `unlimited`".to_owned())?;
+        .map_err(|_| "expected a size such as `500MB`, `2GB`, or `unlimited`".to_owned())?;
     Ok((number * factor as f64) as u64)
 }
 
-/// Reads a time span: a number with `m`, `h`, `d` or `w`.
+/// Parses a time span: a number with `m`, `h`, `d`, or `w`.
 ///
 /// # Errors
-/// What was expected.
+/// Returns a description of the expected syntax.
 pub fn parse_age(text: &str) -> Result<Duration, String> {
-    let expected = || "expected a time such as `12h`, `30d` or `8w`".to_owned();
+    let expected = || "expected a time such as `12h`, `30d`, or `8w`".to_owned();
     let (number, unit) = number_and_unit(text);
     let seconds: u64 = match unit {
         "m" => 60,
@@ -285,7 +285,7 @@ fn entries(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// `None` for what went meanwhile.
+/// Returns the metadata of a file; `None` if it was removed meanwhile.
 fn item(kind: String, path: PathBuf) -> Option<CacheItem> {
     let metadata = path.symlink_metadata().ok()?;
     let used = metadata.modified().ok()?;
@@ -307,7 +307,7 @@ fn item(kind: String, path: PathBuf) -> Option<CacheItem> {
     })
 }
 
-/// What a file takes, as `du` counts it: blocks are of 512 bytes (stat(2)).
+/// Returns the disk usage of a file like `du`, in blocks of 512 bytes (stat(2)).
 fn on_disk(metadata: std::fs::Metadata) -> u64 {
     metadata.blocks() * 512
 }

@@ -928,7 +928,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             ),
             (
                 &[("a\nb.py", b"")],
-                "`lib/python{}/site-packages/a\\nb.py` holds the control character '\\n'",
+                "`lib/python{}/site-packages/a\\nb.py` contains the control character '\\n'",
             ),
             (
                 &[("a.py", b""), ("x-1.0.data/purelib/a.py", b"")],
