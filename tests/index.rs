@@ -862,12 +862,18 @@ fn what_never_ends_takes_neither_memory_nor_time() {
         (
             Fault::EndlessPages,
             "60",
-            &["cannot read the index", "longer than the 67108864 bytes"][..],
+            &[
+                "cannot read the index",
+                "exceeds the limit of 67108864 bytes",
+            ][..],
         ),
         (
             Fault::BombPages,
             "60",
-            &["cannot read the index", "longer than the 67108864 bytes"],
+            &[
+                "cannot read the index",
+                "exceeds the limit of 67108864 bytes",
+            ],
         ),
         (
             Fault::SlowPages,

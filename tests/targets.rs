@@ -401,7 +401,7 @@ fn a_python_that_this_machine_lacks_needs_no_more_than_a_stand_in() {
         .outcome();
     assert_eq!(outcome.status, 0, "{}", outcome.report);
     assert!(outcome.stderr.contains(
-        "there is no Python 3.14 on this machine: byte code is made when the package is installed"
+        "Python 3.14 is not installed on this machine: byte code is made when the package is installed"
     ));
     assert!(
         outcome

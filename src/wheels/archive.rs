@@ -271,13 +271,8 @@ impl WheelArchive {
             self.inside("RECORD.jws"),
             self.inside("RECORD.p7s"),
         ];
-        let mut lines: HashMap<&str, &RecordEntry> = HashMap::new();
+        let mut lines = lines_by_path(&self.record, &own, refusal)?;
         let mut gaps = Vec::new();
-        for line in &self.record {
-            if lines.insert(&line.path, line).is_some() {
-                return Err(refusal.member(&own, format!("lists `{}` twice", line.path)));
-            }
-        }
         for member in &mut self.members {
             let path = member.path.as_str();
             let line = lines.remove(path);
@@ -290,36 +285,27 @@ impl WheelArchive {
             };
             let hash = RecordHash::parse(&line.hash)
                 .map_err(|why| refusal.member(&own, format!("{why} for `{path}`")))?;
-            if line.size.is_some_and(|size| size != member.size) {
-                let said = line.size.unwrap_or_default();
-                return Err(refusal.member(
-                    path,
-                    format!("has {} bytes, but RECORD states {said}", member.size),
-                ));
+            if let Some(size) = line.size.filter(|size| *size != member.size) {
+                let why = format!("has {} bytes, but RECORD states {size}", member.size);
+                return Err(refusal.member(path, why));
             }
             if let RecordHash::Sha256(sum) = hash {
                 member.sha256 = Some(Sha256Sum(sum));
             }
             member.hash = Some(hash);
         }
+
         // Some tools list directories, which is harmless. RECORD may list its signatures without
         // their being in the archive.
-        let missing = lines
+        let missing: BTreeSet<&str> = lines
             .into_keys()
-            .filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path));
-        let missing: BTreeSet<&str> = missing.collect();
-        let ghost = |path: &&str| {
-            format!(
-                "`{own}` lists `{}`, which is not in the archive",
-                path.escape_debug()
-            )
-        };
-        gaps.extend(missing.iter().map(ghost));
-        let more = gaps.len().saturating_sub(1);
-        self.metadata.record_gap = gaps.into_iter().next().map(|gap| match more {
-            0 => gap,
-            more => format!("{gap} (and {more} more)"),
-        });
+            .filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path))
+            .collect();
+        gaps.extend(missing.into_iter().map(|path| {
+            let path = path.escape_debug();
+            format!("`{own}` lists `{path}`, which is not in the archive")
+        }));
+        self.metadata.record_gap = first_gap(gaps);
         Ok(())
     }
 
@@ -439,38 +425,72 @@ fn read_directory(
         .take(length - start.min(length))
         .read_to_end(&mut directory)
         .map_err(failed)?;
+
     let mut listed = Vec::new();
     let mut rest = directory.as_slice();
     while rest.starts_with(b"PK\x01\x02") {
         if listed.len() == MAX_MEMBERS {
             return Err(format!("it has more than {MAX_MEMBERS} members"));
         }
-        let broken = || "its directory is truncated".to_owned();
-        let header = rest.get(..46).ok_or_else(broken)?;
-        let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let (name, extra, comment) = (
-            usize::from(u16_at(28)),
-            usize::from(u16_at(30)),
-            usize::from(u16_at(32)),
-        );
-        listed.push(CentralEntry {
-            name: rest.get(46..46 + name).ok_or_else(broken)?.to_owned(),
-            method: u16_at(10),
-            flags: u16_at(8),
-            sizes: (u32_at(20), u32_at(24)),
-            mode: u32_at(38) >> 16,
-            header: 0,
-        });
-        rest = rest.get(46 + name + extra + comment..).ok_or_else(broken)?;
+        let (entry, after) =
+            CentralEntry::parse(rest).ok_or_else(|| "its directory is truncated".to_owned())?;
+        listed.push(entry);
+        rest = after;
     }
     // The end of the directory, for zip or zip64; anything else hides data.
     if rest.starts_with(b"PK\x05\x06") || rest.starts_with(b"PK\x06\x06") {
         return Ok(listed);
     }
     Err("its directory does not end at the stated place".to_owned())
+}
+
+impl CentralEntry {
+    /// Parses the header at the start of `bytes`; returns it with the bytes after it.
+    fn parse(bytes: &[u8]) -> Option<(Self, &[u8])> {
+        let header = bytes.get(..46)?;
+        let [name, extra, comment] = [28, 30, 32].map(|at| usize::from(u16_at(header, at)));
+        let entry = Self {
+            name: bytes.get(46..46 + name)?.to_owned(),
+            method: u16_at(header, 10),
+            flags: u16_at(header, 8),
+            sizes: (u32_at(header, 20), u32_at(header, 24)),
+            mode: u32_at(header, 38) >> 16,
+            header: 0,
+        };
+        Some((entry, bytes.get(46 + name + extra + comment..)?))
+    }
+}
+
+fn u16_at(header: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([header[at], header[at + 1]])
+}
+
+fn u32_at(header: &[u8], at: usize) -> u32 {
+    u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
+}
+
+/// Returns the lines of RECORD by path, which must be unique.
+fn lines_by_path<'a>(
+    record: &'a [RecordEntry],
+    own: &str,
+    refusal: &ArchiveRefusal,
+) -> Result<HashMap<&'a str, &'a RecordEntry>> {
+    let mut lines: HashMap<&str, &RecordEntry> = HashMap::new();
+    for line in record {
+        if lines.insert(&line.path, line).is_some() {
+            return Err(refusal.member(own, format!("lists `{}` twice", line.path)));
+        }
+    }
+    Ok(lines)
+}
+
+fn first_gap(gaps: Vec<String>) -> Option<String> {
+    let more = gaps.len().saturating_sub(1);
+    let gap = gaps.into_iter().next()?;
+    Some(match more {
+        0 => gap,
+        more => format!("{gap} (and {more} more)"),
+    })
 }
 
 fn check_members<R: Read + Seek>(
@@ -480,25 +500,14 @@ fn check_members<R: Read + Seek>(
     length: u64,
     refusal: &ArchiveRefusal,
 ) -> Result<(Vec<ArchiveMember>, Vec<ReleasePath>)> {
-    let mut seen = HashSet::new();
-    if let Some(twice) = listed.iter().find(|entry| !seen.insert(&entry.name)) {
-        return Err(refusal.member(&String::from_utf8_lossy(&twice.name), "occurs twice"));
-    }
-    if zip.len() != listed.len() {
-        return Err(refusal.whole("two members have the same name in different encodings"));
-    }
+    check_unique(listed, zip.len(), refusal)?;
 
     let mut members = Vec::new();
     let mut directories = Vec::new();
     let mut unpacked = 0_u64;
     let mut ranges = Vec::new();
     for (index, entry) in listed.iter_mut().enumerate() {
-        let raw = std::str::from_utf8(&entry.name).map_err(|_| {
-            refusal.member(
-                &String::from_utf8_lossy(&entry.name),
-                "has a name that is not UTF-8",
-            )
-        })?;
+        let raw = utf8_name(&entry.name, refusal)?;
         check_directory_entry(entry).map_err(|why| refusal.member(raw, why))?;
         let member = zip
             .by_index_raw(index)
@@ -526,6 +535,25 @@ fn check_members<R: Read + Seek>(
     check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;
     check_overlap(&mut ranges, start).map_err(|(name, why)| refusal.member(name, why))?;
     Ok((members, directories))
+}
+
+/// Checks that the zip crate sees every entry of the directory, and each only once.
+fn check_unique(listed: &[CentralEntry], seen: usize, refusal: &ArchiveRefusal) -> Result<()> {
+    let mut names = HashSet::new();
+    if let Some(twice) = listed.iter().find(|entry| !names.insert(&entry.name)) {
+        return Err(refusal.member(&String::from_utf8_lossy(&twice.name), "occurs twice"));
+    }
+    if seen != listed.len() {
+        return Err(refusal.whole("two members have the same name in different encodings"));
+    }
+    Ok(())
+}
+
+fn utf8_name<'a>(name: &'a [u8], refusal: &ArchiveRefusal) -> Result<&'a str> {
+    std::str::from_utf8(name).map_err(|_| {
+        let shown = String::from_utf8_lossy(name);
+        refusal.member(&shown, "has a name that is not UTF-8")
+    })
 }
 
 /// Refuses members that only some programs can unpack.
@@ -640,29 +668,29 @@ fn check_local_headers(
         reader.seek(SeekFrom::Start(entry.header)).map_err(failed)?;
         let mut header = [0; 30];
         reader.read_exact(&mut header).map_err(failed)?;
-        let u16_at = |at: usize| u16::from_le_bytes([header[at], header[at + 1]]);
-        let u32_at = |at: usize| {
-            u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
-        };
-        let mut local = vec![0; usize::from(u16_at(26))];
+        let mut local = vec![0; usize::from(u16_at(&header, 26))];
         reader.read_exact(&mut local).map_err(failed)?;
         if !header.starts_with(b"PK\x03\x04") || local != entry.name {
             return Err((name(), "has a different name in its own header".to_owned()));
         }
-        let streamed = u16_at(6) & 8 != 0;
-        let zip64 = |size: u32| size == u32::MAX;
-        let sizes = (u32_at(18), u32_at(22));
-        let differ = !streamed
-            && ((sizes.0 != entry.sizes.0 && !zip64(sizes.0) && !zip64(entry.sizes.0))
-                || (sizes.1 != entry.sizes.1 && !zip64(sizes.1) && !zip64(entry.sizes.1)));
-        if differ || u16_at(8) != entry.method {
-            return Err((
-                name(),
-                "has a different length or method in its own header".to_owned(),
-            ));
+        if !entry.matches_local(&header) {
+            let why = "has a different length or method in its own header";
+            return Err((name(), why.to_owned()));
         }
     }
     Ok(())
+}
+
+impl CentralEntry {
+    /// Returns whether the local header has the same sizes and method. A streamed member has no
+    /// sizes there, and zip64 keeps them elsewhere.
+    fn matches_local(&self, header: &[u8]) -> bool {
+        let is_streamed = u16_at(header, 6) & 8 != 0;
+        let is_same = |one: u32, other: u32| one == other || one == u32::MAX || other == u32::MAX;
+        let sizes_match =
+            is_same(u32_at(header, 18), self.sizes.0) && is_same(u32_at(header, 22), self.sizes.1);
+        (is_streamed || sizes_match) && u16_at(header, 8) == self.method
+    }
 }
 
 /// Refuses two paths that differ only in case, and a file in the place of a directory.
@@ -671,32 +699,16 @@ fn check_names(
     directories: &[ReleasePath],
     refusal: &ArchiveRefusal,
 ) -> Result<()> {
+    let files: HashSet<&str> = members.iter().map(|member| member.path.as_str()).collect();
     let mut spelt: BTreeMap<String, String> = BTreeMap::new();
-    let mut files: HashSet<&str> = HashSet::new();
-    for member in members {
-        files.insert(member.path.as_str());
-    }
     for path in members.iter().map(|member| &member.path).chain(directories) {
         let mut next = Some(path.clone());
         while let Some(path) = next {
-            let known = spelt
-                .entry(path.as_str().to_lowercase())
-                .or_insert_with(|| path.as_str().to_owned());
-            if known != path.as_str() {
-                let (a, b) = (
-                    known.as_str().min(path.as_str()),
-                    known.as_str().max(path.as_str()),
-                );
-                return Err(refusal.member(a, format!("and `{b}` differ only in case")));
-            }
+            check_case(&mut spelt, path.as_str(), refusal)?;
             next = path.parent();
-            if let Some(parent) = &next
-                && files.contains(parent.as_str())
-            {
-                return Err(refusal.member(
-                    parent.as_str(),
-                    format!("is a file, but `{path}` is below it"),
-                ));
+            if let Some(parent) = next.as_ref().filter(|path| files.contains(path.as_str())) {
+                let why = format!("is a file, but `{path}` is below it");
+                return Err(refusal.member(parent.as_str(), why));
             }
         }
     }
@@ -707,6 +719,22 @@ fn check_names(
         Some(path) => Err(refusal.member(path.as_str(), "is both a file and a directory")),
         None => Ok(()),
     }
+}
+
+/// Refuses a path that differs only in case from an earlier one; `spelt` has those by lower case.
+fn check_case(
+    spelt: &mut BTreeMap<String, String>,
+    path: &str,
+    refusal: &ArchiveRefusal,
+) -> Result<()> {
+    let known = spelt
+        .entry(path.to_lowercase())
+        .or_insert_with(|| path.to_owned());
+    if known == path {
+        return Ok(());
+    }
+    let (a, b) = (known.as_str().min(path), known.as_str().max(path));
+    Err(refusal.member(a, format!("and `{b}` differ only in case")))
 }
 
 fn find_dist_info(
@@ -808,33 +836,34 @@ fn parse_metadata(text: &str, filename: &WheelFilename) -> Result<WheelMetadata,
             said.version, filename.version
         ));
     }
-    let classifiers = || {
-        let names = said
-            .classifiers
-            .iter()
-            .filter_map(|text| text.strip_prefix("License ::"));
-        let names: Vec<&str> = names
-            .filter_map(|text| text.rsplit("::").next())
-            .map(str::trim)
-            .collect();
-        (!names.is_empty()).then(|| names.join(" and "))
-    };
-    let filled = |text: &Option<String>| {
-        text.clone()
-            .filter(|text| !text.trim().is_empty() && text != "UNKNOWN")
-    };
     Ok(WheelMetadata {
         name,
         version,
         license: filled(&said.license_expression)
             .or_else(|| filled(&said.license))
-            .or_else(classifiers),
+            .or_else(|| license_of(&said.classifiers)),
         summary: filled(&said.summary),
         requires: said.requires_dist,
         requires_python: said.requires_python,
         extras: said.provides_extra,
         record_gap: None,
     })
+}
+
+fn filled(text: &Option<String>) -> Option<String> {
+    text.clone()
+        .filter(|text| !text.trim().is_empty() && text != "UNKNOWN")
+}
+
+/// Returns the licenses in classifiers such as `License :: OSI Approved :: MIT License`.
+fn license_of(classifiers: &[String]) -> Option<String> {
+    let names: Vec<&str> = classifiers
+        .iter()
+        .filter_map(|text| text.strip_prefix("License ::"))
+        .filter_map(|text| text.rsplit("::").next())
+        .map(str::trim)
+        .collect();
+    (!names.is_empty()).then(|| names.join(" and "))
 }
 
 fn parse_record(text: &str) -> Result<Vec<RecordEntry>, String> {

@@ -111,17 +111,7 @@ impl BuildSystem {
         for (number, wheel) in wheels.iter().enumerate() {
             let to = room.join(number.to_string());
             pack::unpack(&wheel.path, &wheel.filename, &to)?;
-            let data = std::fs::read_dir(&to)
-                .into_iter()
-                .flatten()
-                .flatten()
-                .map(|entry| entry.path());
-            let data = data.filter(|path| {
-                path.extension()
-                    .is_some_and(|extension| extension == "data")
-            });
-            directories
-                .extend(data.flat_map(|path| ["purelib", "platlib"].map(|kind| path.join(kind))));
+            directories.extend(data_directories(&to));
             directories.push(to);
         }
         let answer = room.join("asked.json");
@@ -136,6 +126,19 @@ impl BuildSystem {
         serde_json::from_slice(&fs::read(&answer)?)
             .map_err(|error| Error::new("cannot read the build backend's answer").cause(error))
     }
+}
+
+/// Returns the library directories in the `.data` of an unpacked wheel.
+fn data_directories(wheel: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(wheel).into_iter().flatten().flatten();
+    entries
+        .map(|entry| entry.path())
+        .filter(|path| {
+            path.extension()
+                .is_some_and(|extension| extension == "data")
+        })
+        .flat_map(|path| ["purelib", "platlib"].map(|kind| path.join(kind)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use pkgapp_pypa::{BuildTag, DistFilename, SourceDistExtension};
+use pkgapp_pypa::{BuildTag, DistFilename, SourceDistExtension, SourceDistFilename};
 use pkgapp_pypa::{IncompatibleTag, TagCompatibility, TagPriority};
 
 use super::index::{FileOffer, nearby};
@@ -114,34 +114,12 @@ impl FileRequest<'_> {
 
     fn rank(&self, offer: &FileOffer, compiled: bool) -> Result<FileRank, Misfit> {
         let (tags, build) = match &offer.dist {
-            DistFilename::WheelFilename(wheel) => {
-                if self.indexes.no_binary.contains(&self.pin.name) {
-                    return Err(Misfit::Policy("--no-binary"));
-                }
-                let tags = self.tags(wheel).map_err(|why| match why {
-                    Misfit::Other(why) if is_egg(&offer.file) => {
-                        Misfit::Other(format!("is an egg and {why}"))
-                    }
-                    why => why,
-                })?;
-                (Some(tags), wheel.build_tag().cloned())
-            }
+            DistFilename::WheelFilename(wheel) => (
+                Some(self.wheel_tags(wheel, offer)?),
+                wheel.build_tag().cloned(),
+            ),
             DistFilename::SourceDistFilename(sdist) => {
-                if self.indexes.only_binary.contains(&self.pin.name) {
-                    return Err(Misfit::Policy("--only-binary"));
-                }
-                if compiled && !self.indexes.no_binary.contains(&self.pin.name) {
-                    let arch = self.environment.arch;
-                    return Err(Misfit::Other(format!(
-                        "contains code that this machine cannot compile for {arch}"
-                    )));
-                }
-                if !super::unpack::is_readable(sdist.extension) {
-                    return Err(Misfit::Other(format!(
-                        "is a `.{}`, which pkgapp does not support",
-                        sdist.extension
-                    )));
-                }
+                self.check_sdist(sdist, compiled)?;
                 (None, None)
             }
         };
@@ -171,6 +149,37 @@ impl FileRequest<'_> {
             build,
             extension: Reverse(extension(offer)),
         })
+    }
+
+    fn wheel_tags(&self, wheel: &WheelFilename, offer: &FileOffer) -> Result<TagPriority, Misfit> {
+        if self.indexes.no_binary.contains(&self.pin.name) {
+            return Err(Misfit::Policy("--no-binary"));
+        }
+        self.tags(wheel).map_err(|why| match why {
+            Misfit::Other(why) if is_egg(&offer.file) => {
+                Misfit::Other(format!("is an egg and {why}"))
+            }
+            why => why,
+        })
+    }
+
+    fn check_sdist(&self, sdist: &SourceDistFilename, compiled: bool) -> Result<(), Misfit> {
+        if self.indexes.only_binary.contains(&self.pin.name) {
+            return Err(Misfit::Policy("--only-binary"));
+        }
+        if compiled && !self.indexes.no_binary.contains(&self.pin.name) {
+            let arch = self.environment.arch;
+            return Err(Misfit::Other(format!(
+                "contains code that this machine cannot compile for {arch}"
+            )));
+        }
+        if !super::unpack::is_readable(sdist.extension) {
+            return Err(Misfit::Other(format!(
+                "is a `.{}`, which pkgapp does not support",
+                sdist.extension
+            )));
+        }
+        Ok(())
     }
 
     fn tags(&self, wheel: &WheelFilename) -> Result<TagPriority, Misfit> {

@@ -75,7 +75,6 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Wheel
     let egg_info = egg_info(from)?;
     let about = EggMetadata::read(&from.join(&egg_info), egg)?;
     let stem = format!("{}-{}", egg.name.as_dist_info_name(), about.version);
-    let dist_info = format!("{stem}.dist-info");
     let files = pack::files(from)?;
     check_sources(files.keys())?;
     let native = native(&files)?;
@@ -84,6 +83,7 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Wheel
         ..egg.clone()
     };
     let filename = filename(&named, &native)?;
+
     for (path, place) in &files {
         let below = path
             .as_str()
@@ -94,30 +94,34 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Wheel
             None if is_dropped(path, place, &about.namespaces, from)? => None,
             None => Some(path.to_string()),
         };
-        let Some(target) = target else { continue };
-        let mut content = fs::read(place)?;
-        let mut executable = pack::is_executable(place)?;
-        if target.starts_with(&format!("{stem}.data/scripts/")) {
-            content = with_plain_interpreter(content);
-            executable = true;
+        if let Some(target) = target {
+            let is_script = target.starts_with(&format!("{stem}.data/scripts/"));
+            copy(place, &to.join(&target), is_script)?;
         }
-        pack::put(&to.join(&target), executable, content.as_slice())?;
     }
-    pack::put(
-        &to.join(&dist_info).join("METADATA"),
-        false,
-        about.metadata.as_bytes(),
-    )?;
-    pack::put(
-        &to.join(&dist_info).join("WHEEL"),
-        false,
-        wheel_text(&filename, native.is_empty()).as_bytes(),
-    )?;
+
+    let dist_info = format!("{stem}.dist-info");
+    let wheel = wheel_text(&filename, native.is_empty());
+    for (name, text) in [("METADATA", &about.metadata), ("WHEEL", &wheel)] {
+        pack::put(&to.join(&dist_info).join(name), false, text.as_bytes())?;
+    }
     Ok(WheelLayout {
         filename,
         dist_info,
         root: to.to_owned(),
     })
+}
+
+/// Copies a file of an egg; a script gets the interpreter placeholder of wheels.
+fn copy(from: &Path, to: &Path, is_script: bool) -> Result<()> {
+    let content = fs::read(from)?;
+    let executable = pack::is_executable(from)?;
+    if is_script {
+        let content = with_plain_interpreter(content);
+        pack::put(to, true, content.as_slice())
+    } else {
+        pack::put(to, executable, content.as_slice())
+    }
 }
 
 /// Finds `EGG-INFO`, or the `.dist-info` of tools that unpack wheels as eggs.
@@ -164,28 +168,8 @@ impl EggMetadata {
         };
         let said = said.replace("\r\n", "\n");
         let said = EggHeaders::parse(&said);
-        let first = |name: &'static str| {
-            said.first(name)
-                .ok_or_else(|| Error::new(format!("its PKG-INFO has no `{name}`")))
-        };
-        let (name, version) = (first("Name")?, first("Version")?);
-        if PackageName::from_str(name).ok().as_ref() != Some(&egg.name) {
-            return Err(Error::new(format!(
-                "its PKG-INFO has `Name: {name}`, but its file name has `{}`",
-                egg.name
-            )));
-        }
-        let parsed = Version::from_str(version).map_err(|_| {
-            Error::new(format!(
-                "its PKG-INFO has `Version: {version}`, which PEP 440 does not allow"
-            ))
-        })?;
-        if parsed != egg.version {
-            let named = &egg.version;
-            return Err(Error::new(format!(
-                "its PKG-INFO has `Version: {version}`, but its file name has {named}"
-            )));
-        }
+        let version = checked_version(&said, egg)?;
+
         let requires = text("requires.txt")?.unwrap_or_default();
         let licenses = |name: &str| {
             egg_info.join(name).is_file() || egg_info.join("licenses").join(name).is_file()
@@ -197,7 +181,7 @@ impl EggMetadata {
             .map(str::trim)
             .filter(|line| !line.is_empty());
         Ok(Self {
-            version: parsed,
+            version,
             metadata,
             namespaces: namespaces.map(|name| name.replace('.', "/")).collect(),
         })
@@ -274,24 +258,24 @@ fn metadata(
     let version = said
         .first("Metadata-Version")
         .filter(|version| version.starts_with("2.") && *version != "2.0");
+
     let mut text = format!("Metadata-Version: {}\n", version.unwrap_or("2.1"));
     let mut known = BTreeSet::new();
+    let mut is_new = |extra: &str| known.insert(extra.to_lowercase().replace(['_', '.'], "-"));
     for (name, value) in &said.fields {
         let is = |other: &str| name.eq_ignore_ascii_case(other);
-        let empty = value.is_empty() || value == "UNKNOWN";
-        let gone = is("License-File") && !has_license(value);
-        if is("Metadata-Version") || empty || gone {
-            continue;
+        let is_empty = value.is_empty() || value == "UNKNOWN";
+        let is_gone = is("License-File") && !has_license(value);
+        if !is("Metadata-Version")
+            && !is_empty
+            && !is_gone
+            && (!is("Provides-Extra") || is_new(value))
+        {
+            _ = writeln!(text, "{name}: {value}");
         }
-        if is("Provides-Extra") && !known.insert(value.to_lowercase().replace(['_', '.'], "-")) {
-            continue;
-        }
-        _ = writeln!(text, "{name}: {value}");
     }
-    for extra in extras {
-        if known.insert(extra.to_lowercase().replace(['_', '.'], "-")) {
-            _ = writeln!(text, "Provides-Extra: {extra}");
-        }
+    for extra in extras.iter().filter(|extra| is_new(extra)) {
+        _ = writeln!(text, "Provides-Extra: {extra}");
     }
     for requirement in requires {
         _ = writeln!(text, "Requires-Dist: {requirement}");
@@ -300,6 +284,33 @@ fn metadata(
         _ = writeln!(text, "\n{}", said.body.trim_end());
     }
     Ok(text)
+}
+
+/// Returns the version in PKG-INFO, after a comparison of it and the name with the file name.
+fn checked_version(said: &EggHeaders<'_>, egg: &EggFilename) -> Result<Version> {
+    let first = |name: &'static str| {
+        said.first(name)
+            .ok_or_else(|| Error::new(format!("its PKG-INFO has no `{name}`")))
+    };
+    let (name, version) = (first("Name")?, first("Version")?);
+    if PackageName::from_str(name).ok().as_ref() != Some(&egg.name) {
+        return Err(Error::new(format!(
+            "its PKG-INFO has `Name: {name}`, but its file name has `{}`",
+            egg.name
+        )));
+    }
+    let parsed = Version::from_str(version).map_err(|_| {
+        Error::new(format!(
+            "its PKG-INFO has `Version: {version}`, which PEP 440 does not allow"
+        ))
+    })?;
+    if parsed != egg.version {
+        let named = &egg.version;
+        return Err(Error::new(format!(
+            "its PKG-INFO has `Version: {version}`, but its file name has {named}"
+        )));
+    }
+    Ok(parsed)
 }
 
 fn is_byte_code(name: &str) -> bool {

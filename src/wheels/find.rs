@@ -198,16 +198,10 @@ impl Fetcher<'_> {
         if let Some(found) = self.recall(&wanted, &key)? {
             return Ok(found);
         }
-        let hashes = sha256_of(&pin.hashes);
-        if hashes.len() == 1 || (self.store.offline && !hashes.is_empty()) {
-            let cached = hashes
-                .iter()
-                .flat_map(|hash| self.cached(pin, *hash))
-                .collect();
-            if let (Some(offer), _) = first(wanted.sort(cached)) {
-                return self.take(&wanted, &offer, None).map_err(Error::from);
-            }
+        if let Some(offer) = self.cached_offer(&wanted) {
+            return self.take(&wanted, &offer, None).map_err(Error::from);
         }
+
         while let Some(place) = places.next() {
             if let Some(found) = self.search_place(&wanted, &place, Some(&key), &mut search)? {
                 return Ok(found);
@@ -223,6 +217,20 @@ impl Fetcher<'_> {
             }
         }
         Err(search.error(&wanted))
+    }
+
+    /// Returns the file of the cache for a pin whose hashes leave no choice.
+    fn cached_offer(&self, wanted: &FileRequest<'_>) -> Option<FileOffer> {
+        let hashes = sha256_of(&wanted.pin.hashes);
+        let is_decided = hashes.len() == 1 || (self.store.offline && !hashes.is_empty());
+        if !is_decided {
+            return None;
+        }
+        let cached = hashes
+            .iter()
+            .flat_map(|hash| self.cached(wanted.pin, *hash))
+            .collect();
+        first(wanted.sort(cached)).0
     }
 
     /// Returns whether a place consists only of local directories.
@@ -659,34 +667,11 @@ pub(super) fn direct_offer(
     hashes: Vec<HashDigest>,
 ) -> Result<FileOffer> {
     let Some(dist) = dist_of(pin, name) else {
-        if is_egg(name) {
-            let error = match EggFilename::parse(name) {
-                Ok(other) => Error::new(format!(
-                    "`{name}` is an egg of `{}`, not of `{}`",
-                    other.name, pin.name
-                )),
-                Err(why) => Error::new(format!("`{name}` is not a valid egg name")).cause_text(why),
-            };
-            return Err(error.at(pin.at.clone()));
-        }
-        let error = match WheelFilename::from_str(name) {
-            Ok(other) => Error::new(format!(
-                "`{name}` is a wheel of `{}`, not of `{}`",
-                other.name, pin.name
-            )),
-            Err(error) => Error::new(format!(
-                "`{name}` is neither a wheel nor an sdist of `{}`",
-                pin.name
-            ))
-            .cause(error),
-        };
-        return Err(error.at(pin.at.clone()));
+        return Err(not_of_pin(pin, name).at(pin.at.clone()));
     };
-    let wanted = pin.version.as_ref();
-    if wanted.is_some_and(|wanted| {
-        wanted != dist.version() && *wanted != dist.version().clone().without_local()
-    }) {
-        let is = dist.version();
+    let is = dist.version();
+    let is_pinned = |wanted: &Version| wanted == is || *wanted == is.clone().without_local();
+    if !pin.version.as_ref().is_none_or(is_pinned) {
         return Err(Error::new(format!(
             "`{name}` is version {is}, but `{}` is pinned",
             label(pin)
@@ -702,4 +687,28 @@ pub(super) fn direct_offer(
         requires_python: None,
         yanked: None,
     })
+}
+
+/// Returns the error that a file is not one of the pinned distribution.
+fn not_of_pin(pin: &Pin, name: &str) -> Error {
+    if is_egg(name) {
+        return match EggFilename::parse(name) {
+            Ok(other) => Error::new(format!(
+                "`{name}` is an egg of `{}`, not of `{}`",
+                other.name, pin.name
+            )),
+            Err(why) => Error::new(format!("`{name}` is not a valid egg name")).cause_text(why),
+        };
+    }
+    match WheelFilename::from_str(name) {
+        Ok(other) => Error::new(format!(
+            "`{name}` is a wheel of `{}`, not of `{}`",
+            other.name, pin.name
+        )),
+        Err(error) => Error::new(format!(
+            "`{name}` is neither a wheel nor an sdist of `{}`",
+            pin.name
+        ))
+        .cause(error),
+    }
 }

@@ -16,7 +16,8 @@ use pkgapp_config::NamedIndex;
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_http::{
-    self as http, HttpFailure, IndexAccount, IndexPage, PageCache, PageError, RequestKind,
+    self as http, HttpAnswer, HttpFailure, IndexAccount, IndexPage, PageCache, PageError,
+    RequestKind,
 };
 use pkgapp_lock::Indexes;
 use pkgapp_lock::index::PlaceId;
@@ -214,41 +215,51 @@ impl<'a> IndexClient<'a> {
         let mut url = place.url.clone();
         let below = format!("{}/{name}/", url.path().trim_end_matches('/'));
         url.set_path(&below);
-        let failed = |why: String| {
-            let error = Error::new(format!(
-                "cannot read the index `{}`",
-                without_secrets(&place.url)
-            ))
-            .cause_text(why);
-            if self.offline {
-                error.hint("run it once without `--offline`")
-            } else {
-                error
-            }
-        };
         let page = match self.page(&url) {
             Ok(Some(page)) => page,
-            Ok(None) => return Ok(Vec::new()),
-            Err(PageError::Status(StatusCode::NOT_FOUND | StatusCode::GONE)) => {
+            Ok(None) | Err(PageError::Status(StatusCode::NOT_FOUND | StatusCode::GONE)) => {
                 return Ok(Vec::new());
             }
-            Err(PageError::Status(StatusCode::UNAUTHORIZED)) => {
-                return Err(failed("it requires credentials (401)".to_owned()).hint(place.way_in()));
-            }
-            Err(PageError::Status(StatusCode::FORBIDDEN)) => {
-                let why = "it does not accept these credentials (403)";
-                return Err(failed(why.to_owned()).hint(place.way_in()));
-            }
-            Err(PageError::Failure(HttpFailure::Offline)) => {
-                return Err(failed(HttpFailure::Offline.to_string()));
-            }
-            Err(error) => {
-                let why = error.to_string();
-                return Err(way_out(&why).into_iter().fold(failed(why), Error::hint));
-            }
+            Err(error) => return Err(self.index_failure(place, &error)),
         };
         page::offers(&page.kind, &page.text, &page.url, Some(name))
-            .map_err(|error| failed(error.to_string()))
+            .map_err(|error| self.unreadable_index(place, error.to_string()))
+    }
+
+    fn index_failure(&self, place: &IndexPlace, error: &PageError) -> Error {
+        match error {
+            PageError::Status(StatusCode::UNAUTHORIZED) => self
+                .unreadable_index(place, "it requires credentials (401)".to_owned())
+                .hint(place.way_in()),
+            PageError::Status(StatusCode::FORBIDDEN) => self
+                .unreadable_index(
+                    place,
+                    "it does not accept these credentials (403)".to_owned(),
+                )
+                .hint(place.way_in()),
+            PageError::Failure(HttpFailure::Offline) => {
+                self.unreadable_index(place, HttpFailure::Offline.to_string())
+            }
+            _ => {
+                let why = error.to_string();
+                let hint = way_out(&why);
+                let error = self.unreadable_index(place, why);
+                hint.into_iter().fold(error, Error::hint)
+            }
+        }
+    }
+
+    fn unreadable_index(&self, place: &IndexPlace, why: String) -> Error {
+        let error = Error::new(format!(
+            "cannot read the index `{}`",
+            without_secrets(&place.url)
+        ))
+        .cause_text(why);
+        if self.offline {
+            error.hint("run it once without `--offline`")
+        } else {
+            error
+        }
     }
 
     /// Returns a page, from the web or from a directory that is laid out like an index; `None` if
@@ -315,18 +326,11 @@ impl<'a> IndexClient<'a> {
         etag: Option<&str>,
         take: &mut dyn FnMut(ResponsePart<'_>) -> Result<()>,
     ) -> Result<(), DownloadBreak> {
-        let shown = without_secrets(url);
-        let failed = |why: String| {
-            let hint = way_out(&why);
-            let error = Error::new(format!("cannot download `{shown}`")).cause_text(why);
-            DownloadBreak::Refused(hint.into_iter().fold(error, Error::hint))
-        };
         if self.offline {
-            let error = Error::new(format!("cannot download `{shown}`"))
-                .cause_text(HttpFailure::Offline.to_string());
-            return Err(DownloadBreak::Refused(
-                error.hint("run it once without `--offline`"),
-            ));
+            let error = Error::new(format!("cannot download `{}`", without_secrets(url)))
+                .cause_text(HttpFailure::Offline.to_string())
+                .hint("run it once without `--offline`");
+            return Err(DownloadBreak::Refused(error));
         }
         let rest = (from > 0).then(|| format!("bytes={from}-"));
         let headers = http::headers([
@@ -334,29 +338,13 @@ impl<'a> IndexClient<'a> {
             (IF_RANGE, etag.filter(|_| from > 0)),
         ]);
         self.runtime.block_on(async {
-            let answer = self.http.get(url, RequestKind::File, &headers).await;
-            let mut answer = answer.map_err(|failure| failed(failure.to_string()))?;
-            let (offset, total) = match answer.status {
-                StatusCode::OK => (0, answer.length()),
-                StatusCode::PARTIAL_CONTENT => {
-                    content_range(answer.header(&CONTENT_RANGE).unwrap_or_default())
-                        .filter(|(offset, _)| *offset == from)
-                        .ok_or_else(|| {
-                            failed("the server returned another range than requested".to_owned())
-                        })?
-                }
-                status => return Err(failed(format!("the server returned {status}"))),
-            };
-            let etag = answer
-                .header(&ETAG)
-                .filter(|etag| !etag.starts_with("W/"))
-                .map(str::to_owned);
-            take(ResponsePart::Start {
-                offset,
-                total,
-                etag,
-            })
-            .map_err(DownloadBreak::Refused)?;
+            let mut answer = self
+                .http
+                .get(url, RequestKind::File, &headers)
+                .await
+                .map_err(|failure| failed_download(url, failure.to_string()))?;
+            let start = response_start(&answer, from).map_err(|why| failed_download(url, why))?;
+            take(start).map_err(DownloadBreak::Refused)?;
             loop {
                 match answer.chunk().await {
                     Ok(Some(bytes)) => {
@@ -367,7 +355,7 @@ impl<'a> IndexClient<'a> {
                         return Err(DownloadBreak::Connection(why));
                     }
                     // Another request would fail the same way.
-                    Err(failure) => return Err(failed(failure.to_string())),
+                    Err(failure) => return Err(failed_download(url, failure.to_string())),
                 }
             }
         })
@@ -495,16 +483,44 @@ fn links(indexes: &Indexes) -> Result<Vec<LinkPlaces>> {
         .collect())
 }
 
+/// Returns the head of a response to a request for the bytes from `from` on.
+fn response_start(answer: &HttpAnswer, from: u64) -> Result<ResponsePart<'static>, String> {
+    let (offset, total) = match answer.status {
+        StatusCode::OK => (0, answer.length()),
+        StatusCode::PARTIAL_CONTENT => {
+            content_range(answer.header(&CONTENT_RANGE).unwrap_or_default())
+                .filter(|(offset, _)| *offset == from)
+                .ok_or("the server returned another range than requested")?
+        }
+        status => return Err(format!("the server returned {status}")),
+    };
+    let etag = answer
+        .header(&ETAG)
+        .filter(|etag| !etag.starts_with("W/"))
+        .map(str::to_owned);
+    Ok(ResponsePart::Start {
+        offset,
+        total,
+        etag,
+    })
+}
+
+fn failed_download(url: &Url, why: String) -> DownloadBreak {
+    let hint = way_out(&why);
+    let error = Error::new(format!("cannot download `{}`", without_secrets(url))).cause_text(why);
+    DownloadBreak::Refused(hint.into_iter().fold(error, Error::hint))
+}
+
 /// Returns a hint for a network failure, if its kind is known.
 fn way_out(why: &str) -> Option<&'static str> {
-    if [
+    let is_limit = [
         "is too slow",
         "did not finish its response",
         "exceeds the limit of",
     ]
     .iter()
-    .any(|part| why.contains(part))
-    {
+    .any(|part| why.contains(part));
+    if is_limit {
         return Some("use another index, or a copy of the file with `--find-links DIR`");
     }
     // A URL may contain anything: port 40163 is not status 401.
@@ -514,17 +530,11 @@ fn way_out(why: &str) -> Option<&'static str> {
         .filter(|word| !word.contains("://"))
         .collect::<Vec<_>>()
         .join(" ");
-    let has = |parts: &[&str]| parts.iter().any(|part| why.contains(part));
     let says = |codes: &[&str]| {
         why.split(|one: char| !one.is_alphanumeric())
             .any(|word| codes.contains(&word))
     };
-    if has(&[
-        "certificate",
-        "unknownissuer",
-        "tls handshake",
-        "handshake failure",
-    ]) {
+    if is_about_tls(&why) {
         return Some(
             "if a private CA signed the certificate, set `SSL_CERT_FILE`; if the server requires a client certificate, set \
              `SSL_CLIENT_CERT` to a file with your certificate and key",
@@ -540,29 +550,43 @@ fn way_out(why: &str) -> Option<&'static str> {
             "the index lists a file that no longer exists: lock again, or get the file elsewhere (`--find-links`)",
         );
     }
-    if says(&["429", "500", "502", "503", "504"]) || has(&["server error"]) {
+    if says(&["429", "500", "502", "503", "504"]) || why.contains("server error") {
         return Some("the server failed: try again later, or use another index");
     }
-    if has(&["cannot be resolved"]) {
+    if why.contains("cannot be resolved") {
         return Some(
             "check the spelling of the address, this machine's DNS, and `HTTPS_PROXY` if the index is behind a proxy; use \
              `--offline` to build from the cache alone",
         );
     }
-    if has(&[
+    is_about_connection(&why).then_some(
+        "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy; use `--offline` to build from the \
+         cache alone",
+    )
+}
+
+fn is_about_tls(why: &str) -> bool {
+    [
+        "certificate",
+        "unknownissuer",
+        "tls handshake",
+        "handshake failure",
+    ]
+    .iter()
+    .any(|part| why.contains(part))
+}
+
+fn is_about_connection(why: &str) -> bool {
+    [
         "connect",
         "dns",
         "timed out",
         "timeout",
         "error sending request",
         "proxy",
-    ]) {
-        return Some(
-            "check the address, and `HTTPS_PROXY` and `NO_PROXY` if there is a proxy; use `--offline` to build from the \
-             cache alone",
-        );
-    }
-    None
+    ]
+    .iter()
+    .any(|part| why.contains(part))
 }
 
 /// Parses `bytes 100-199/200` (RFC 9110 §14.4) into the first offset and the whole length.

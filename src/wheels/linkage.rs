@@ -81,27 +81,7 @@ pub(super) fn settle(
         .iter()
         .flat_map(|plan| plan.errors.iter().cloned())
         .collect();
-    let mut queue: VecDeque<FoundLibrary> = plans
-        .iter()
-        .flat_map(|plan| plan.grafts.iter().cloned())
-        .collect();
-    let mut grafts: BTreeMap<String, PendingGraft> = BTreeMap::new();
-    while let Some(found) = queue.pop_front() {
-        if grafts.contains_key(&found.soname) {
-            continue;
-        }
-        let graft = PendingGraft::read(&found)?;
-        let plan = wheel.look(&graft.file);
-        errors.extend(plan.errors);
-        queue.extend(plan.grafts.iter().cloned());
-        grafts.insert(
-            found.soname.clone(),
-            PendingGraft {
-                needs: plan.grafts,
-                ..graft
-            },
-        );
-    }
+    let grafts = wheel.collect_grafts(&plans, &mut errors)?;
     if let Some(error) = Error::all(errors) {
         return Err(error);
     }
@@ -183,18 +163,41 @@ impl<'a> LinkedWheel<'a> {
         })
     }
 
+    /// Reads the libraries that are to be copied, with those that they need in turn.
+    fn collect_grafts(
+        &self,
+        plans: &[LinkagePlan],
+        errors: &mut Vec<Error>,
+    ) -> Result<BTreeMap<String, PendingGraft>> {
+        let mut queue: VecDeque<FoundLibrary> = plans
+            .iter()
+            .flat_map(|plan| plan.grafts.iter().cloned())
+            .collect();
+        let mut grafts: BTreeMap<String, PendingGraft> = BTreeMap::new();
+        while let Some(found) = queue.pop_front() {
+            if grafts.contains_key(&found.soname) {
+                continue;
+            }
+            let mut graft = PendingGraft::read(&found)?;
+            let plan = self.look(&graft.file);
+            errors.extend(plan.errors);
+            queue.extend(plan.grafts.iter().cloned());
+            graft.needs = plan.grafts;
+            grafts.insert(found.soname, graft);
+        }
+        Ok(grafts)
+    }
+
     /// Decides about everything that a file needs.
     fn look(&self, file: &CompiledFile) -> LinkagePlan {
         let is_relative =
             |path: &&String| path.starts_with("$ORIGIN") || path.starts_with("${ORIGIN}");
-        let mut kept: Vec<String> = file
-            .elf
-            .runpath
-            .iter()
-            .filter(is_relative)
-            .cloned()
-            .collect();
-        let (mut grafts, mut errors) = (Vec::new(), Vec::new());
+        let kept = file.elf.runpath.iter().filter(is_relative);
+        let mut plan = LinkagePlan {
+            kept: kept.cloned().collect(),
+            grafts: Vec::new(),
+            errors: Vec::new(),
+        };
         for soname in &file.elf.needed {
             if self.own.contains(soname) || soname.starts_with("ld-linux") {
                 continue;
@@ -203,68 +206,50 @@ impl<'a> LinkedWheel<'a> {
             // process; programs, such as uwsgi, load it.
             if soname.starts_with("libpython") {
                 let way = self.rules.python_libraries.as_ref();
-                kept.extend(
-                    way.filter(|way| file.is_program() && !kept.contains(way))
-                        .cloned(),
-                );
+                let way = way.filter(|way| file.is_program() && !plan.kept.contains(way));
+                plan.kept.extend(way.cloned());
                 continue;
             }
-            let found = find(soname, file);
-            match (self.rules.libraries.get(soname), found) {
-                (Some(LibraryLinking::Graft), Some(path)) => grafts.push(FoundLibrary {
-                    soname: soname.clone(),
-                    path,
-                }),
-                (Some(LibraryLinking::Graft), None) => errors.push(
-                    Error::new(format!(
-                        "library `{soname}`, which {} must ship, was not found",
-                        file.label
-                    ))
-                    .note(format!("searched {}", looked_in(file)))
-                    .hint("add its directory to `LD_LIBRARY_PATH`"),
-                ),
-                (Some(LibraryLinking::Depend), Some(path)) => {
-                    let directory = path
-                        .parent()
-                        .unwrap_or(Path::new("/"))
-                        .to_string_lossy()
-                        .into_owned();
-                    if file.elf.runpath.contains(&directory) && !kept.contains(&directory) {
-                        kept.push(directory);
-                    }
-                }
-                (None, Some(path)) if !is_of_the_system(&path) => {
-                    errors.push(unsaid(soname, &path, file));
-                }
-                (Some(LibraryLinking::Depend) | None, _) => {}
-            }
+            self.decide(soname, file, &mut plan);
         }
-        LinkagePlan {
-            kept,
-            grafts,
-            errors,
+        plan
+    }
+
+    /// Decides about a library that a file needs.
+    fn decide(&self, soname: &str, file: &CompiledFile, plan: &mut LinkagePlan) {
+        match (self.rules.libraries.get(soname), find(soname, file)) {
+            (Some(LibraryLinking::Graft), Some(path)) => plan.grafts.push(FoundLibrary {
+                soname: soname.to_owned(),
+                path,
+            }),
+            (Some(LibraryLinking::Graft), None) => plan.errors.push(
+                Error::new(format!(
+                    "library `{soname}`, which {} must ship, was not found",
+                    file.label
+                ))
+                .note(format!("searched {}", looked_in(file)))
+                .hint("add its directory to `LD_LIBRARY_PATH`"),
+            ),
+            (Some(LibraryLinking::Depend), Some(path)) => {
+                let directory = path
+                    .parent()
+                    .unwrap_or(Path::new("/"))
+                    .to_string_lossy()
+                    .into_owned();
+                if file.elf.runpath.contains(&directory) && !plan.kept.contains(&directory) {
+                    plan.kept.push(directory);
+                }
+            }
+            (None, Some(path)) if !is_of_the_system(&path) => {
+                plan.errors.push(unsaid(soname, &path, file));
+            }
+            (Some(LibraryLinking::Depend) | None, _) => {}
         }
     }
 
     fn write(&self, plans: &[LinkagePlan], grafts: &BTreeMap<String, PendingGraft>) -> Result<()> {
         for (file, plan) in self.files.iter().zip(plans) {
-            let mut run_path = plan.kept.clone();
-            if !plan.grafts.is_empty() {
-                run_path.push(self.way_to_libs(&file.elf.path)?);
-            }
-            let change = ElfEdit {
-                run_path,
-                soname: None,
-                needed: renamed(&plan.grafts, grafts),
-            };
-            // A file without changes need not be of a kind that can be edited.
-            if change.needed.is_empty() && change.run_path == file.elf.runpath {
-                continue;
-            }
-            if let Some(changed) = changed(fs::read(&file.place)?, &change, &file.label)? {
-                std::fs::write(&file.place, changed)
-                    .context(|| format!("cannot write `{}`", shown(&file.place)))?;
-            }
+            self.edit(file, plan, grafts)?;
         }
         for graft in grafts.values() {
             let needed = renamed(&graft.needs, grafts);
@@ -283,6 +268,32 @@ impl<'a> LinkedWheel<'a> {
             pack::put(&self.root.join(&self.libs).join(&graft.name), true, content)?;
         }
         Ok(())
+    }
+
+    fn edit(
+        &self,
+        file: &CompiledFile,
+        plan: &LinkagePlan,
+        grafts: &BTreeMap<String, PendingGraft>,
+    ) -> Result<()> {
+        let mut run_path = plan.kept.clone();
+        if !plan.grafts.is_empty() {
+            run_path.push(self.way_to_libs(&file.elf.path)?);
+        }
+        let change = ElfEdit {
+            run_path,
+            soname: None,
+            needed: renamed(&plan.grafts, grafts),
+        };
+        // A file without changes need not be of a kind that can be edited.
+        if change.needed.is_empty() && change.run_path == file.elf.runpath {
+            return Ok(());
+        }
+        match changed(fs::read(&file.place)?, &change, &file.label)? {
+            Some(changed) => std::fs::write(&file.place, changed)
+                .context(|| format!("cannot write `{}`", shown(&file.place))),
+            None => Ok(()),
+        }
     }
 
     /// Returns the run path from an installed file to the copies, which are beside the packages.

@@ -20,22 +20,11 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         if line.is_empty() || line.starts_with('#') {
             continue;
         }
-        if let Some(section) = line
+        let section = line
             .strip_prefix('[')
-            .and_then(|line| line.strip_suffix(']'))
-        {
-            let (extra, marker) = section.split_once(':').unwrap_or((section, ""));
-            conditions.clear();
-            if !marker.trim().is_empty() {
-                conditions.push(format!("({})", marker.trim()));
-            }
-            let extra = safe_extra(extra);
-            if !extra.is_empty() {
-                conditions.push(format!("extra == \"{extra}\""));
-                if !extras.contains(&extra) {
-                    extras.push(extra);
-                }
-            }
+            .and_then(|line| line.strip_suffix(']'));
+        if let Some(section) = section {
+            conditions = conditions_of(section, &mut extras);
             continue;
         }
         let requirement = joined(line, &conditions);
@@ -52,6 +41,23 @@ pub(super) fn requirements(text: &str) -> Result<(Vec<String>, Vec<String>)> {
         }
     }
     Error::all(errors).map_or(Ok((requires, extras)), Err)
+}
+
+/// Returns the conditions of a section `extra:marker`, and adds its extra to the known ones.
+fn conditions_of(section: &str, extras: &mut Vec<String>) -> Vec<String> {
+    let (extra, marker) = section.split_once(':').unwrap_or((section, ""));
+    let mut conditions = Vec::new();
+    if !marker.trim().is_empty() {
+        conditions.push(format!("({})", marker.trim()));
+    }
+    let extra = safe_extra(extra);
+    if !extra.is_empty() {
+        conditions.push(format!("extra == \"{extra}\""));
+        if !extras.contains(&extra) {
+            extras.push(extra);
+        }
+    }
+    conditions
 }
 
 /// Combines a requirement with the conditions of its section.

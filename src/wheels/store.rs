@@ -346,22 +346,13 @@ impl<'a> FileStore<'a> {
         if let Some(known) = self.find(shelf, sha256, name, None) {
             return Ok(known);
         }
+
         let temporary = self.cache.temporary()?;
         let staged = temporary.path().join("new").join(name);
         fs::create_dir_all(&temporary.path().join("new"))?;
         file.seek(SeekFrom::Start(0)).context(unreadable)?;
-        let mut copy =
-            File::create(&staged).context(|| format!("cannot write `{}`", shown(&staged)))?;
-        let mut again = FileSums::new(expected);
-        let length = io::copy(
-            &mut TeeReader {
-                from: &mut file,
-                to: &mut again,
-            },
-            &mut copy,
-        )
-        .context(unreadable)?;
-        if again.sha256() != sha256 {
+        let (again, length) = copy_hashed(&mut file, &staged, expected, unreadable)?;
+        if again != sha256 {
             return Err(Error::new(format!("`{}` changed while it was read", shown(path))).into());
         }
         Ok(self.publish(&staged, shelf, sha256, length)?)
@@ -673,6 +664,26 @@ impl Write for HashWriter<'_> {
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
     }
+}
+
+/// Copies a file to a new one; returns the checksum and the length of what was read.
+fn copy_hashed(
+    from: &mut impl Read,
+    to: &Path,
+    expected: ExpectedHashes<'_>,
+    unreadable: impl FnOnce() -> String,
+) -> Result<(Sha256Sum, u64)> {
+    let mut copy = File::create(to).context(|| format!("cannot write `{}`", shown(to)))?;
+    let mut sums = FileSums::new(expected);
+    let length = io::copy(
+        &mut TeeReader {
+            from,
+            to: &mut sums,
+        },
+        &mut copy,
+    )
+    .context(unreadable)?;
+    Ok((sums.sha256(), length))
 }
 
 /// A reader that also writes its bytes to another writer.

@@ -91,17 +91,8 @@ pub fn survey(
         return Ok(Vec::new());
     };
     let client = IndexClient::new(&first.indexes, cache, offline)?;
-    let mut pins: BTreeMap<(PackageName, String), Vec<Option<&Pin>>> = BTreeMap::new();
-    for (number, (_, lock)) in columns.iter().enumerate() {
-        for pin in &lock.pins {
-            let row = pins
-                .entry((pin.name.clone(), label(pin)))
-                .or_insert_with(|| vec![None; columns.len()]);
-            row[number] = Some(pin);
-        }
-    }
-    let progress = report.progress("looking", pins.len() as u64, ProgressUnit::Things);
-    let rows: Vec<_> = pins.into_iter().collect();
+    let rows = rows_of(columns);
+    let progress = report.progress("looking", rows.len() as u64, ProgressUnit::Things);
     let found = parallel::map(&rows, AT_A_TIME, |((name, _), pins)| {
         let cells = SurveySearch {
             client: &client,
@@ -112,6 +103,7 @@ pub fn survey(
         progress.advance(1);
         cells
     });
+
     let (mut table, mut errors) = (Vec::new(), Vec::new());
     for (((name, label), pins), cells) in rows.iter().zip(found) {
         match (cells, pins.iter().find_map(|pin| *pin)) {
@@ -125,6 +117,22 @@ pub fn survey(
         }
     }
     Error::all(distinct(errors)).map_or(Ok(table), Err)
+}
+
+/// A distribution by name and label, with its pin in each column.
+type PinRow<'a> = ((PackageName, String), Vec<Option<&'a Pin>>);
+
+fn rows_of(columns: &[(Environment, Lock)]) -> Vec<PinRow<'_>> {
+    let mut rows: BTreeMap<(PackageName, String), Vec<Option<&Pin>>> = BTreeMap::new();
+    for (number, (_, lock)) in columns.iter().enumerate() {
+        for pin in &lock.pins {
+            let row = rows
+                .entry((pin.name.clone(), label(pin)))
+                .or_insert_with(|| vec![None; columns.len()]);
+            row[number] = Some(pin);
+        }
+    }
+    rows.into_iter().collect()
 }
 
 /// The search for one distribution, which asks each place once.

@@ -97,34 +97,18 @@ impl ElfBinary {
         {
             return Ok(None);
         }
-        let (start, count) = (place(u64_at(bytes, 32)?)?, usize::from(u16_at(bytes, 56)?));
         if usize::from(u16_at(bytes, 54)?) != PROGRAM_HEADER {
             return Err("its program headers have an unknown size");
         }
-        let mut segments = Vec::new();
-        for index in 0..count {
-            let header = start.checked_add(index * PROGRAM_HEADER).ok_or(OUTSIDE)?;
-            let segment = ElfSegment {
-                header,
-                kind: u32_at(bytes, header)?,
-                offset: u64_at(bytes, header + 8)?,
-                address: u64_at(bytes, header + 16)?,
-                file_size: u64_at(bytes, header + 32)?,
-                memory_size: u64_at(bytes, header + 40)?,
-            };
-            if place(
-                segment
-                    .offset
-                    .checked_add(segment.file_size)
-                    .ok_or(OUTSIDE)?,
-            )? > bytes.len()
-            {
-                return Err(OUTSIDE);
-            }
-            segments.push(segment);
-        }
-        let dynamic = segments.iter().find(|segment| segment.kind == PT_DYNAMIC);
-        let dynamic = match dynamic {
+        let (start, count) = (place(u64_at(bytes, 32)?)?, usize::from(u16_at(bytes, 56)?));
+        let segments = (0..count)
+            .map(|index| {
+                let header = start.checked_add(index * PROGRAM_HEADER).ok_or(OUTSIDE)?;
+                ElfSegment::read(bytes, header)
+            })
+            .collect::<BinaryResult<Vec<_>>>()?;
+
+        let dynamic = match segments.iter().find(|segment| segment.kind == PT_DYNAMIC) {
             Some(segment) => Some((
                 place(segment.offset)?,
                 place(segment.file_size)? / DYNAMIC_ENTRY,
@@ -216,6 +200,7 @@ impl ElfBinary {
         if path.is_some() && entries.len() + 2 > room {
             return Err("its dynamic section is full");
         }
+
         let free = self.free_strings(&entries, &old)?;
         if let Some(path) = path {
             let value = match free.iter().find(|(_, length)| *length >= path.len()) {
@@ -230,12 +215,16 @@ impl ElfBinary {
             self.wipe(&free)?;
         }
         entries.resize(room, (0, 0));
+        self.write_entries(start, entries);
+        Ok(())
+    }
+
+    fn write_entries(&mut self, start: usize, entries: Vec<(u64, u64)>) {
         for (index, (tag, value)) in entries.into_iter().enumerate() {
             let place = start + index * DYNAMIC_ENTRY;
             self.bytes[place..place + 8].copy_from_slice(&tag.to_le_bytes());
             self.bytes[place + 8..place + 16].copy_from_slice(&value.to_le_bytes());
         }
-        Ok(())
     }
 
     /// Replaces all occurrences of a text by another of the same length; returns whether there were
@@ -256,58 +245,52 @@ impl ElfBinary {
     /// Fails if the headers are damaged.
     pub fn strip(&mut self) -> BinaryResult<()> {
         let sections = self.sections()?;
+        let loaded = |section: &ElfSection| section.flags & SHF_ALLOC != 0;
         let kept = sections
             .iter()
             .skip(1)
-            .take_while(|section| section.flags & SHF_ALLOC != 0)
+            .take_while(|section| loaded(section))
             .count()
             + 1;
         // Loaded sections refer to other sections by their numbers, which must stay the same.
-        if sections.len() < 2
-            || sections[kept..]
-                .iter()
-                .any(|section| section.flags & SHF_ALLOC != 0)
-        {
+        if sections.len() < 2 || sections[kept..].iter().any(loaded) {
             return Ok(());
         }
-        let segments = self
-            .segments
-            .iter()
-            .map(|segment| segment.offset + segment.file_size);
-        let bodies = sections[1..kept]
-            .iter()
-            .filter(|section| section.kind != SHT_NOBITS);
-        let end = segments
-            .chain(bodies.map(|section| section.offset.saturating_add(section.size)))
-            .max()
-            .unwrap_or(0);
-        let end = place(end)?;
-        let headers = place(u64_at(&self.bytes, 32)?)? + self.segments.len() * PROGRAM_HEADER;
-        if end > self.bytes.len() || headers > end {
-            return Err(OUTSIDE);
-        }
+
+        let end = self.end_of_content(&sections[1..kept])?;
         let mut table =
             self.bytes[place(u64_at(&self.bytes, 40)?)?..][..kept * SECTION_HEADER].to_vec();
         let names = self.section_names(&sections, &mut table, kept)?;
         let end_of_names = (end + names.len()).next_multiple_of(8);
-        let mut last = [0; SECTION_HEADER];
-        let at = names.len() - NAME_OF_NAMES.len() - 1;
-        last[..4].copy_from_slice(&u32::try_from(at).map_err(|_| OUTSIDE)?.to_le_bytes());
-        // SHT_STRTAB, at `end`, so many bytes, aligned to one.
-        last[4] = 3;
-        last[24..32].copy_from_slice(&(end as u64).to_le_bytes());
-        last[32..40].copy_from_slice(&(names.len() as u64).to_le_bytes());
-        last[48] = 1;
+        table.extend(header_of_names(end, names.len())?);
+
         self.bytes.truncate(end);
         self.bytes.extend(names);
         self.bytes.resize(end_of_names, 0);
         self.bytes.extend(table);
-        self.bytes.extend(last);
         let count = u16::try_from(kept).map_err(|_| OUTSIDE)?;
         self.bytes[40..48].copy_from_slice(&(end_of_names as u64).to_le_bytes());
         self.bytes[60..62].copy_from_slice(&(count + 1).to_le_bytes());
         self.bytes[62..64].copy_from_slice(&count.to_le_bytes());
         Ok(())
+    }
+
+    /// Returns the end of the segments and of the sections that stay.
+    fn end_of_content(&self, sections: &[ElfSection]) -> BinaryResult<usize> {
+        let segments = self
+            .segments
+            .iter()
+            .map(|segment| segment.offset + segment.file_size);
+        let bodies = sections
+            .iter()
+            .filter(|section| section.kind != SHT_NOBITS)
+            .map(|section| section.offset.saturating_add(section.size));
+        let end = place(segments.chain(bodies).max().unwrap_or(0))?;
+        let headers = place(u64_at(&self.bytes, 32)?)? + self.segments.len() * PROGRAM_HEADER;
+        if end > self.bytes.len() || headers > end {
+            return Err(OUTSIDE);
+        }
+        Ok(end)
     }
 
     /// Returns the names of the first `kept` sections as a string table, and updates their headers,
@@ -373,6 +356,31 @@ impl ElfBinary {
         if old.is_empty() {
             return Ok(Vec::new());
         }
+        let used = self.used_strings(entries)?;
+        let mut free: Vec<(u64, usize)> = Vec::new();
+        for &start in old {
+            let length = self.string(start)?.len();
+            let end = start + length as u64;
+            // A longer string that ends with this one.
+            let mut inside = false;
+            for used in used.iter().filter(|used| **used < start) {
+                inside |= *used + self.string(*used)?.len() as u64 >= end;
+            }
+            let first = used
+                .iter()
+                .filter(|used| (start..=end).contains(used))
+                .min();
+            let length = first.map_or(length, |first| usize::try_from(first - start).unwrap_or(0));
+            if !inside && length > 0 && !free.iter().any(|(known, _)| *known == start) {
+                free.push((start, length));
+            }
+        }
+        Ok(free)
+    }
+
+    /// Returns the values of all strings except run paths: of dynamic entries, symbol versions, and
+    /// symbols.
+    fn used_strings(&self, entries: &[(u64, u64)]) -> BinaryResult<Vec<u64>> {
         let mut used: Vec<u64> = entries
             .iter()
             .filter(|(tag, _)| matches!(*tag, DT_NEEDED | DT_SONAME | DT_AUXILIARY | DT_FILTER))
@@ -396,26 +404,7 @@ impl ElfBinary {
                 used.push(u32_at(&self.bytes, self.offset(symbols + index * SYMBOL)?)?.into());
             }
         }
-        let mut free: Vec<(u64, usize)> = Vec::new();
-        for &start in old {
-            let length = self.string(start)?.len();
-            let end = start + length as u64;
-            // A longer string that ends with this one.
-            let whole = used.iter().filter(|used| **used < start);
-            let mut inside = false;
-            for used in whole {
-                inside |= *used + self.string(*used)?.len() as u64 >= end;
-            }
-            let first = used
-                .iter()
-                .filter(|used| (start..=end).contains(used))
-                .min();
-            let length = first.map_or(length, |first| usize::try_from(first - start).unwrap_or(0));
-            if !inside && length > 0 && !free.iter().any(|(known, _)| *known == start) {
-                free.push((start, length));
-            }
-        }
-        Ok(free)
+        Ok(used)
     }
 
     /// Returns the number of dynamic symbols, from the section headers, the hash table, or the
@@ -495,40 +484,20 @@ impl ElfBinary {
     /// Makes room for a string after the end of the segment with the string table, where the file
     /// is padded up to the next page and the memory is mapped anyway. Returns the string's value.
     fn extend_strings(&mut self, entries: &mut [(u64, u64)], length: usize) -> BinaryResult<u64> {
-        const FULL: &str = "it has no room for a run path";
         let strings = entries
             .iter()
             .find(|(tag, _)| *tag == DT_STRTAB)
-            .map(|(_, value)| *value);
-        let strings = strings.ok_or("it has no string table")?;
+            .map(|(_, value)| *value)
+            .ok_or("it has no string table")?;
         let is_around = |s: &ElfSegment| {
             s.kind == PT_LOAD && (s.address..s.address + s.file_size).contains(&strings)
         };
         let index = self.segments.iter().position(is_around).ok_or(OUTSIDE)?;
         let segment = self.segments[index];
-        let (end, address) = (
-            segment.offset + segment.file_size,
-            segment.address + segment.file_size,
-        );
-        let room = PAGE - address % PAGE;
-        let next = self
-            .segments
-            .iter()
-            .filter(|other| other.kind == PT_LOAD && other.offset >= end);
-        let next = next
-            .map(|other| other.offset)
-            .min()
-            .unwrap_or(self.bytes.len() as u64);
-        let fits = segment.file_size == segment.memory_size
-            && room % PAGE >= length as u64
-            && next - end >= length as u64;
-        if !fits
-            || self.bytes[place(end)?..][..length]
-                .iter()
-                .any(|byte| *byte != 0)
-        {
-            return Err(FULL);
+        if !self.has_room_after(&segment, length)? {
+            return Err("it has no room for a run path");
         }
+
         let size = segment.file_size + length as u64;
         self.segments[index].file_size = size;
         self.segments[index].memory_size = size;
@@ -536,13 +505,34 @@ impl ElfBinary {
             let place = segment.header + field;
             self.bytes[place..place + 8].copy_from_slice(&size.to_le_bytes());
         }
-        let value = address - strings;
+        let value = segment.address + segment.file_size - strings;
         for (tag, size) in entries {
             if *tag == DT_STRSZ {
                 *size = (*size).max(value + length as u64);
             }
         }
         Ok(value)
+    }
+
+    /// Returns whether a loaded segment can grow by some bytes: within its last page, over zeros in
+    /// the file, and not into the next segment.
+    fn has_room_after(&self, segment: &ElfSegment, length: usize) -> BinaryResult<bool> {
+        let end = segment.offset + segment.file_size;
+        let room = PAGE - (segment.address + segment.file_size) % PAGE;
+        let next = self
+            .segments
+            .iter()
+            .filter(|other| other.kind == PT_LOAD && other.offset >= end)
+            .map(|other| other.offset)
+            .min()
+            .unwrap_or(self.bytes.len() as u64);
+        let fits = segment.file_size == segment.memory_size
+            && room % PAGE >= length as u64
+            && next - end >= length as u64;
+        Ok(fits
+            && self.bytes[place(end)?..][..length]
+                .iter()
+                .all(|byte| *byte == 0))
     }
 
     fn wipe(&mut self, free: &[(u64, usize)]) -> BinaryResult<()> {
@@ -652,6 +642,41 @@ fn u64_at(bytes: &[u8], place: usize) -> BinaryResult<u64> {
         .and_then(<[u8]>::first_chunk)
         .map(|bytes| u64::from_le_bytes(*bytes))
         .ok_or(OUTSIDE)
+}
+
+impl ElfSegment {
+    /// Reads the segment of a program header, and checks that it is in the file.
+    fn read(bytes: &[u8], header: usize) -> BinaryResult<Self> {
+        let segment = Self {
+            header,
+            kind: u32_at(bytes, header)?,
+            offset: u64_at(bytes, header + 8)?,
+            address: u64_at(bytes, header + 16)?,
+            file_size: u64_at(bytes, header + 32)?,
+            memory_size: u64_at(bytes, header + 40)?,
+        };
+        let end = segment
+            .offset
+            .checked_add(segment.file_size)
+            .ok_or(OUTSIDE)?;
+        if place(end)? > bytes.len() {
+            return Err(OUTSIDE);
+        }
+        Ok(segment)
+    }
+}
+
+/// Returns the header of the section with the sections' names, which ends a section table.
+fn header_of_names(start: usize, length: usize) -> BinaryResult<[u8; SECTION_HEADER]> {
+    let mut header = [0; SECTION_HEADER];
+    let own_name = length - NAME_OF_NAMES.len() - 1;
+    header[..4].copy_from_slice(&u32::try_from(own_name).map_err(|_| OUTSIDE)?.to_le_bytes());
+    // SHT_STRTAB, at `start`, of this length, aligned to one byte.
+    header[4] = 3;
+    header[24..32].copy_from_slice(&(start as u64).to_le_bytes());
+    header[32..40].copy_from_slice(&(length as u64).to_le_bytes());
+    header[48] = 1;
+    Ok(header)
 }
 
 /// Returns a path of the same length that leads nowhere.

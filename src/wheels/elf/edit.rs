@@ -83,19 +83,7 @@ struct ElfObject<'f> {
 
 impl<'f> ElfObject<'f> {
     fn read(file: &'f mut Vec<u8>) -> Result<Self, String> {
-        // EI_CLASS 2 is 64-bit, EI_DATA 1 little-endian.
-        if !file.starts_with(b"\x7fELF\x02\x01") || file.len() < HEADER {
-            return Err("it is not a 64-bit little-endian ELF file".to_owned());
-        }
-        let start = usize_at(file, 32)?;
-        let count = usize::from(u16_at(file, 56)?);
-        if usize::from(u16_at(file, 54)?) != PROGRAM_HEADER {
-            return Err("its program headers do not have the size of the ABI".to_owned());
-        }
-        let segments = start..start.saturating_add(count * PROGRAM_HEADER);
-        if segments.end > file.len() {
-            return Err("its program headers are outside the file".to_owned());
-        }
+        let segments = program_headers(file)?;
         let mut object = Self {
             file,
             segments,
@@ -103,33 +91,36 @@ impl<'f> ElfObject<'f> {
             room: 0,
             strings: 0..0,
         };
-        let dynamic = object
-            .headers()
-            .find(|place| object.u32(*place) == Ok(PT_DYNAMIC));
-        let dynamic = dynamic.ok_or("it has no dynamic segment")?;
-        let (at, size) = (object.usize(dynamic + 8)?, object.usize(dynamic + 32)?);
-        object.room = size / DYNAMIC_ENTRY;
-        for index in 0..object.room {
-            let place = at + index * DYNAMIC_ENTRY;
-            let tag = object.u64(place)?.cast_signed();
-            if tag == elf::DT_NULL.0 {
-                break;
-            }
-            let value = object.u64(place + 8)?;
-            object.dynamic.push(DynamicEntry { tag, value });
-        }
-        let table = object
-            .value(elf::DT_STRTAB.0)
-            .ok_or("it has no string table")?;
-        let size = object
-            .value(elf::DT_STRSZ.0)
-            .ok_or("it has no string table")?;
+        object.read_dynamic()?;
+
+        let missing = "it has no string table";
+        let table = object.value(elf::DT_STRTAB.0).ok_or(missing)?;
+        let size = object.value(elf::DT_STRSZ.0).ok_or(missing)?;
         let start = object.offset(table)?;
         let end = start
             .checked_add(usize::try_from(size).unwrap_or(usize::MAX))
             .filter(|end| *end <= object.file.len());
         object.strings = start..end.ok_or("its string table is outside the file")?;
         Ok(object)
+    }
+
+    fn read_dynamic(&mut self) -> Result<(), String> {
+        let dynamic = self
+            .headers()
+            .find(|place| self.u32(*place) == Ok(PT_DYNAMIC))
+            .ok_or("it has no dynamic segment")?;
+        let (at, size) = (self.usize(dynamic + 8)?, self.usize(dynamic + 32)?);
+        self.room = size / DYNAMIC_ENTRY;
+        for index in 0..self.room {
+            let place = at + index * DYNAMIC_ENTRY;
+            let tag = self.u64(place)?.cast_signed();
+            if tag == elf::DT_NULL.0 {
+                break;
+            }
+            let value = self.u64(place + 8)?;
+            self.dynamic.push(DynamicEntry { tag, value });
+        }
+        Ok(())
     }
 
     /// Returns the offset of each program header.
@@ -182,33 +173,24 @@ impl<'f> ElfObject<'f> {
         let is_path =
             |entry: &&DynamicEntry| entry.tag == elf::DT_RUNPATH.0 || entry.tag == elf::DT_RPATH.0;
         let old: Vec<DynamicEntry> = self.dynamic.iter().filter(is_path).copied().collect();
-        if old
-            .iter()
-            .any(|entry| self.string(entry.value).as_deref() == Ok(run_path))
-            && old.len() == 1
+        if let [only] = old[..]
+            && self.string(only.value).as_deref() == Ok(run_path)
         {
             return Ok(false);
         }
+
         let mut kept: Option<u64> = None;
         for entry in &old {
-            let place = self.place(entry.value)?;
-            // Linkers may store a string as the tail of another one. Symbol names contain no slash,
-            // so the bytes up to the last slash belong only to paths.
-            let Some(slash) = self.file[place.clone()]
-                .iter()
-                .rposition(|byte| *byte == b'/')
-            else {
+            let Some(free) = self.wipe_path(entry.value)? else {
                 continue;
             };
-            let free = place.start..=place.start + slash;
-            self.check_unshared(&free)?;
-            self.file[free].fill(0);
-            if !run_path.is_empty() && kept.is_none() && run_path.len() <= slash {
-                self.file[place.start..place.start + run_path.len()]
+            if !run_path.is_empty() && kept.is_none() && run_path.len() < free.len() {
+                self.file[free.start..free.start + run_path.len()]
                     .copy_from_slice(run_path.as_bytes());
                 kept = Some(entry.value);
             }
         }
+
         // The following entries move up; DT_NULL ends the list.
         self.dynamic.retain(|entry| !is_path(&entry));
         if let Some(value) = kept {
@@ -221,6 +203,24 @@ impl<'f> ElfObject<'f> {
             self.write_dynamic()?;
         }
         Ok(!run_path.is_empty() && kept.is_none())
+    }
+
+    /// Clears a run path up to its last slash; returns the range that is free now.
+    ///
+    /// Linkers may store a string as the tail of another one. Symbol names contain no slash, so the
+    /// bytes up to the last slash belong only to paths.
+    fn wipe_path(&mut self, value: u64) -> Result<Option<Range<usize>>, String> {
+        let place = self.place(value)?;
+        let slash = self.file[place.clone()]
+            .iter()
+            .rposition(|byte| *byte == b'/');
+        let Some(slash) = slash else {
+            return Ok(None);
+        };
+        let end = place.start + slash;
+        self.check_unshared(&(place.start..=end))?;
+        self.file[place.start..=end].fill(0);
+        Ok(Some(place.start..end + 1))
     }
 
     /// Checks that no needed library's name is in a part of the string table.
@@ -285,8 +285,13 @@ impl<'f> ElfObject<'f> {
             });
         }
         self.rename_versions(&moved)?;
+        self.replace_strings(&table)
+    }
+
+    /// Appends another string table and makes the dynamic segment refer to it.
+    fn replace_strings(&mut self, table: &[u8]) -> Result<(), String> {
         let old = self.value(elf::DT_STRTAB.0).unwrap_or_default();
-        let address = self.load(&table)?;
+        let address = self.load(table)?;
         for entry in &mut self.dynamic {
             if entry.tag == elf::DT_STRTAB.0 {
                 entry.value = address;
@@ -317,27 +322,12 @@ impl<'f> ElfObject<'f> {
 
     /// Appends bytes that are loaded with the file, and returns their address.
     fn load(&mut self, bytes: &[u8]) -> Result<u64, String> {
-        let (mut end, mut align) = (0_u64, 0x1000_u64);
-        for header in self
-            .headers()
-            .filter(|header| self.u32(*header) == Ok(PT_LOAD))
-        {
-            end = end.max(
-                self.u64(header + 16)?
-                    .saturating_add(self.u64(header + 40)?),
-            );
-            align = align.max(self.u64(header + 48)?);
-        }
-        if !align.is_power_of_two() || align > 1 << 24 {
-            return Err("its segments have an unsupported alignment".to_owned());
-        }
-        let kind = |object: &Self, wanted: u32| {
-            object
-                .headers()
-                .find(|header| object.u32(*header) == Ok(wanted))
-        };
-        let spare = kind(self, PT_NOTE).or_else(|| kind(self, PT_GNU_PROPERTY));
-        let spare = spare.ok_or("it has no program header to spare")?;
+        let (end, align) = self.end_of_loaded()?;
+        let spare = self
+            .header_of(PT_NOTE)
+            .or_else(|| self.header_of(PT_GNU_PROPERTY))
+            .ok_or("it has no program header to spare")?;
+
         let address = end.next_multiple_of(align);
         let offset = (self.file.len() as u64).next_multiple_of(align);
         self.file.resize(
@@ -345,6 +335,7 @@ impl<'f> ElfObject<'f> {
             0,
         );
         self.file.extend_from_slice(bytes);
+
         let length = bytes.len() as u64;
         let mut header = Vec::with_capacity(PROGRAM_HEADER);
         header.extend_from_slice(&PT_LOAD.to_le_bytes());
@@ -357,6 +348,28 @@ impl<'f> ElfObject<'f> {
             .copy_within(spare + PROGRAM_HEADER..self.segments.end, spare);
         self.put(self.segments.end - PROGRAM_HEADER, &header)?;
         Ok(address)
+    }
+
+    /// Returns the end of the loaded segments in memory, and their largest alignment.
+    fn end_of_loaded(&self) -> Result<(u64, u64), String> {
+        let (mut end, mut align) = (0_u64, 0x1000_u64);
+        for header in self
+            .headers()
+            .filter(|header| self.u32(*header) == Ok(PT_LOAD))
+        {
+            let size = self.u64(header + 40)?;
+            end = end.max(self.u64(header + 16)?.saturating_add(size));
+            align = align.max(self.u64(header + 48)?);
+        }
+        if align.is_power_of_two() && align <= 1 << 24 {
+            Ok((end, align))
+        } else {
+            Err("its segments have an unsupported alignment".to_owned())
+        }
+    }
+
+    fn header_of(&self, kind: u32) -> Option<usize> {
+        self.headers().find(|header| self.u32(*header) == Ok(kind))
     }
 
     /// Updates the section header of the string table, which the linker does not read, but other
@@ -418,6 +431,24 @@ fn u16_at(file: &[u8], place: usize) -> Result<u16, String> {
 
 fn usize_at(file: &[u8], place: usize) -> Result<usize, String> {
     usize::try_from(u64::from_le_bytes(array(file, place)?)).map_err(|error| error.to_string())
+}
+
+/// Returns the range of the program headers of a 64-bit little-endian ELF file.
+fn program_headers(file: &[u8]) -> Result<Range<usize>, String> {
+    // EI_CLASS 2 is 64-bit, EI_DATA 1 little-endian.
+    if !file.starts_with(b"\x7fELF\x02\x01") || file.len() < HEADER {
+        return Err("it is not a 64-bit little-endian ELF file".to_owned());
+    }
+    let start = usize_at(file, 32)?;
+    let count = usize::from(u16_at(file, 56)?);
+    if usize::from(u16_at(file, 54)?) != PROGRAM_HEADER {
+        return Err("its program headers do not have the size of the ABI".to_owned());
+    }
+    let headers = start..start.saturating_add(count * PROGRAM_HEADER);
+    if headers.end > file.len() {
+        return Err("its program headers are outside the file".to_owned());
+    }
+    Ok(headers)
 }
 
 #[cfg(test)]
