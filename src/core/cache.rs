@@ -496,16 +496,21 @@ impl Claim {
             // now.
             let held = lock.metadata().context(failed)?.ino();
             if std::fs::metadata(directory).is_ok_and(|now| now.ino() == held) {
-                let (directory, path) = (directory.to_owned(), directory.join("new"));
-                clear(&directory).context(failed)?;
-                std::fs::create_dir(&path).context(failed)?;
-                return Ok(Some(Self {
-                    directory,
-                    path,
-                    _lock: lock,
-                }));
+                return Self::begin(directory, lock).context(failed).map(Some);
             }
         }
+    }
+
+    /// Empties a locked directory, and creates the directory for the work in it.
+    fn begin(directory: &Path, lock: File) -> io::Result<Self> {
+        let path = directory.join("new");
+        clear(directory)?;
+        std::fs::create_dir(&path)?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            path,
+            _lock: lock,
+        })
     }
 
     /// Returns the directory.

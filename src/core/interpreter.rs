@@ -231,30 +231,43 @@ fn recall(cache: &Cache, path: &Path) -> Result<Interpreter, String> {
     let libraries = std::env::var("LD_LIBRARY_PATH").unwrap_or_default();
     let key = cache::key([QUESTION, &path.to_string_lossy(), &libraries]);
     let kept = cache.tools().join(format!("{key}.json"));
-    if let Some(remembered) = cache::read_sealed::<CachedProbe>(&kept)
-        && remembered
-            .files
-            .iter()
-            .all(|(file, stamp)| FileFingerprint::of(file) == *stamp)
+    if let Some(known) = cache::read_sealed::<CachedProbe>(&kept)
+        && known.is_current()
     {
-        return Ok(remembered.interpreter);
+        return Ok(known.interpreter);
     }
+
     let (interpreter, mut files) = ask(path)?;
     // A shim chooses by its own rules, so it must be queried each time.
-    let same = |a: &Path, b: &Path| matches!((a.canonicalize(), b.canonicalize()), (Ok(a), Ok(b)) if a == b);
-    if !files.is_empty() && same(path, &interpreter.path) {
+    if !files.is_empty() && is_same_file(path, &interpreter.path) {
         files.push(path.to_owned());
         let files = files
             .into_iter()
             .map(|file| (FileFingerprint::of(&file), file))
             .map(|(stamp, file)| (file, stamp))
             .collect();
-        let remembered = CachedProbe { files, interpreter };
+        let known = CachedProbe { files, interpreter };
         // Without this entry, it is queried again next time.
-        _ = cache.write(&kept, &remembered);
-        return Ok(remembered.interpreter);
+        _ = cache.write(&kept, &known);
+        return Ok(known.interpreter);
     }
     Ok(interpreter)
+}
+
+impl CachedProbe {
+    /// Returns whether the files are unchanged.
+    fn is_current(&self) -> bool {
+        self.files
+            .iter()
+            .all(|(file, stamp)| FileFingerprint::of(file) == *stamp)
+    }
+}
+
+fn is_same_file(one: &Path, other: &Path) -> bool {
+    match (one.canonicalize(), other.canonicalize()) {
+        (Ok(one), Ok(other)) => one == other,
+        _ => false,
+    }
 }
 
 /// Queries an executable; also returns the files on which its answer depends.
@@ -275,28 +288,12 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
     if answer.implementation != "cpython" {
         return Err(format!("it is {}", answer.implementation));
     }
-    // `cpython-314t-x86_64-linux-gnu`: it cannot load extension modules of the usual build, nor
-    // build any for it.
-    if answer
-        .soabi
-        .split('-')
-        .nth(1)
-        .is_some_and(|version| version.contains('t'))
-    {
+    if answer.is_free_threaded() {
         return Err("it is a free-threaded build, which pkgapp does not support".to_owned());
     }
-    let mut numbers = answer.version.splitn(3, '.');
-    let short = format!(
-        "{}.{}",
-        numbers.next().unwrap_or_default(),
-        numbers.next().unwrap_or_default()
-    );
-    let python = short
-        .parse()
-        .map_err(|error: Error| error.message().to_owned())?;
     let interpreter = Interpreter {
+        python: answer.minor()?,
         path: answer.executable,
-        python,
         version: answer.version,
         platform: answer.platform,
         soabi: answer.soabi,
@@ -307,6 +304,29 @@ fn ask(path: &Path) -> Result<(Interpreter, Vec<PathBuf>), String> {
         byte_code: answer.byte_code,
     };
     Ok((interpreter, answer.files))
+}
+
+impl ProbeOutput {
+    /// Returns whether the suffix of extension modules is like `cpython-314t-x86_64-linux-gnu`: such
+    /// a Python cannot load extension modules of the usual build, nor build any for it.
+    fn is_free_threaded(&self) -> bool {
+        self.soabi
+            .split('-')
+            .nth(1)
+            .is_some_and(|version| version.contains('t'))
+    }
+
+    fn minor(&self) -> Result<PythonMinor, String> {
+        let mut numbers = self.version.splitn(3, '.');
+        let short = format!(
+            "{}.{}",
+            numbers.next().unwrap_or_default(),
+            numbers.next().unwrap_or_default()
+        );
+        short
+            .parse()
+            .map_err(|error: Error| error.message().to_owned())
+    }
 }
 
 /// Parses the output of `platform.libc_ver()`, e.g. (`glibc`, `2.36`).

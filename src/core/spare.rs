@@ -11,7 +11,7 @@
 //! concurrent builds gets it; a killed build leaves no spare.
 
 use std::fs::File;
-use std::io::{BufWriter, Read as _};
+use std::io::{self, BufWriter, Read as _};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -39,27 +39,33 @@ pub fn replace<T>(
     let spare = place
         .as_ref()
         .and_then(|place| take(place, &room.path().join("spare"), path));
-    let size = |file: &Path| file.metadata().map_or(0, |metadata| metadata.len());
     let taken = spare.as_ref().map_or(0, |spare| size(spare));
     // A second name, so that the file survives when the first name leads to the new file.
     let last = room.path().join("last");
     let kept = std::fs::hard_link(path, &last).is_ok();
+
     let made = match spare {
         Some(spare) => fs::write_over(spare, path, write),
         None => fs::write_atomically(path, write),
     }?;
     let is_other = kept && !is_equal(&last, path).unwrap_or(true);
     if let (true, Some(place)) = (kept, place)
-        && std::fs::rename(&last, &place)
-            .or_else(|_| {
-                std::fs::create_dir_all(cache.spares())
-                    .and_then(|()| std::fs::rename(&last, &place))
-            })
-            .is_ok()
+        && put_aside(cache, &last, &place).is_ok()
     {
         cache.note_added(size(&place).saturating_sub(taken));
     }
     Ok((made, is_other))
+}
+
+/// Moves a replaced file to its place among the spares.
+fn put_aside(cache: &Cache, last: &Path, place: &Path) -> io::Result<()> {
+    std::fs::rename(last, place).or_else(|_| {
+        std::fs::create_dir_all(cache.spares()).and_then(|()| std::fs::rename(last, place))
+    })
+}
+
+fn size(file: &Path) -> u64 {
+    file.metadata().map_or(0, |metadata| metadata.len())
 }
 
 /// Compares two files. Different packages mostly differ in their first pages, which contain the

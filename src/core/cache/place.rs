@@ -32,24 +32,11 @@ const GROUP_REPORTED: &str = "group-writable\n";
 /// # Errors
 /// Fails if the directory is not empty and no cache, or if other users can write to it.
 pub(super) fn prepare(root: &Path) -> Result<Option<String>> {
-    let elsewhere = |error: Error| error.hint("set `PKGAPP_CACHE_DIR` to your own directory");
-    if let Some(parent) = root.parent() {
-        fs::create_dir_all(parent).map_err(elsewhere)?;
-    }
-    match std::fs::DirBuilder::new().mode(0o755).create(root) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
-            return Err(elsewhere(
-                Error::new(format!("cannot create `{}`", shown(root))).cause(error),
-            ));
-        }
-        _ => {}
-    }
-    let is_shared = check_access(
-        root,
-        &root
-            .metadata()
-            .context(|| format!("cannot read `{}`", shown(root)))?,
-    )?;
+    create(root).map_err(elsewhere)?;
+    let metadata = root
+        .metadata()
+        .context(|| format!("cannot read `{}`", shown(root)))?;
+    let is_shared = check_access(root, &metadata)?;
     let marker = root.join(MARKER);
     if !is_file(&marker) {
         claim(root).map_err(elsewhere)?;
@@ -59,6 +46,39 @@ pub(super) fn prepare(root: &Path) -> Result<Option<String>> {
         std::fs::write(root.join(TAG), TAG_TEXT)
             .context(|| format!("cannot write to `{}`", shown(root)))?;
     }
+    check_directories(root)?;
+    fs::create_dir_all(&root.join("tmp")).map_err(elsewhere)?;
+
+    if !is_shared || fs::read_to_string(&marker)?.contains(GROUP_REPORTED) {
+        return Ok(None);
+    }
+    append(&marker, GROUP_REPORTED)?;
+    Ok(Some(format!(
+        "the group of the cache `{}` can write to it, so its members control the builds: run `chmod -R g-w` if you do not \
+         trust all of them",
+        shown(root)
+    )))
+}
+
+fn elsewhere(error: Error) -> Error {
+    error.hint("set `PKGAPP_CACHE_DIR` to your own directory")
+}
+
+/// Creates the directory of the cache, unless it exists.
+fn create(root: &Path) -> Result<()> {
+    if let Some(parent) = root.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    match std::fs::DirBuilder::new().mode(0o755).create(root) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {
+            Err(Error::new(format!("cannot create `{}`", shown(root))).cause(error))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Checks who may write to the directories in a cache.
+fn check_directories(root: &Path) -> Result<()> {
     for kind in KINDS {
         let directory = root.join(kind);
         let Ok(metadata) = directory.symlink_metadata() else {
@@ -72,16 +92,7 @@ pub(super) fn prepare(root: &Path) -> Result<Option<String>> {
         }
         check_access(&directory, &metadata)?;
     }
-    fs::create_dir_all(&root.join("tmp")).map_err(elsewhere)?;
-    if !is_shared || fs::read_to_string(&marker)?.contains(GROUP_REPORTED) {
-        return Ok(None);
-    }
-    append(&marker, GROUP_REPORTED)?;
-    Ok(Some(format!(
-        "the cache `{}` can be written to by its group, whose members decide what is built from it: `chmod -R g-w` if you \
-         do not trust all of them",
-        shown(root)
-    )))
+    Ok(())
 }
 
 /// Checks who may write to a directory; returns whether its group may.
@@ -307,7 +318,12 @@ mod tests {
         }
         assert_eq!(prepare(&root).unwrap(), None);
         allow(&root, 0o775);
-        assert!(prepare(&root).unwrap().unwrap().contains("its group"));
+        assert!(
+            prepare(&root)
+                .unwrap()
+                .unwrap()
+                .contains("the group of the cache")
+        );
         assert_eq!(prepare(&root).unwrap(), None, "it was reported");
         if rustix::process::geteuid().is_root() {
             std::os::unix::fs::chown(&root, Some(12_345), None).unwrap();
