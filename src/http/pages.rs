@@ -6,7 +6,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use reqwest::StatusCode;
 use reqwest::header::{
-    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_MODIFIED_SINCE, IF_NONE_MATCH, LAST_MODIFIED,
+    ACCEPT, AGE, CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderMap, IF_MODIFIED_SINCE, IF_NONE_MATCH,
+    LAST_MODIFIED,
 };
 use serde::{Deserialize, Serialize};
 use url::Url;
@@ -67,7 +68,7 @@ pub struct PageCache<'a> {
 }
 
 impl<'a> PageCache<'a> {
-    /// Whether the network is off: then a page of any age is used.
+    /// Uses the pages in a cache; with `offline`, pages of any age.
     pub fn new(cache: &'a Cache, offline: bool) -> Self {
         Self { cache, offline }
     }
@@ -90,18 +91,13 @@ impl<'a> PageCache<'a> {
         {
             return Ok(page.clone());
         }
-        let etag = kept.as_ref().and_then(|(kept, _)| kept.etag.as_deref());
-        let modified = kept.as_ref().and_then(|(kept, _)| kept.modified.as_deref());
-        let headers = headers([
-            (ACCEPT, Some(accept)),
-            (IF_NONE_MATCH, etag),
-            (IF_MODIFIED_SINCE, modified),
-        ]);
+
+        let headers = request_headers(accept, kept.as_ref().map(|(kept, _)| kept));
         let (answer, text) = client
             .page(url, &headers)
             .await
             .map_err(PageError::Failure)?;
-        let (fresh, life) = (CachedPage::of(&answer, now), life(&answer));
+        let fresh = CachedPage::of(&answer, now);
         let page = match (answer.status, kept) {
             (StatusCode::NOT_MODIFIED, Some((_, page))) => page,
             (status, _) if status.is_success() => IndexPage {
@@ -111,7 +107,7 @@ impl<'a> PageCache<'a> {
             },
             (status, _) => return Err(PageError::Status(status)),
         };
-        if let Some(life) = life {
+        if let Some(life) = life(&answer) {
             let kept = CachedPage {
                 until: now + life.as_secs(),
                 url: page.url.clone(),
@@ -209,6 +205,18 @@ fn now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .map_or(0, |since| since.as_secs())
+}
+
+/// Returns the headers of a request that revalidates a cached page, if there is one.
+fn request_headers(accept: &'static str, kept: Option<&CachedPage>) -> HeaderMap {
+    headers([
+        (ACCEPT, Some(accept)),
+        (IF_NONE_MATCH, kept.and_then(|kept| kept.etag.as_deref())),
+        (
+            IF_MODIFIED_SINCE,
+            kept.and_then(|kept| kept.modified.as_deref()),
+        ),
+    ])
 }
 
 #[cfg(test)]
