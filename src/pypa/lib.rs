@@ -93,25 +93,7 @@ impl Environment {
         arch: Arch,
         glibc: (u16, u16),
     ) -> Result<Self> {
-        let tags_arch = match arch {
-            Arch::X86_64 => uv_platform_tags::Arch::X86_64,
-            Arch::Aarch64 => uv_platform_tags::Arch::Aarch64,
-            Arch::Any => return Err(Error::bug("wheels require an architecture")),
-        };
-        let platform = Platform::new(
-            Os::Manylinux {
-                major: glibc.0,
-                minor: glibc.1,
-            },
-            tags_arch,
-        );
-        let minor = (python.major, python.minor);
-        let options = TagsOptions {
-            manylinux_compatible: true,
-            ..TagsOptions::default()
-        };
-        let tags = Tags::from_env(platform, minor, "cpython", minor, options)
-            .context(|| format!("no wheel tags exist for Python {python} on {arch}"))?;
+        let tags = wheel_tags(python, arch, glibc)?;
         let short = python.to_string();
         let full_known = full.is_some();
         let full = full.map_or_else(|| format!("{python}.0"), str::to_owned);
@@ -204,4 +186,27 @@ impl Environment {
 /// Returns a URL for messages and records, without password, token, and signature.
 pub fn shown_url(url: &Url) -> impl fmt::Display + '_ {
     DisplaySafeUrl::ref_cast(url)
+}
+
+/// Returns the wheel tags of CPython on Linux, best first.
+fn wheel_tags(python: PythonMinor, arch: Arch, glibc: (u16, u16)) -> Result<Tags> {
+    let tags_arch = match arch {
+        Arch::X86_64 => uv_platform_tags::Arch::X86_64,
+        Arch::Aarch64 => uv_platform_tags::Arch::Aarch64,
+        Arch::Any => return Err(Error::bug("wheels require an architecture")),
+    };
+    let platform = Platform::new(
+        Os::Manylinux {
+            major: glibc.0,
+            minor: glibc.1,
+        },
+        tags_arch,
+    );
+    let minor = (python.major, python.minor);
+    let options = TagsOptions {
+        manylinux_compatible: true,
+        ..TagsOptions::default()
+    };
+    Tags::from_env(platform, minor, "cpython", minor, options)
+        .context(|| format!("no wheel tags exist for Python {python} on {arch}"))
 }
