@@ -469,10 +469,7 @@ impl EntryReader<'_, '_, PoetryLock> {
         let package = &self.lock.packages[index];
         let (at, version_at) = (self.at(&package.name), self.at(&package.version));
         let version = entry::version(package.version.get_ref(), &version_at)?;
-        let mut hashes: Vec<HashDigest> = Vec::new();
-        for text in self.lock.hashes_of(package) {
-            hashes.extend(entry::digest(&text, &at)?);
-        }
+        let hashes = self.hashes(package, &at)?;
         let name = self.names[index].clone();
         let source = match &package.source {
             None => None,
@@ -498,6 +495,14 @@ impl EntryReader<'_, '_, PoetryLock> {
                 Ok(Some(entry.from(self.draft, source, hashes)))
             }
         }
+    }
+
+    fn hashes(&self, package: &PoetryPackage, at: &Location) -> EntryResult<Vec<HashDigest>> {
+        let mut hashes = Vec::new();
+        for text in self.lock.hashes_of(package) {
+            hashes.extend(entry::digest(&text, at)?);
+        }
+        Ok(hashes)
     }
 
     /// Returns the source of a package; `None` for an index.

@@ -388,10 +388,8 @@ impl EntryReader<'_, '_, UvLock> {
         let (version, version_at) = match &package.version {
             Some(text) => {
                 let version_at = self.at(text);
-                (
-                    Some(entry::version(text.get_ref(), &version_at)?),
-                    version_at,
-                )
+                let version = entry::version(text.get_ref(), &version_at)?;
+                (Some(version), version_at)
             }
             None => (None, at.clone()),
         };
@@ -402,12 +400,7 @@ impl EntryReader<'_, '_, UvLock> {
         // The lock has the directory's version at the time of locking; the directory itself states
         // the current one.
         let version = version.filter(|_| !matches!(source, PinSource::Directory(_)));
-        let hashes = match (&source, package.wheels.first().or(package.sdist.as_ref())) {
-            (PinSource::Url(_) | PinSource::File(_), Some(file)) => {
-                self.hash(file)?.into_iter().collect()
-            }
-            _ => Vec::new(),
-        };
+        let hashes = self.source_hashes(package, &source)?;
         let entry = LockEntry {
             name,
             version,
@@ -416,6 +409,20 @@ impl EntryReader<'_, '_, UvLock> {
             version_at,
         };
         Ok(Some(entry.from(self.draft, source, hashes)))
+    }
+
+    /// Returns the hashes of an archive; files of an index have their own.
+    fn source_hashes(
+        &self,
+        package: &UvPackage,
+        source: &PinSource,
+    ) -> EntryResult<Vec<pkgapp_pypa::HashDigest>> {
+        match (source, package.wheels.first().or(package.sdist.as_ref())) {
+            (PinSource::Url(_) | PinSource::File(_), Some(file)) => {
+                Ok(self.hash(file)?.into_iter().collect())
+            }
+            _ => Ok(Vec::new()),
+        }
     }
 
     fn hash(&self, file: &Spanned<UvFile>) -> EntryResult<Option<pkgapp_pypa::HashDigest>> {
