@@ -119,19 +119,15 @@ impl WheelArchive {
             WindowReader::new(fs::open(path)?).context(|| format!("cannot read `{}`", shown(path)))
         };
         let mut raw = window()?;
-        let length = raw.length();
-        let mut zip = ZipArchive::new(window()?)
-            .map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
-        if zip.offset() != 0 {
-            return Err(refusal.whole(format!("{} bytes precede the first member", zip.offset())));
-        }
-        let start = zip.central_directory_start();
+        let mut zip = open_zip(window()?, &refusal)?;
+        let (start, length) = (zip.central_directory_start(), raw.length());
         let mut listed =
             read_directory(&mut raw, start, length).map_err(|why| refusal.whole(why))?;
         let (members, directories) = check_members(&mut zip, &mut listed, start, length, &refusal)?;
         check_local_headers(&mut raw, &listed).map_err(|(name, why)| refusal.member(&name, why))?;
         check_names(&members, &directories, &refusal)?;
         let dist_info = find_dist_info(&members, filename, &refusal)?;
+
         let mut archive = Self {
             path: path.to_owned(),
             filename: filename.clone(),
@@ -1017,6 +1013,15 @@ impl<R: Read> CheckedReader<'_, R> {
         } else {
             Err("does not match its hash in RECORD".to_owned())
         }
+    }
+}
+
+fn open_zip(reader: WindowReader, refusal: &ArchiveRefusal) -> Result<ZipArchive<WindowReader>> {
+    let zip = ZipArchive::new(reader)
+        .map_err(|error| refusal.whole("it is not a zip archive").cause(error))?;
+    match zip.offset() {
+        0 => Ok(zip),
+        bytes => Err(refusal.whole(format!("{bytes} bytes precede the first member"))),
     }
 }
 

@@ -20,9 +20,9 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::Report;
 use pkgapp_http::percent_decoded;
 use pkgapp_lock::index::PlaceId;
-use pkgapp_lock::{FilePlace, Lock, LockedFile, Pin, PinSource};
+use pkgapp_lock::{FilePlace, Indexes, Lock, LockedFile, Pin, PinSource};
 use pkgapp_pypa::egg::{EggFilename, is_egg};
-use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, Version, WheelFilename};
+use pkgapp_pypa::{Environment, HashAlgorithm, HashDigest, PackageName, Version, WheelFilename};
 
 /// A part of the key of a choice, to be increased when the rules of choosing change.
 const CHOICE_FORMAT: &str = "pkgapp choice 2";
@@ -366,22 +366,20 @@ impl Fetcher<'_> {
             };
             return Ok((stored, without_secrets(&offer.url)));
         };
-        let (stored, from) = match known {
-            Some(stored) if stored.path == path => {
-                let choice = self.choice(&stored.sha256.to_string());
-                let from = choice.map_or_else(|| offer.file.clone(), |choice| choice.from);
-                (stored, from)
-            }
-            Some(stored) => (stored, offer.file.clone()),
-            None => {
-                let stored = self.store.adopt(&path, &offer.file, &kind, expected)?;
-                (stored, offer.file.clone())
-            }
+        // The offered file may be that of the cache.
+        let choice = known
+            .as_ref()
+            .filter(|stored| stored.path == path)
+            .and_then(|stored| self.choice(&stored.sha256.to_string()));
+        let stored = match known {
+            Some(stored) => stored,
+            None => self.store.adopt(&path, &offer.file, &kind, expected)?,
         };
-        let from = self
-            .houses
-            .origin(stored.sha256)
-            .map_or(from, ToOwned::to_owned);
+        let from = match (self.houses.origin(stored.sha256), choice) {
+            (Some(origin), _) => origin.to_owned(),
+            (None, Some(choice)) => choice.from,
+            (None, None) => offer.file.clone(),
+        };
         Ok((stored, from))
     }
 
@@ -413,22 +411,19 @@ impl Fetcher<'_> {
         }
         self.report
             .detail(&format!("{}: {}", label(pin), choice.from));
+        let from = choice.from.clone();
         match dist {
-            _ if is_egg(&choice.file) => {
-                let (path, sha256, from) = (stored.path, Some(stored.sha256), choice.from.clone());
-                Ok(PinResolution::Source(BuildSource::Egg {
-                    path,
-                    sha256,
-                    from,
-                }))
-            }
+            _ if is_egg(&choice.file) => Ok(PinResolution::Source(BuildSource::Egg {
+                path: stored.path,
+                sha256: Some(stored.sha256),
+                from,
+            })),
             DistFilename::SourceDistFilename(sdist) => {
-                let source = BuildSource::Sdist {
+                Ok(PinResolution::Source(BuildSource::Sdist {
                     stored,
                     extension: sdist.extension,
-                    from: choice.from.clone(),
-                };
-                Ok(PinResolution::Source(source))
+                    from,
+                }))
             }
             DistFilename::WheelFilename(filename) => {
                 let metadata = match stored.metadata {
@@ -439,7 +434,7 @@ impl Fetcher<'_> {
                     filename: filename.clone(),
                     path: stored.path,
                     sha256: stored.sha256,
-                    from: choice.from.clone(),
+                    from,
                     built_from: None,
                     metadata,
                     pin: Some(pin.clone()),
@@ -465,29 +460,15 @@ impl Fetcher<'_> {
                 .map(|entry| entry.file_name().to_string_lossy().into_owned())
                 .collect()
         });
-        let mut offers = Vec::new();
         if !kept.contains(&sha256.to_string()) {
-            return offers;
+            return Vec::new();
         }
-        for shelf in shelves {
-            let Ok(entries) = std::fs::read_dir(shelf.join(sha256.to_string())) else {
-                continue;
-            };
-            for entry in entries.flatten() {
-                let name = entry.file_name().to_string_lossy().into_owned();
-                let Ok(url) = url::Url::from_file_path(entry.path()) else {
-                    continue;
-                };
-                if DistFilename::try_from_filename(&name, &pin.name).is_some() || is_egg(&name) {
-                    let hash = HashDigest {
-                        algorithm: HashAlgorithm::Sha256,
-                        digest: sha256.to_string().into(),
-                    };
-                    offers.extend(direct_offer(pin, &name, url, vec![hash]).ok());
-                }
-            }
-        }
-        offers
+        shelves
+            .iter()
+            .filter_map(|shelf| std::fs::read_dir(shelf.join(sha256.to_string())).ok())
+            .flat_map(Iterator::flatten)
+            .filter_map(|entry| cached_offer(pin, &entry.path(), sha256))
+            .collect()
     }
 
     /// Returns the key of everything that decides which file satisfies a pin, except the files on
@@ -496,18 +477,7 @@ impl Fetcher<'_> {
         let (pin, indexes) = (wanted.pin, wanted.indexes);
         let mut hashes: Vec<String> = pin.hashes.iter().map(ToString::to_string).collect();
         hashes.sort_unstable();
-        let places = indexes.places(&pin.name);
-        let links = if places.contains(&PlaceId::FindLinks) {
-            &indexes.find_links[..]
-        } else {
-            &[]
-        };
-        let urls = places.iter().filter_map(|place| indexes.url(place));
-        let places: Vec<String> = links
-            .iter()
-            .map(without_secrets)
-            .chain(urls.map(|url| without_secrets(&url)))
-            .collect();
+        let places = urls_of_places(indexes, &pin.name);
         let Environment {
             python,
             arch,
@@ -711,4 +681,34 @@ fn not_of_pin(pin: &Pin, name: &str) -> Error {
         ))
         .cause(error),
     }
+}
+
+/// Returns the URLs of all places for a distribution, without secrets.
+fn urls_of_places(indexes: &Indexes, name: &PackageName) -> Vec<String> {
+    let places = indexes.places(name);
+    let links = if places.contains(&PlaceId::FindLinks) {
+        &indexes.find_links[..]
+    } else {
+        &[]
+    };
+    let urls = places.iter().filter_map(|place| indexes.url(place));
+    links
+        .iter()
+        .map(without_secrets)
+        .chain(urls.map(|url| without_secrets(&url)))
+        .collect()
+}
+
+/// Returns a file of the cache as an offer for a pin, if its name is one of the distribution.
+fn cached_offer(pin: &Pin, path: &Path, sha256: Sha256Sum) -> Option<FileOffer> {
+    let name = path.file_name()?.to_string_lossy().into_owned();
+    let url = url::Url::from_file_path(path).ok()?;
+    if DistFilename::try_from_filename(&name, &pin.name).is_none() && !is_egg(&name) {
+        return None;
+    }
+    let hash = HashDigest {
+        algorithm: HashAlgorithm::Sha256,
+        digest: sha256.to_string().into(),
+    };
+    direct_offer(pin, &name, url, vec![hash]).ok()
 }

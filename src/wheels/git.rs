@@ -83,16 +83,27 @@ fn clone(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache)
         .tempdir_in(&aside)
         .context(|| "cannot create a directory")?;
     let to = aside.path().join("checkout");
-    let git = || command(&git, address.credentials.as_ref());
+    check_out(&git, address, commit, &to)?;
+
+    if let Some(parent) = place.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    fs::publish_dir(&to, place)?;
+    Ok(())
+}
+
+/// Clones a repository to `to` at a commit.
+fn check_out(git: &Path, address: &RepositoryAddress, commit: &str, to: &Path) -> Result<()> {
+    let git = || command(git, address.credentials.as_ref());
+    let inside = || {
+        let mut command = git();
+        command.arg("-C").arg(to);
+        command
+    };
     // The whole history: versions derived from tags need it.
     run(git()
         .args(["clone", "--quiet", "--no-checkout", "--", &address.url])
-        .arg(&to))?;
-    let inside = || {
-        let mut command = git();
-        command.arg("-C").arg(&to);
-        command
-    };
+        .arg(to))?;
     if run(inside().args(["checkout", "--quiet", commit])).is_err() {
         // The commit is on no branch, e.g. that of a pull request.
         run(inside().args(["fetch", "--quiet", "origin", commit]))?;
@@ -102,12 +113,7 @@ fn clone(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cache)
         run(inside().args(["submodule", "update", "--quiet", "--init", "--recursive"]))?;
     }
     // Nothing is fetched again: another build may use another address.
-    run(inside().args(["remote", "remove", "origin"]))?;
-    if let Some(parent) = place.parent() {
-        fs::create_dir_all(parent)?;
-    }
-    fs::publish_dir(&to, place)?;
-    Ok(())
+    run(inside().args(["remote", "remove", "origin"]))
 }
 
 /// Returns the git command with the credentials for their own server, without prompts.

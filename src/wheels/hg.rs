@@ -56,24 +56,8 @@ fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cach
         .tempdir_in(&aside)
         .context(|| "cannot create a directory")?;
     let (clone, files) = (aside.path().join("clone"), aside.path().join("files"));
-
-    run(hg_command(&hg).arg("init").arg("--").arg(&clone))?;
-    // pkgapp passes the repository's own configuration on standard input: it is added to that of
-    // the user, and never has a name on a disk.
-    std::os::unix::fs::symlink("/dev/stdin", clone.join(".hg/hgrc"))
-        .context(|| "cannot configure a repository")?;
-    let in_clone = || {
-        let mut command = hg_command(&hg);
-        command.arg("--cwd").arg(&clone);
-        command
-    };
-    let mut pull = in_clone();
-    pull.args(["pull", "--", &address.url]);
-    if let Some(credentials) = &address.credentials {
-        pull.stdin(configuration(credentials)?);
-    }
-    run(&mut pull)?;
-    run(in_clone()
+    pull(&hg, address, &clone)?;
+    run(in_clone(&hg, &clone)
         .args(["archive", "--type", "files", "--rev", commit, "--"])
         .arg(&files))?;
 
@@ -82,6 +66,27 @@ fn archive(address: &RepositoryAddress, commit: &str, place: &Path, cache: &Cach
     }
     fs::publish_dir(&files, place)?;
     Ok(())
+}
+
+/// Creates a repository and pulls into it.
+fn pull(hg: &Path, address: &RepositoryAddress, clone: &Path) -> Result<()> {
+    run(hg_command(hg).arg("init").arg("--").arg(clone))?;
+    // pkgapp passes the repository's own configuration on standard input: it is added to that of
+    // the user, and never has a name on a disk.
+    std::os::unix::fs::symlink("/dev/stdin", clone.join(".hg/hgrc"))
+        .context(|| "cannot configure a repository")?;
+    let mut pull = in_clone(hg, clone);
+    pull.args(["pull", "--", &address.url]);
+    if let Some(credentials) = &address.credentials {
+        pull.stdin(configuration(credentials)?);
+    }
+    run(&mut pull)
+}
+
+fn in_clone(hg: &Path, clone: &Path) -> Command {
+    let mut command = hg_command(hg);
+    command.arg("--cwd").arg(clone);
+    command
 }
 
 /// Returns an hg command without prompts and with nothing on standard input.

@@ -188,26 +188,25 @@ impl<'a> IndexClient<'a> {
                 .cloned()
                 .collect());
         }
-        let Some(place) = self.places.iter().find(|place| place.id == *id) else {
-            return Err(Error::bug("the lock does not have this place"));
-        };
+        match self.places.iter().find(|place| place.id == *id) {
+            Some(place) => self.index_files(place, name),
+            None => Err(Error::bug("the lock does not have this place")),
+        }
+    }
+
+    fn index_files(&self, place: &IndexPlace, name: &PackageName) -> Result<Vec<FileOffer>> {
+        let known = || place.files.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(error) = place.away.get() {
             return Err(error.clone());
         }
-        if let Some(known) = place
-            .files
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(name)
-        {
+        if let Some(known) = known().get(name) {
             return Ok(known.to_vec());
         }
         let files = self.read_index(place, name).inspect_err(|error| {
             // The first error wins; they are all the same.
             _ = place.away.set(error.clone());
         })?;
-        let mut known = place.files.lock().unwrap_or_else(PoisonError::into_inner);
-        known.insert(name.clone(), Arc::new(files.clone()));
+        known().insert(name.clone(), Arc::new(files.clone()));
         Ok(files)
     }
 

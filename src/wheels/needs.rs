@@ -308,20 +308,7 @@ impl NeedSearch<'_> {
         if let Some(pin) = self.direct(asks)? {
             return Ok(vec![pin]);
         }
-        let hashes = self.constraints.hashes(name)?;
-        let at = self
-            .constraints
-            .files
-            .first()
-            .map_or_else(|| Location::file("pyproject.toml"), Location::file);
-        let pin = Pin {
-            name: name.clone(),
-            version: None,
-            extras: Vec::new(),
-            source: PinSource::Index,
-            hashes,
-            at,
-        };
+        let pin = self.open_pin(name)?;
         let accepts = |version: &Version| {
             asks.iter().all(|ask| takes(&ask.requirement, version))
                 && self.constraints.allow(name, version, self.environment)
@@ -347,6 +334,23 @@ impl NeedSearch<'_> {
         }
         self.note(self.nothing_fits(name, asks, &seen));
         Ok(Vec::new())
+    }
+
+    /// Returns a pin of a distribution without a version, with the hashes of the constraints.
+    fn open_pin(&self, name: &PackageName) -> Result<Pin> {
+        let at = self
+            .constraints
+            .files
+            .first()
+            .map_or_else(|| Location::file("pyproject.toml"), Location::file);
+        Ok(Pin {
+            name: name.clone(),
+            version: None,
+            extras: Vec::new(),
+            source: PinSource::Index,
+            hashes: self.constraints.hashes(name)?,
+            at,
+        })
     }
 
     /// Returns the error that no version of a distribution satisfies the requirements; `seen` are

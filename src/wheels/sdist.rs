@@ -10,7 +10,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Output};
 use std::str::FromStr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, PoisonError};
@@ -152,7 +152,6 @@ pub struct WheelBuilder<'a> {
     environment: &'a Environment,
     indexes: &'a Indexes,
     options: FetchOptions<'a>,
-    /// The timestamp of everything that is built.
     report: &'a Report,
     tool: OnceLock<Result<BuildTool>>,
     compilers: OnceLock<String>,
@@ -268,29 +267,15 @@ impl<'a> WheelBuilder<'a> {
     }
 
     fn search(&self, requires: &[String]) -> Result<Vec<Wheel>> {
-        let interpreter = &self.tool()?.interpreter;
-        let glibc = interpreter.glibc.unwrap_or(OLDEST_GLIBC);
-        let mut environment = Environment::new(
-            interpreter.python,
-            Some(&interpreter.version),
-            Arch::host()?,
-            glibc,
-        )?;
-        environment.builds_with = self.environment.builds_with.clone();
+        let environment = self.build_environment()?;
         // The rules about kinds of files apply only to what ships.
         let indexes = Indexes {
             only_binary: NameSet::None,
             no_binary: NameSet::None,
             ..self.indexes.clone()
         };
-        let constraints = self
-            .options
-            .rules
-            .constraints
-            .iter()
-            .cloned()
-            .chain(constraint_files());
-        let constraints = Constraints::read(constraints.collect())?;
+        let constraints = self.options.rules.constraints.iter().cloned();
+        let constraints = Constraints::read(constraints.chain(constraint_files()).collect())?;
         let silent = Report::silent();
         let progress = silent.progress("build requirements", 0, ProgressUnit::Bytes);
         let store = FileStore::new(self.cache, &indexes, self.options.offline, &progress);
@@ -299,28 +284,16 @@ impl<'a> WheelBuilder<'a> {
             indexes: indexes.clone(),
             ..Lock::default()
         };
-        let kept = OnceLock::new();
         let fetcher = Fetcher {
             lock: &lock,
             environment: &environment,
             store: &store,
             houses: &houses,
             report: &silent,
-            kept,
+            kept: OnceLock::new(),
         };
-        let mut builder = WheelBuilder::new(
-            self.cache,
-            &environment,
-            &indexes,
-            &self.options,
-            self.report,
-        );
-        builder.outer = self
-            .outer
-            .iter()
-            .cloned()
-            .chain([requires.to_vec()])
-            .collect();
+
+        let builder = self.inner(&environment, &indexes, requires);
         let search = NeedSearch {
             fetcher: &fetcher,
             environment: &environment,
@@ -329,18 +302,46 @@ impl<'a> WheelBuilder<'a> {
             tried: Cell::new(0),
             conflict: RefCell::default(),
         };
-        let failed = || {
-            format!(
+        search.all(requires).map_err(|error| {
+            error.context(format!(
                 "cannot provide the build requirements {}",
                 backticked(requires)
-            )
-        };
-        search
-            .all(requires)
-            .map_err(|error| error.context(failed()))
+            ))
+        })
     }
 
-    /// Sets the timestamp, in seconds since 1970.
+    /// Returns the environment of the interpreter that builds.
+    fn build_environment(&self) -> Result<Environment> {
+        let interpreter = &self.tool()?.interpreter;
+        let mut environment = Environment::new(
+            interpreter.python,
+            Some(&interpreter.version),
+            Arch::host()?,
+            interpreter.glibc.unwrap_or(OLDEST_GLIBC),
+        )?;
+        environment.builds_with = self.environment.builds_with.clone();
+        Ok(environment)
+    }
+
+    /// Returns the builder of build requirements that have no wheel.
+    fn inner<'b>(
+        &'b self,
+        environment: &'b Environment,
+        indexes: &'b Indexes,
+        requires: &[String],
+    ) -> WheelBuilder<'b> {
+        let mut builder =
+            WheelBuilder::new(self.cache, environment, indexes, &self.options, self.report);
+        builder.outer = self
+            .outer
+            .iter()
+            .cloned()
+            .chain([requires.to_vec()])
+            .collect();
+        builder
+    }
+
+    /// Returns the timestamp of everything that is built, in seconds since 1970.
     fn epoch(&self) -> Result<u64> {
         Ok(self.options.epoch.seconds()?.max(ZIP_EPOCH))
     }
@@ -461,13 +462,7 @@ impl<'a> WheelBuilder<'a> {
         })?;
         let (content, files) = match egg.sha256 {
             Some(sha256) => (sha256, Vec::new()),
-            None => {
-                let files: Vec<PathBuf> = files(egg.path)?
-                    .into_keys()
-                    .map(|path| PathBuf::from(path.as_str()))
-                    .collect();
-                (hash_files(egg.path, &files, None)?, files)
-            }
+            None => hashed_files(egg.path)?,
         };
         let inputs = vec![
             EGG_FORMAT.to_owned(),
@@ -547,6 +542,7 @@ impl<'a> WheelBuilder<'a> {
         if let Some(wheel) = self.known(&places, source)? {
             return Ok(wheel);
         }
+
         let start = Instant::now();
         let failed = || format!("cannot build a wheel of `{}`", source.label);
         let made = make(room.path()).and_then(|laid| self.finish(&laid, room.path()));
@@ -558,23 +554,22 @@ impl<'a> WheelBuilder<'a> {
             &places.compiled
         };
         publish_file(self.cache, &wheel, place)?;
-        self.built.fetch_add(1, Ordering::Relaxed);
-        self.report.step(&format!(
-            "built {} ({:.1} s)",
-            file_name(&wheel),
-            start.elapsed().as_secs_f64()
-        ));
-        if !grafted.is_empty() {
-            self.report.step(&format!(
-                "{} ships {}",
-                file_name(&wheel),
-                linkage::listed(&grafted)
-            ));
-        }
+        self.report_built(&wheel, &grafted, start);
         drop(room);
         self.known(&places, source)?.ok_or_else(|| {
             Error::new(failed()).cause_text("the built wheel disappeared from the cache")
         })
+    }
+
+    fn report_built(&self, wheel: &Path, grafted: &[GraftedLibrary], start: Instant) {
+        self.built.fetch_add(1, Ordering::Relaxed);
+        let name = file_name(wheel);
+        let seconds = start.elapsed().as_secs_f64();
+        self.report.step(&format!("built {name} ({seconds:.1} s)"));
+        if !grafted.is_empty() {
+            let libraries = linkage::listed(grafted);
+            self.report.step(&format!("{name} ships {libraries}"));
+        }
     }
 
     /// Returns a wheel that was built before; removes a modified one from the cache.
@@ -586,9 +581,7 @@ impl<'a> WheelBuilder<'a> {
             let filename = wheel_filename(&path)?;
             let known =
                 store::recorded(&path).and_then(|sha256| store::known(self.cache, &path, sha256));
-            let grafts: Option<Vec<GraftedLibrary>> = cache::read_sealed(&place.join(GRAFTS));
-            let current = grafts.is_none_or(|grafts| grafts.iter().all(GraftedLibrary::is_current));
-            let Some(known) = known.filter(|_| current) else {
+            let Some(known) = known.filter(|_| has_current_grafts(place)) else {
                 self.cache.forget(place)?;
                 continue;
             };
@@ -708,19 +701,7 @@ impl<'a> WheelBuilder<'a> {
         }
         let mut command = tool.command(&out, project);
         self.set_environment(&mut command, room, &links)?;
-        let mut output = process::output(&mut command)?;
-        for text in [&mut output.stdout, &mut output.stderr] {
-            *text = without_credentials(&String::from_utf8_lossy(text)).into_bytes();
-        }
-        if !output.status.success() {
-            let text = [&output.stdout[..], &output.stderr[..]]
-                .map(String::from_utf8_lossy)
-                .join("\n");
-            let hint = missing::way_out(&text);
-            return Err(hint
-                .into_iter()
-                .fold(process::failure(&command, &output), Error::hint));
-        }
+        let output = output_of(&mut command)?;
         for text in [&output.stdout, &output.stderr] {
             let text = String::from_utf8_lossy(text);
             if !text.trim().is_empty() {
@@ -747,13 +728,18 @@ impl<'a> WheelBuilder<'a> {
             .env("LC_ALL", "C.UTF-8")
             .env("TZ", "UTC")
             .env("NO_COLOR", "1");
-        // Compilers would write the directory of this build into the code. Cargo reads RUSTFLAGS
-        // instead of all other variables.
+        self.set_compiler_flags(command, room)?;
+        self.set_links(command, links)
+    }
+
+    /// Keeps compilers from writing the directory of this build into the code.
+    fn set_compiler_flags(&self, command: &mut Command, room: &Path) -> Result<()> {
         let interpreter = &self.tool()?.interpreter;
         let (c, rust) = (
             debug::for_c(room, interpreter),
             debug::for_rust(room, interpreter),
         );
+        // Cargo reads RUSTFLAGS instead of all other variables.
         let rustflags = if std::env::var_os("RUSTFLAGS").is_some() {
             "RUSTFLAGS"
         } else {
@@ -763,21 +749,25 @@ impl<'a> WheelBuilder<'a> {
             let set = std::env::var(name).unwrap_or_default();
             command.env(name, format!("{set} {flags}").trim());
         }
-        command
-            .env("PIP_NO_INPUT", "1")
-            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
-            .env("PIP_NO_CACHE_DIR", "1");
+        Ok(())
+    }
+
+    /// Makes pip and uv look for wheels in one directory, and in no index.
+    fn set_links(&self, command: &mut Command, links: &Path) -> Result<()> {
         let links = url::Url::from_directory_path(links)
             .map_err(|()| Error::bug("a cache has an absolute path"))?;
         command
+            .env("PIP_NO_INPUT", "1")
+            .env("PIP_DISABLE_PIP_VERSION_CHECK", "1")
+            .env("PIP_NO_CACHE_DIR", "1")
             .env("PIP_NO_INDEX", "1")
             .env("PIP_FIND_LINKS", links.as_str())
             .env("PIP_CONFIG_FILE", "/dev/null");
         // uv splits the list at commas, including those in a path.
         command
             .env("UV_NO_INDEX", "1")
-            .env("UV_FIND_LINKS", links.as_str().replace(',', "%2C"));
-        command.env("UV_NO_CONFIG", "1");
+            .env("UV_FIND_LINKS", links.as_str().replace(',', "%2C"))
+            .env("UV_NO_CONFIG", "1");
         if self.options.offline {
             command.env("UV_OFFLINE", "1");
         }
@@ -1119,4 +1109,35 @@ pub fn unpacked(archive: &Path, to: &Path) -> Result<PathBuf> {
         SourceDistExtension::from_path(&label).context(|| format!("`{label}` is not an sdist"))?;
     unpack(archive, extension, to, ZIP_EPOCH)
         .map_err(|error| error.context(format!("sdist `{label}` is refused")))
+}
+
+/// Returns the checksum and the files of an unpacked egg.
+fn hashed_files(directory: &Path) -> Result<(Sha256Sum, Vec<PathBuf>)> {
+    let files: Vec<PathBuf> = files(directory)?
+        .into_keys()
+        .map(|path| PathBuf::from(path.as_str()))
+        .collect();
+    Ok((hash_files(directory, &files, None)?, files))
+}
+
+/// Runs a build; returns its output without credentials.
+fn output_of(command: &mut Command) -> Result<Output> {
+    let mut output = process::output(command)?;
+    for text in [&mut output.stdout, &mut output.stderr] {
+        *text = without_credentials(&String::from_utf8_lossy(text)).into_bytes();
+    }
+    if output.status.success() {
+        return Ok(output);
+    }
+    let text = [&output.stdout[..], &output.stderr[..]]
+        .map(String::from_utf8_lossy)
+        .join("\n");
+    let error = process::failure(command, &output);
+    Err(missing::way_out(&text).into_iter().fold(error, Error::hint))
+}
+
+/// Returns whether the libraries that were copied into a built wheel are unchanged.
+fn has_current_grafts(place: &Path) -> bool {
+    let grafts: Option<Vec<GraftedLibrary>> = cache::read_sealed(&place.join(GRAFTS));
+    grafts.is_none_or(|grafts| grafts.iter().all(GraftedLibrary::is_current))
 }

@@ -2,6 +2,7 @@
 //! downloading or building anything.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use pkgapp_pypa::DistFilename;
 
@@ -64,6 +65,9 @@ impl Availability {
     }
 }
 
+/// The availability of a distribution in an environment.
+pub type SurveyCell = Option<Result<Availability>>;
+
 /// A distribution with its availability in each environment: an error if nothing matches, `None` if
 /// it is not required there.
 #[derive(Debug)]
@@ -73,7 +77,7 @@ pub struct SurveyRow {
     /// Its version; only the name if the lock has no version.
     pub label: String,
     /// In the order of the environments.
-    pub cells: Vec<Option<Result<Availability>>>,
+    pub cells: Vec<SurveyCell>,
 }
 
 /// Looks for every pin of every lock; the locks are readings of the same files for different
@@ -103,15 +107,15 @@ pub fn survey(
         progress.advance(1);
         cells
     });
+    table_of(rows, found)
+}
 
+/// Joins rows with their cells, or returns the errors of indexes.
+fn table_of(rows: Vec<PinRow<'_>>, found: Vec<Result<Vec<SurveyCell>>>) -> Result<Vec<SurveyRow>> {
     let (mut table, mut errors) = (Vec::new(), Vec::new());
-    for (((name, label), pins), cells) in rows.iter().zip(found) {
+    for (((name, label), pins), cells) in rows.into_iter().zip(found) {
         match (cells, pins.iter().find_map(|pin| *pin)) {
-            (Ok(cells), _) => table.push(SurveyRow {
-                name: name.clone(),
-                label: label.clone(),
-                cells,
-            }),
+            (Ok(cells), _) => table.push(SurveyRow { name, label, cells }),
             (Err(error), Some(pin)) => errors.push((pin, error)),
             (Err(error), None) => return Err(error),
         }
@@ -147,7 +151,7 @@ impl SurveySearch<'_> {
         mut self,
         columns: &[(Environment, Lock)],
         pins: &[Option<&Pin>],
-    ) -> Result<Vec<Option<Result<Availability>>>> {
+    ) -> Result<Vec<SurveyCell>> {
         let mut cells = Vec::new();
         for ((environment, lock), pin) in columns.iter().zip(pins) {
             cells.push(match pin {
@@ -170,22 +174,8 @@ impl SurveySearch<'_> {
             PinSource::Directory(_) | PinSource::Git(_) | PinSource::Mercurial(_) => {
                 Ok(Availability::Project)
             }
-            PinSource::File(path) => {
-                let name = path
-                    .file_name()
-                    .unwrap_or_default()
-                    .to_string_lossy()
-                    .into_owned();
-                url::Url::from_file_path(path)
-                    .map_err(|()| Error::bug("a pinned file has an absolute path"))
-                    .and_then(|url| {
-                        best(
-                            &wanted,
-                            vec![direct_offer(pin, &name, url, Vec::new())?],
-                            FailedSearch::default(),
-                        )
-                    })
-            }
+            PinSource::File(path) => offer_of_file(pin, path)
+                .and_then(|offer| best(&wanted, vec![offer], FailedSearch::default())),
             PinSource::Url(url) => {
                 let name = url
                     .path_segments()
@@ -256,4 +246,11 @@ fn best(
     fit.first()
         .map(Availability::of)
         .ok_or_else(|| search.error(wanted))
+}
+
+fn offer_of_file(pin: &Pin, path: &Path) -> Result<FileOffer> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let url = url::Url::from_file_path(path)
+        .map_err(|()| Error::bug("a pinned file has an absolute path"))?;
+    direct_offer(pin, &name, url, Vec::new())
 }
