@@ -286,7 +286,7 @@ fn a_library_that_no_host_has_is_told_and_ships_if_it_may() {
         "{error}"
     );
     assert!(
-        error.contains("write `libraries = { \"libouter.so.1\" = \"graft\" }` under `[build]`"),
+        error.contains("add `libraries = { \"libouter.so.1\" = \"graft\" }` to `[build]`"),
         "{error}"
     );
     sandbox.append(

@@ -888,15 +888,15 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         let cases: &[(Files<'_>, &str)] = &[
             (
                 &[("../evil.py", b"")],
-                "path `lib/python{}/site-packages/../evil.py` has `..` in it",
+                "path `lib/python{}/site-packages/../evil.py` contains `..`",
             ),
             (
                 &[("/evil.py", b"")],
-                "path `lib/python{}/site-packages//evil.py` has an empty component in it",
+                "path `lib/python{}/site-packages//evil.py` contains an empty component",
             ),
             (
                 &[("x-1.0.data/data/../../evil", b"")],
-                "path `../../evil` has `..` in it",
+                "path `../../evil` contains `..`",
             ),
             (
                 &[("x-1.0.data/data//etc/passwd", b"")],

@@ -489,7 +489,7 @@ mod tests {
     fn hostile_archives_write_nothing_outside() {
         let os = ("python/lib/python3.12/os.py", FILE, "x");
         let cases: [(&str, Members<'_>); 8] = [
-            ("has `..`", &[("python/lib/../../../x", FILE, "x")]),
+            ("contains `..`", &[("python/lib/../../../x", FILE, "x")]),
             ("is not a relative path", &[("/python/lib/x", FILE, "x")]),
             (
                 "lies below",
