@@ -414,7 +414,7 @@ fn a_tarball_is_refused_for_all_hosts_at_once_and_says_the_right_way() {
         "`pkgapp build --format tar.gz`",
         "`/srv` is not writable for `ada`",
         "`/home/ada/shop/current` is there, and is no link",
-        "releases can't lie in `/home/a b/shop`",
+        "a release cannot be in `/home/a b/shop`",
     ] {
         assert!(error.contains(part), "{part}\nis not in\n{error}");
     }
