@@ -2,7 +2,7 @@
 
 #![expect(
     rustdoc::broken_intra_doc_links,
-    reason = "the texts are for terminals, where brackets are no links"
+    reason = "the texts are for terminals, where brackets are not links"
 )]
 
 use std::path::PathBuf;
@@ -33,15 +33,15 @@ use pkgapp_deploy::fleet::FleetOptions;
                         101 a bug in pkgapp"
 )]
 pub struct Cli {
-    /// What holds for all commands.
+    /// The options of all commands.
     #[command(flatten)]
     pub global: GlobalOptions,
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: CliCommand,
 }
 
-/// Options that every command takes.
+/// The options of all commands.
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
@@ -87,8 +87,8 @@ pub struct GlobalOptions {
     pub cache_dir: Option<PathBuf>,
 }
 
-/// Returns a warning for every variable of the environment that stands for an option and is no
-/// longer documented.
+/// Returns a warning for every environment variable that sets an option and is no longer
+/// documented.
 pub fn outdated_variables(matches: &ArgMatches) -> Vec<String> {
     let (mut command, mut matches) = (&Cli::command(), matches);
     let mut warnings = Vec::new();
@@ -343,12 +343,12 @@ pub struct BuildArgs {
         value_parser = cache::parse_size
     )]
     pub cache_max_size: u64,
-    /// What for.
+    /// The target to use.
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// What is built for, in place of what the configuration says.
+/// The target of a build, which overrides the configuration.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Target")]
 pub struct TargetArgs {
@@ -368,7 +368,7 @@ fn target(name: &str) -> Result<&'static Target, String> {
     target::by_name(name).map_err(|error| error.one_line())
 }
 
-/// Reads the name of a machine.
+/// Reads the name of an architecture.
 fn arch(name: &str) -> Result<Arch, String> {
     name.parse().map_err(|error: Error| error.one_line())
 }
@@ -444,27 +444,27 @@ pub struct LockArgs {
     pub resolver: Option<Resolver>,
 }
 
-/// What resolves requirements.
+/// A resolver of requirements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Resolver {
     /// uv, for all platforms at once
     Uv,
-    /// pip of the application's Python, for this machine alone
+    /// pip of the application's Python, for the build machine only
     Pip,
 }
 
-/// How large the cache may be unless it is said: some twenty releases of medium size.
+/// The default limit of the cache: about twenty releases of medium size.
 const DEFAULT_CACHE_SIZE: &str = "10GB";
 
 /// Arguments of `pkgapp cache`.
 #[derive(Debug, Args)]
 pub struct CacheArgs {
-    /// What to do.
+    /// The command to run.
     #[command(subcommand)]
     pub command: CacheCommand,
 }
 
-/// What can be done with the cache.
+/// The commands of `pkgapp cache`.
 #[derive(Debug, Subcommand)]
 pub enum CacheCommand {
     /// Print the cache directory
@@ -542,7 +542,7 @@ pub enum FormatName {
     Deb,
     /// An RPM package
     Rpm,
-    /// tar, deb and rpm
+    /// tar, deb, and rpm
     All,
 }
 
@@ -604,7 +604,7 @@ pub struct CheckArgs {
     /// Check these Pythons, such as `3.12` [default: `[python] version`]
     #[arg(long, value_name = "VERSION,…", value_delimiter = ',', env = "PKGAPP_PYTHON", hide_env = true, value_parser = python, help_heading = "Target")]
     pub python: Vec<PythonMinor>,
-    /// How the hosts are reached.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -646,12 +646,12 @@ pub struct RenderArgs {
         hide_env = true
     )]
     pub output: Option<PathBuf>,
-    /// What for.
+    /// The target to use.
     #[command(flatten)]
     pub target: TargetArgs,
 }
 
-/// Which hosts, and how to reach them.
+/// The hosts of a command, and the ways to reach them.
 #[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Hosts")]
 pub struct HostArgs {
@@ -725,7 +725,7 @@ pub struct HostArgs {
 }
 
 impl HostArgs {
-    /// Returns them as [`pkgapp_deploy::fleet`] takes them.
+    /// Returns the options for [`pkgapp_deploy::fleet`].
     pub fn options(&self) -> FleetOptions {
         let Self {
             hosts,
@@ -777,7 +777,7 @@ pub struct RunArgs {
     /// Stop the command on a host after SECONDS
     #[arg(long, value_name = "SECONDS", env = "PKGAPP_TIMEOUT", hide_env = true, value_parser = clap::value_parser!(u32).range(1..))]
     pub timeout: Option<u32>,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -788,7 +788,7 @@ pub struct PutArgs {
     /// Local file or directory; a directory replaces the remote one completely
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// Remote path; ends in `/` to keep the file name
+    /// Remote path; end it with `/` to keep the file name
     #[arg(value_name = "PATH")]
     pub remote: String,
     /// Deployment to use (`[deploy.NAME]`)
@@ -808,7 +808,7 @@ pub struct PutArgs {
     /// Write as root with sudo
     #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -843,7 +843,7 @@ pub struct GetArgs {
     /// Read as root with sudo
     #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -885,7 +885,7 @@ pub struct LogsArgs {
     /// into`]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -914,7 +914,7 @@ pub struct BootstrapArgs {
     /// Print the changes without making them
     #[arg(long, env = "PKGAPP_DRY_RUN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -923,11 +923,11 @@ pub struct BootstrapArgs {
 fn mode(text: &str) -> Result<u32, String> {
     match u32::from_str_radix(text, 8) {
         Ok(mode) if mode <= 0o7777 => Ok(mode),
-        _ => Err("write it in octal, as in 0644".into()),
+        _ => Err("expected octal permissions, such as 0644".into()),
     }
 }
 
-/// Reads the name of a user to make: what useradd takes and sudoers need not quote.
+/// Reads the name of a user to create: one that useradd accepts and sudoers need not quote.
 fn user(text: &str) -> Result<String, String> {
     let inside = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '-' | '_');
     if text.starts_with(|c: char| c.is_ascii_lowercase() || c == '_')
@@ -936,7 +936,10 @@ fn user(text: &str) -> Result<String, String> {
     {
         Ok(text.to_owned())
     } else {
-        Err("lower-case letters, digits, `-` and `_`, a letter first, 32 at most".into())
+        Err(
+            "expected up to 32 lowercase letters, digits, `-`, and `_`, with a letter or `_` first"
+                .into(),
+        )
     }
 }
 
@@ -948,7 +951,7 @@ fn owner(text: &str) -> Result<String, String> {
     if name(user) && name(group) {
         Ok(text.to_owned())
     } else {
-        Err("write USER or USER:GROUP".into())
+        Err("expected USER or USER:GROUP".into())
     }
 }
 
@@ -970,7 +973,7 @@ pub struct PushArgs {
     /// Replace a different package of the same version
     #[arg(long, env = "PKGAPP_REINSTALL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reinstall: bool,
-    /// How it is done.
+    /// The options of the rollout.
     #[command(flatten)]
     pub rollout: RolloutArgs,
 }
@@ -984,12 +987,12 @@ pub struct RollbackArgs {
     /// Roll back to VERSION [default: the newest other version that worked]
     #[arg(long, value_name = "VERSION", env = "PKGAPP_TO", hide_env = true)]
     pub to: Option<String>,
-    /// How it is done.
+    /// The options of the rollout.
     #[command(flatten)]
     pub rollout: RolloutArgs,
 }
 
-/// How hosts are changed.
+/// The options of `push` and `rollback`.
 #[derive(Debug, Clone, Args)]
 pub struct RolloutArgs {
     /// Print the plan without changing anything
@@ -1029,12 +1032,12 @@ pub struct RolloutArgs {
         hide_env = true
     )]
     pub reconnect: u32,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
 
-/// Reads a number of hosts or a share of them.
+/// Reads a number or a percentage of hosts.
 fn batch(text: &str) -> Result<pkgapp_config::BatchSize, String> {
     let share = |digits: &str| {
         digits
@@ -1050,7 +1053,7 @@ fn batch(text: &str) -> Result<pkgapp_config::BatchSize, String> {
             .filter(|count| *count > 0)
             .map(pkgapp_config::BatchSize::Hosts),
     };
-    batch.ok_or_else(|| "a number of hosts, or a share of them from 1% to 100%".to_owned())
+    batch.ok_or_else(|| "expected a number of hosts, or a percentage from 1% to 100%".to_owned())
 }
 
 /// Arguments of `pkgapp status`.
@@ -1065,7 +1068,7 @@ pub struct StatusArgs {
     /// Query releases that are deployed to DIR without root [default: `[deploy.NAME] into`]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }
@@ -1092,7 +1095,7 @@ pub struct HistoryArgs {
     /// Query releases that are deployed to DIR without root [default: `[deploy.NAME] into`]
     #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
     pub into: Option<String>,
-    /// Which hosts.
+    /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
 }

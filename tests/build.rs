@@ -749,12 +749,7 @@ fn a_version_that_gets_other_content_is_warned_of() {
             .outcome()
     };
     let changed = |outcome: &Outcome| outcome.stdout.matches("\"changed\":true").count();
-    let warned = |outcome: &Outcome| {
-        outcome
-            .stderr
-            .matches("was there with other content")
-            .count()
-    };
+    let warned = |outcome: &Outcome| outcome.stderr.matches("which had other content").count();
     let first = build();
     assert_eq!(
         (first.status, warned(&first), changed(&first)),

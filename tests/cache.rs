@@ -154,8 +154,8 @@ fn verify_names_what_is_damaged_and_forgets_it() {
             "space_left-1.0-py3-none-any.whl"
         ),
         format!("{layer}: {told}"),
-        format!("{}: not what its hash says", below(&sandbox, &proof)),
-        format!("{}: not what its hash says", below(&sandbox, &segment)),
+        format!("{}: does not match its checksum", below(&sandbox, &proof)),
+        format!("{}: does not match its checksum", below(&sandbox, &segment)),
     ];
     wanted.sort();
     let mut told: Vec<&str> = outcome.raw_stdout.lines().collect();
@@ -164,7 +164,7 @@ fn verify_names_what_is_damaged_and_forgets_it() {
     assert!(
         outcome
             .stderr
-            .contains("4 entries of the cache were damaged, and are forgotten"),
+            .contains("4 entries of the cache were damaged and have been removed"),
         "{}",
         outcome.report
     );

@@ -128,7 +128,7 @@ fn editables_of_an_environment_are_those_that_the_pins_name() {
     assert!(
         outcome
             .stderr
-            .contains("1 distributions, as pinned; `lib` from `lib` to be edited"),
+            .contains("1 distributions, as pinned; `lib` is editable in `lib`"),
         "{}",
         outcome.report
     );

@@ -402,7 +402,7 @@ fn what_is_added_beside_a_whole_lock_leaves_its_pins_alone() {
         sandbox.edit("pkgapp.toml", "tool>=3", "alpha");
         let said = sandbox.pkgapp(["lock", "--resolver", resolver]).fails();
         assert!(
-            said.contains("uv.lock` pins all that `add` names"),
+            said.contains("uv.lock` already pins everything in `add`"),
             "{said}"
         );
     }
@@ -624,7 +624,7 @@ fn an_interpreter_that_ships_resolves_too() {
     sandbox.write("pkgapp.toml", text.replace(&bundled, ""));
     let run = lock();
     let expected =
-        format!("note: there is no Python {minor} here: uv takes another one, if there is any");
+        format!("note: there is no Python {minor} on the build machine: uv uses another one");
     assert!(
         run.status == 0 || run.stderr.contains(&expected),
         "{}",

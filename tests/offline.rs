@@ -313,7 +313,7 @@ fn what_the_wheelhouse_lacks_is_named() {
     );
     let text = sandbox.pkgapp(["build", "--find-links", "nowhere"]).fails();
     assert!(
-        text.contains("`--find-links` names `nowhere`, which is no directory"),
+        text.contains("`--find-links` names `nowhere`, which is not a directory"),
         "{text}"
     );
 }

@@ -19,7 +19,7 @@ use super::{load_aimed, lock, open_cache, recipe};
 
 pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
-        // It fails if the pool exists already, which is so in tests only.
+        // This fails if the pool already exists, which happens only in tests.
         _ = rayon::ThreadPoolBuilder::new()
             .num_threads(usize::from(jobs))
             .build_global();
@@ -30,60 +30,79 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
     recipe::warn_of_changes(&app, &output, report);
     let cache = open_cache(global, report)?;
     if args.lock {
-        let path = lock::write(
-            &app,
-            &[],
-            &LockArgs {
-                resolver: args.resolver,
-                ..LockArgs::default()
-            },
-            &AssemblyOptions {
-                cache: &cache,
-                offline: global.offline,
-                rerun: false,
-            },
-            report,
-        )?;
-        // Beside a lock that another tool writes, it is one more.
-        app.python
-            .requirements
-            .retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
-        app.python.requirements.push(Located {
-            at: Location::file(&path),
-            value: path,
-        });
+        write_lock(&mut app, args, global, &cache, report)?;
     }
+
     let (package, artifacts) = match make(args, global, &app, &cache, report) {
-        // Whatever failed may have failed for want of them. Made anew, they are whole.
+        // Damaged layers may be the cause of any failure, and the second attempt rebuilds them.
         Err(_) if layer::forget_torn(&cache)? => {
-            report.warning("layers of the cache were damaged; they are made anew");
+            report.warning("some layers in the cache were damaged; building them again");
             make(args, global, &app, &cache, report)?
         }
         made => made?,
     };
     say(&package, &artifacts, report);
-    // The artifacts are there, whatever becomes of the cache.
-    match report.timed("cache", |_| cache.trim(args.cache_max_size)) {
-        Ok(pruned) => pruned
-            .iter()
-            .for_each(|pruned| report.step(&super::cache::told(pruned))),
-        Err(error) => report.warning(&format!(
-            "the cache could not be made smaller: {}",
-            error.message()
-        )),
-    }
+    trim(&cache, args, report);
     report.stage_table();
-    // The process ends, and giving back what a tree holds takes longer than some of the stages.
+    // The process ends now, and freeing the tree would take longer than some of the stages.
     std::mem::forget(package);
     Ok(())
 }
 
-/// The directories of `--find-links`, absolute.
-fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let missing = named.iter().filter(|directory| !directory.is_dir()).map(|directory| {
-        Error::new(format!("`--find-links` names `{}`, which is no directory", shown(directory)))
-            .hint("`pkgapp cache export DIR` makes one; places on the network belong into a requirements file")
+/// Resolves the application's requirements before a build, and has the build read the new lock.
+fn write_lock(
+    app: &mut Config,
+    args: &BuildArgs,
+    global: &GlobalOptions,
+    cache: &Cache,
+    report: &Report,
+) -> Result<()> {
+    let args = LockArgs {
+        resolver: args.resolver,
+        ..LockArgs::default()
+    };
+    let options = AssemblyOptions {
+        cache,
+        offline: global.offline,
+        rerun: false,
+    };
+    let path = lock::write(app, &[], &args, &options, report)?;
+
+    // The lock of additions complements the lock of another tool; any other lock replaces all.
+    app.python
+        .requirements
+        .retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
+    app.python.requirements.push(Located {
+        at: Location::file(&path),
+        value: path,
     });
+    Ok(())
+}
+
+/// Trims the cache after a build. A failure is only a warning: the artifacts are complete.
+fn trim(cache: &Cache, args: &BuildArgs, report: &Report) {
+    match report.timed("cache", |_| cache.trim(args.cache_max_size)) {
+        Ok(pruned) => pruned
+            .iter()
+            .for_each(|pruned| report.step(&super::cache::told(pruned))),
+        Err(error) => {
+            report.warning(&format!("cannot trim the cache: {}", error.message()));
+        }
+    }
+}
+
+/// Returns the directories of `--find-links`, absolute.
+fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let missing = named
+        .iter()
+        .filter(|directory| !directory.is_dir())
+        .map(|directory| {
+            Error::new(format!(
+                "`--find-links` names `{}`, which is not a directory",
+                shown(directory)
+            ))
+            .hint("`pkgapp cache export DIR` creates one; URLs belong in a requirements file")
+        });
     if let Some(error) = Error::all(missing) {
         return Err(error);
     }
@@ -95,21 +114,22 @@ fn wheelhouses(named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     named.iter().map(absolute).collect()
 }
 
-/// What was written.
+/// An artifact that a command has written.
 #[derive(Debug)]
 pub(super) struct WrittenArtifact {
     /// The format's name.
     format: &'static str,
     path: PathBuf,
-    /// Bytes.
+    /// The size in bytes.
     size: u64,
-    /// Taken if someone is told: it costs as much as writing a package that is like the last one.
+    /// Computed only if it is printed: hashing costs as much as writing a package that has hardly
+    /// changed.
     sha256: Option<Sha256Sum>,
-    /// Whether a file of that name was there, with other content.
+    /// Whether the artifact has replaced a file with other content.
     changed: bool,
 }
 
-/// Prints what was written.
+/// Prints the paths of the artifacts.
 pub(super) fn say(package: &Package, artifacts: &[WrittenArtifact], report: &Report) {
     match report.style() {
         OutputStyle::Text => artifacts
@@ -137,7 +157,7 @@ fn make(
     Ok((package, artifacts))
 }
 
-/// Writes a package in some formats.
+/// Writes a package in all requested formats.
 pub(super) fn write_all(
     package: &Package,
     names: &[FormatName],
@@ -148,40 +168,24 @@ pub(super) fn write_all(
 ) -> Result<Vec<WrittenArtifact>> {
     let mut artifacts = Vec::new();
     let formats = formats(names, app)?;
-    // What a format can't carry shows before anything is written.
+    // Fails before anything is written if a format cannot express the package.
     for (_, format) in &formats {
         format.texts(package)?;
     }
+
     let segments = Segments::new(cache);
+    let writer = ArtifactWriter {
+        package,
+        cache,
+        segments: &segments,
+        report,
+    };
     for (name, format) in formats {
         let path = output.join(format.file_name(&package.meta)?);
-        let written = report.timed(name, |facts| {
-            let _busy = report.busy(&format!("writing {name}"));
-            let before = segments.counts();
-            let ((size, sha256), changed) = write(
-                format,
-                package,
-                &segments,
-                cache,
-                &path,
-                report.style() == OutputStyle::Json,
-            )?;
-            let after = segments.counts();
-            let reused = after.reused - before.reused;
-            facts.cached = Some((reused, reused + after.made - before.made));
-            facts.bytes = Some(size);
-            Ok::<_, Error>(WrittenArtifact {
-                format: name,
-                path,
-                size,
-                sha256,
-                changed,
-            })
-        })?;
-        report.step(&format!("{name}: {}", human_bytes(written.size)));
-        artifacts.push(written);
+        artifacts.push(writer.write(name, format, path)?);
     }
-    tell_changed(package, &artifacts, report);
+
+    warn_of_changed(package, &artifacts, report);
     let counts = segments.counts();
     report.detail(&format!(
         "segments: {} reused ({}), {} compressed ({})",
@@ -193,14 +197,14 @@ pub(super) fn write_all(
     Ok(artifacts)
 }
 
-/// Warns of a version that is given to other content than before: a host that has it takes the new
-/// package for the one that is installed.
-fn tell_changed(package: &Package, artifacts: &[WrittenArtifact], report: &Report) {
+/// Warns if a version now has other content: a host with that version installed would take the
+/// new package for the installed one.
+fn warn_of_changed(package: &Package, artifacts: &[WrittenArtifact], report: &Report) {
     if let Some(artifact) = artifacts.iter().find(|artifact| artifact.changed) {
         report.warning(&format!(
-            "`{}` was there with other content, under the same version {}-{}, and is replaced\n\
+            "replaced `{}`, which had other content under the same version {}-{}\n\
              apt and dnf do not install it where that version is installed (`pkgapp push` asks for `--reinstall`)\n\
-             hint: before others get it, raise the version or `revision` under `[package]`, or write `revision = \"auto\"`",
+             hint: before publishing it, raise the version or `revision` under `[package]`, or write `revision = \"auto\"`",
             shown(&artifact.path),
             package.meta.version,
             package.meta.revision,
@@ -208,7 +212,7 @@ fn tell_changed(package: &Package, artifacts: &[WrittenArtifact], report: &Repor
     }
 }
 
-/// The formats that were asked for, each once, in the order of the command line.
+/// Returns the requested formats, each once, in the order of the command line.
 fn formats(
     names: &[FormatName],
     app: &Config,
@@ -239,29 +243,67 @@ fn formats(
     Ok(formats)
 }
 
-/// Returns the size of what was written, its sum if that is wanted, and whether it has replaced
-/// other content.
-fn write(
-    format: &dyn PackageFormat,
-    package: &Package,
-    segments: &Segments<'_>,
-    cache: &Cache,
-    path: &Path,
-    is_summed: bool,
-) -> Result<((u64, Option<Sha256Sum>), bool)> {
-    let attempt = || {
-        spare::replace(cache, path, |out| {
-            if is_summed {
-                let ((), size, sha256) = summed(out, |out| format.write(package, segments, out))?;
-                return Ok((size, Some(sha256)));
-            }
-            format.write(package, segments, out)?;
-            Ok((out.get_ref().written() + out.buffer().len() as u64, None))
-        })
-    };
-    match attempt() {
-        Err(_) if segments.forgot_damaged() => attempt(),
-        made => made,
+/// Writes one package in several formats.
+struct ArtifactWriter<'a> {
+    package: &'a Package,
+    cache: &'a Cache,
+    segments: &'a Segments<'a>,
+    report: &'a Report,
+}
+
+impl ArtifactWriter<'_> {
+    fn write(
+        &self,
+        name: &'static str,
+        format: &dyn PackageFormat,
+        path: PathBuf,
+    ) -> Result<WrittenArtifact> {
+        let written = self.report.timed(name, |facts| {
+            let _busy = self.report.busy(&format!("writing {name}"));
+            let before = self.segments.counts();
+            let ((size, sha256), changed) = self.write_file(format, &path)?;
+            let after = self.segments.counts();
+
+            let reused = after.reused - before.reused;
+            facts.cached = Some((reused, reused + after.made - before.made));
+            facts.bytes = Some(size);
+            Ok::<_, Error>(WrittenArtifact {
+                format: name,
+                path,
+                size,
+                sha256,
+                changed,
+            })
+        })?;
+        self.report
+            .step(&format!("{name}: {}", human_bytes(written.size)));
+        Ok(written)
+    }
+
+    /// Returns the size of the file, its checksum if that is printed, and whether it has replaced
+    /// other content.
+    fn write_file(
+        &self,
+        format: &dyn PackageFormat,
+        path: &Path,
+    ) -> Result<((u64, Option<Sha256Sum>), bool)> {
+        let is_summed = self.report.style() == OutputStyle::Json;
+        let (package, segments) = (self.package, self.segments);
+        let attempt = || {
+            spare::replace(self.cache, path, |out| {
+                if is_summed {
+                    let ((), size, sha256) =
+                        summed(out, |out| format.write(package, segments, out))?;
+                    return Ok((size, Some(sha256)));
+                }
+                format.write(package, segments, out)?;
+                Ok((out.get_ref().written() + out.buffer().len() as u64, None))
+            })
+        };
+        match attempt() {
+            Err(_) if segments.forgot_damaged() => attempt(),
+            made => made,
+        }
     }
 }
 
@@ -292,8 +334,7 @@ fn json(package: &Package, artifacts: &[WrittenArtifact], report: &Report) -> se
         "commit": package.meta.commit,
         "artifacts": artifacts,
     });
-    // Times are of this build alone, and a document that is compared with another one's should not
-    // have them.
+    // Times differ from build to build, so a document that may be compared with another omits them.
     if report.is_verbose() {
         document["stages"] = report.stages().iter().map(stage).collect();
     }

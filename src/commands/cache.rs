@@ -80,12 +80,12 @@ fn prune(cache: &Cache, args: &PruneArgs, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// What was removed, for people.
+/// Describes a pruning in one line.
 pub(super) fn told(pruned: &PruneSummary) -> String {
     let entries = |number: u64| counted(usize::try_from(number).unwrap_or(usize::MAX), "entry");
     let in_use = match pruned.in_use {
         0 => String::new(),
-        number => format!(", {} left because they are in use", entries(number)),
+        number => format!(", {} kept because they are in use", entries(number)),
     };
     format!(
         "cache: {} removed ({}), {} left{in_use}",
@@ -95,14 +95,39 @@ pub(super) fn told(pruned: &PruneSummary) -> String {
     )
 }
 
-/// An entry that is not what it was, and what of it.
+/// A damaged entry, with its damaged files.
 type Damage = (PathBuf, Vec<String>);
 
-/// Finds out what of an entry is not what it was; nothing if it is sound.
-type Look = fn(&Path) -> Vec<String>;
+/// Returns the damaged files of an entry; empty if the entry is sound.
+type Verifier = fn(&Path) -> Vec<String>;
 
 fn verify(cache: &Cache, report: &Report) -> Result<()> {
-    let looks: [(PathBuf, Look); 11] = [
+    let entries = verifiable_entries(cache)?;
+    let damaged = find_damage(&entries, report);
+    for (path, _) in &damaged {
+        if !cache.forget(path)? {
+            // Another process reads the entry. Without its description, no other process takes it.
+            _ = std::fs::remove_file(path.join("layer.json"));
+        }
+    }
+
+    tell(cache, &damaged, entries.len(), report);
+    match damaged.len() {
+        0 => Ok(()),
+        1 => Err(
+            Error::new("1 entry of the cache was damaged and has been removed")
+                .hint("the next build creates it again"),
+        ),
+        number => Err(Error::new(format!(
+            "{number} entries of the cache were damaged and have been removed"
+        ))
+        .hint("the next build creates them again")),
+    }
+}
+
+/// Lists all entries of the cache that can be verified.
+fn verifiable_entries(cache: &Cache) -> Result<Vec<(PathBuf, Verifier)>> {
+    let verifiers: [(PathBuf, Verifier); 11] = [
         (cache.wheels(), named),
         (cache.sdists(), named),
         (cache.built(), recorded),
@@ -115,46 +140,31 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
         (cache.runs(), sealed),
         (cache.tools(), sealed),
     ];
-    let mut entries: Vec<(PathBuf, Look)> = Vec::new();
-    for (directory, look) in looks {
-        entries.extend(below(&directory)?.into_iter().map(|path| (path, look)));
+    let mut entries: Vec<(PathBuf, Verifier)> = Vec::new();
+    for (directory, verifier) in verifiers {
+        entries.extend(below(&directory)?.into_iter().map(|path| (path, verifier)));
     }
     for repository in below(&cache.git())? {
         entries.extend(
             below(&repository)?
                 .into_iter()
-                .map(|path| (path, checkout as Look)),
+                .map(|path| (path, checkout as Verifier)),
         );
     }
+    Ok(entries)
+}
+
+fn find_damage(entries: &[(PathBuf, Verifier)], report: &Report) -> Vec<Damage> {
     let progress = report.progress("reading", entries.len() as u64, ProgressUnit::Things);
-    let damaged: Vec<Damage> = entries
+    entries
         .par_iter()
-        .filter_map(|(path, look)| {
-            let damage = look(path);
+        .filter_map(|(path, verifier)| {
+            let damage = verifier(path);
             progress.advance(1);
-            // What was pruned meanwhile is not damaged.
+            // Another process may have pruned the entry meanwhile.
             (!damage.is_empty() && path.exists()).then(|| (path.clone(), damage))
         })
-        .collect();
-    drop(progress);
-    for (path, _) in &damaged {
-        if !cache.forget(path)? {
-            // Another process reads it. Without its description it is not taken by the next.
-            _ = std::fs::remove_file(path.join("layer.json"));
-        }
-    }
-    tell(cache, &damaged, entries.len(), report);
-    match damaged.len() {
-        0 => Ok(()),
-        1 => Err(
-            Error::new("1 entry of the cache was damaged, and is forgotten")
-                .hint("build again: it is made anew"),
-        ),
-        number => Err(Error::new(format!(
-            "{number} entries of the cache were damaged, and are forgotten"
-        ))
-        .hint("build again: they are made anew")),
-    }
+        .collect()
 }
 
 fn tell(cache: &Cache, damaged: &[Damage], entries: usize, report: &Report) {
@@ -178,7 +188,7 @@ fn tell(cache: &Cache, damaged: &[Damage], entries: usize, report: &Report) {
         }
     }
     if damaged.is_empty() {
-        report.step(&format!("cache: {entries} entries are what they were"));
+        report.step(&format!("cache: {entries} entries are undamaged"));
     }
 }
 
@@ -192,14 +202,14 @@ fn below(directory: &Path) -> Result<Vec<PathBuf>> {
     Ok(paths)
 }
 
-/// A directory that is named for its file's SHA-256.
+/// Verifies a directory that is named after the SHA-256 of its file.
 fn named(directory: &Path) -> Vec<String> {
     let sum = directory.file_name().unwrap_or_default().to_string_lossy();
     let is = |path: &Path| store::sum(path).is_ok_and(|(_, found)| found.to_string() == sum);
     files_that(directory, |path| !is(path))
 }
 
-/// A wheel with its sum beside it.
+/// Verifies a wheel that has its checksum beside it.
 fn recorded(directory: &Path) -> Vec<String> {
     files_that(directory, |path| {
         let recorded = store::recorded(path);
@@ -221,41 +231,27 @@ fn files_that(directory: &Path, is_bad: impl Fn(&Path) -> bool) -> Vec<String> {
     files.filter(|path| is_bad(path)).map(name).collect()
 }
 
-/// A file with its own sum before it.
+/// Verifies a file that begins with its own checksum.
 fn sealed(file: &Path) -> Vec<String> {
     if read_sealed_bytes(file).is_some() {
         Vec::new()
     } else {
-        vec!["not what its hash says".to_owned()]
+        vec!["does not match its checksum".to_owned()]
     }
 }
 
-/// A git repository with the files of one commit, which it is named for. Without git there is no
-/// telling.
+/// Verifies a git repository that is named after its checked-out commit. Without git, the
+/// repository counts as sound.
 fn checkout(directory: &Path) -> Vec<String> {
     let (Some(git), Ok(aside)) = (process::find("git"), tempfile::tempdir()) else {
         return Vec::new();
     };
-    let ask = |args: &[&str]| {
-        let mut command = Command::new(&git);
-        process::outside_repositories(&mut command);
-        // What git knows of the files' times in an index of its own would keep it from reading
-        // them.
-        command
-            .env("GIT_INDEX_FILE", aside.path().join("index"))
-            .env("GIT_DIR", directory.join(".git"));
-        command
-            .env("GIT_WORK_TREE", directory)
-            .current_dir(directory)
-            .args(args);
-        let output = process::output(&mut command)
-            .ok()
-            .filter(|output| output.status.success())?;
-        Some(String::from_utf8_lossy(&output.stdout).into_owned())
-    };
+    let index = aside.path().join("index");
+    let ask = |args: &[&str]| git_output(&git, directory, &index, args);
+
     let head = ask(&["rev-parse", "HEAD"]).unwrap_or_default();
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
-    // A pin may name a commit by less than all of its digits.
+    // A pin may abbreviate its commit.
     if head.is_empty() || !head.starts_with(&*name) {
         return vec!["not a repository at this commit".to_owned()];
     }
@@ -271,8 +267,26 @@ fn checkout(directory: &Path) -> Vec<String> {
         .flatten();
     match changed {
         Some(changed) => changed.lines().map(str::to_owned).collect(),
-        None => vec!["a repository that git can't read".to_owned()],
+        None => vec!["a repository that git cannot read".to_owned()],
     }
+}
+
+/// Runs git on a checkout with a new index: from the checkout's own index, git would take the
+/// files as unchanged if their times are, without reading them.
+fn git_output(git: &Path, directory: &Path, index: &Path, args: &[&str]) -> Option<String> {
+    let mut command = Command::new(git);
+    process::outside_repositories(&mut command);
+    command
+        .env("GIT_INDEX_FILE", index)
+        .env("GIT_DIR", directory.join(".git"))
+        .env("GIT_WORK_TREE", directory)
+        .current_dir(directory)
+        .args(args);
+
+    let output = process::output(&mut command)
+        .ok()
+        .filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
 #[cfg(test)]
@@ -280,7 +294,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_checkout_is_what_git_says_its_commit_is() {
+    fn a_checkout_is_verified_against_its_commit() {
         let Some(git) = pkgapp_testing::tool("git") else {
             return;
         };
@@ -307,7 +321,7 @@ mod tests {
         let place = directory.path().join(&commit);
         std::fs::rename(&made, &place).unwrap();
         assert_eq!(checkout(&place), Vec::<String>::new());
-        // Of the same length and with the same times: only its bytes tell.
+        // The length and the times stay the same, so only the bytes differ.
         let times = std::fs::metadata(place.join("b.py"))
             .unwrap()
             .modified()

@@ -1,4 +1,4 @@
-//! `pkgapp diff`: what a push of one package over the other would change.
+//! `pkgapp diff`: the changes that a push of one package over the other would make.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -13,7 +13,7 @@ use pkgapp_release::release::ReleaseRecord;
 
 use super::inspect;
 
-/// How many files are listed unless all are asked for.
+/// The number of files that are listed without `--files`.
 const MOST_FILES: usize = 20;
 
 pub(super) fn diff(args: &DiffArgs, report: &Report) -> Result<()> {
@@ -79,15 +79,32 @@ impl Side {
         ]
     }
 
-    /// Versions by name, each with the hash of what it was installed from.
+    /// Returns the distributions: versions by name, each with the hash of the installed wheel.
     fn distributions(&self) -> BTreeMap<String, (String, String)> {
         let all = self.record.iter().flat_map(|record| &record.distributions);
         all.map(|one| (one.name.clone(), (one.version.clone(), one.sha256.clone())))
             .collect()
     }
+
+    fn depends(&self) -> BTreeMap<String, String> {
+        let depends = self.artifact.depends.iter();
+        depends.map(|one| (one.clone(), String::new())).collect()
+    }
+
+    fn scriptlets(&self) -> BTreeMap<String, String> {
+        self.artifact.scriptlets.iter().cloned().collect()
+    }
+
+    /// Returns the identity of each file by its path.
+    fn identities(&self) -> BTreeMap<String, String> {
+        let entries = self.entries.iter();
+        entries
+            .map(|(path, entry)| (path.clone(), identity(entry)))
+            .collect()
+    }
 }
 
-/// A name that is on one side only, or differs.
+/// A difference of one name between the two packages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum NameChange {
     Added(String),
@@ -95,7 +112,7 @@ enum NameChange {
     Changed(String, String),
 }
 
-/// What differs.
+/// All differences between two packages.
 struct PackageChanges {
     facts: Vec<(&'static str, String, String)>,
     distributions: BTreeMap<String, NameChange>,
@@ -110,41 +127,13 @@ impl PackageChanges {
         let facts = facts
             .filter(|(old, new)| old.1 != new.1)
             .map(|((label, old), (_, new))| (label, old, new));
-        let depends = |side: &Side| -> BTreeMap<String, String> {
-            side.artifact
-                .depends
-                .iter()
-                .map(|one| (one.clone(), String::new()))
-                .collect()
-        };
-        let scriptlets = |side: &Side| -> BTreeMap<String, String> {
-            side.artifact.scriptlets.iter().cloned().collect()
-        };
-        let files = |side: &Side| -> BTreeMap<String, String> {
-            side.entries
-                .iter()
-                .map(|(path, entry)| (path.clone(), identity(entry)))
-                .collect()
-        };
         let distribution = |(version, _): &(String, String)| version.clone();
-        let mut files = changes(&files(old), &files(new), Clone::clone);
-        for (path, change) in &mut files {
-            let sizes = (
-                old.entries.get(path).map(size),
-                new.entries.get(path).map(size),
-            );
-            *change = match sizes {
-                (Some(before), Some(after)) => NameChange::Changed(before, after),
-                (None, after) => NameChange::Added(after.unwrap_or_default()),
-                (before, None) => NameChange::Removed(before.unwrap_or_default()),
-            };
-        }
         Self {
             facts: facts.collect(),
             distributions: changes(&old.distributions(), &new.distributions(), distribution),
-            depends: changes(&depends(old), &depends(new), Clone::clone),
-            scriptlets: changes(&scriptlets(old), &scriptlets(new), |_| String::new()),
-            files,
+            depends: changes(&old.depends(), &new.depends(), Clone::clone),
+            scriptlets: changes(&old.scriptlets(), &new.scriptlets(), |_| String::new()),
+            files: file_changes(old, new),
         }
     }
 
@@ -225,6 +214,23 @@ impl PackageChanges {
     }
 }
 
+/// Returns the files whose identities differ, with their sizes.
+fn file_changes(old: &Side, new: &Side) -> BTreeMap<String, NameChange> {
+    let mut files = changes(&old.identities(), &new.identities(), Clone::clone);
+    for (path, change) in &mut files {
+        let sizes = (
+            old.entries.get(path).map(size),
+            new.entries.get(path).map(size),
+        );
+        *change = match sizes {
+            (Some(before), Some(after)) => NameChange::Changed(before, after),
+            (None, after) => NameChange::Added(after.unwrap_or_default()),
+            (before, None) => NameChange::Removed(before.unwrap_or_default()),
+        };
+    }
+    files
+}
+
 fn changes<T: PartialEq>(
     old: &BTreeMap<String, T>,
     new: &BTreeMap<String, T>,
@@ -243,7 +249,7 @@ fn changes<T: PartialEq>(
         .collect()
 }
 
-/// What makes an entry what it is on a host; its date is no part of that.
+/// Returns all properties of an entry that matter on a host; its date does not.
 fn identity(entry: &ArtifactEntry) -> String {
     let (user, group) = &entry.owner;
     format!(
@@ -288,7 +294,7 @@ fn line(name: &str, change: &NameChange) -> String {
     let (sign, rest) = match change {
         NameChange::Added(new) => ('+', new.clone()),
         NameChange::Removed(old) => ('-', old.clone()),
-        // Equal to look at: other content of the same size, another wheel of the same version.
+        // Equal as text: other content of the same size, or another wheel of the same version.
         NameChange::Changed(old, new) if old == new => ('~', old.clone()),
         NameChange::Changed(old, new) => ('~', format!("{old} -> {new}")),
     };

@@ -1,5 +1,5 @@
-//! `pkgapp cache export`: all that a build takes from elsewhere, in one directory, for a machine
-//! without network.
+//! `pkgapp cache export`: a directory with all files that a build downloads, for a machine without
+//! network.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Write as _;
@@ -29,39 +29,26 @@ pub(super) fn export(args: &ExportArgs, global: &GlobalOptions, report: &Report)
     };
     let needed = assembly::needed(&app, &options, report)?;
     let directory = std::path::absolute(&args.directory)
-        .context(|| format!("there is no such path as `{}`", shown(&args.directory)))?;
+        .context(|| format!("invalid path `{}`", shown(&args.directory)))?;
     let builders = BuildRequirements {
         app: &app,
         needed: &needed,
         options: &options,
         report,
     };
-    // All that can fail does so before anything is written.
+    // Resolution may fail, so it comes before anything is written.
     let tools = builders.all()?;
-    let (mut house, old) = (
-        WheelhouseWriter {
-            directory: &directory,
-            files: BTreeSet::new(),
-            bytes: 0,
-        },
-        former(&directory),
-    );
-    fs::create_dir_all(&directory)?;
-    let mut packages = Vec::new();
-    for kept in &needed.files {
-        packages.push(house.package(kept)?);
-    }
-    let tools: Vec<String> = tools
-        .iter()
-        .map(|file| house.copy(&file.path, &file.name))
-        .collect::<Result<_>>()?;
-    house.write_lock(&app, packages, &tools)?;
-    for gone in old.difference(&house.files) {
-        _ = std::fs::remove_file(directory.join(gone));
-    }
+
+    let mut house = WheelhouseWriter {
+        directory: &directory,
+        files: BTreeSet::new(),
+        bytes: 0,
+    };
+    let tools = house.fill(&app, &needed, &tools)?;
+
     let count = house.files.len();
     report.step(&format!(
-        "{count} files ({}), {} of them to build with",
+        "{count} files ({}), {} of them build requirements",
         human_bytes(house.bytes),
         tools.len()
     ));
@@ -77,16 +64,37 @@ pub(super) fn export(args: &ExportArgs, global: &GlobalOptions, report: &Report)
     Ok(())
 }
 
-/// The directory while it is filled.
+/// A wheelhouse that is being filled.
 struct WheelhouseWriter<'a> {
     directory: &'a Path,
-    /// Names of what belongs there.
+    /// The names of the files that belong to the export.
     files: BTreeSet<String>,
     bytes: u64,
 }
 
 impl WheelhouseWriter<'_> {
-    /// Copies a file, unless it is there with the same content; returns its name.
+    /// Writes all files and the lock, and removes files of an earlier export that are no longer
+    /// needed; returns the names of the build requirements.
+    fn fill(&mut self, app: &Config, needed: &Needed, tools: &[ToolFile]) -> Result<Vec<String>> {
+        let old = former(self.directory);
+        fs::create_dir_all(self.directory)?;
+        let mut packages = Vec::new();
+        for kept in &needed.files {
+            packages.push(self.package(kept)?);
+        }
+        let tools: Vec<String> = tools
+            .iter()
+            .map(|file| self.copy(&file.path, &file.name))
+            .collect::<Result<_>>()?;
+        self.write_lock(app, packages, &tools)?;
+
+        for gone in old.difference(&self.files) {
+            _ = std::fs::remove_file(self.directory.join(gone));
+        }
+        Ok(tools)
+    }
+
+    /// Copies a file unless the directory has it with the same content; returns its name.
     fn copy(&mut self, from: &Path, name: &str) -> Result<String> {
         if !self.files.insert(name.to_owned()) {
             return Ok(name.to_owned());
@@ -104,33 +112,16 @@ impl WheelhouseWriter<'_> {
         Ok(name.to_owned())
     }
 
-    /// Copies what a pin came to; returns its entry of the lock.
+    /// Copies the file of a pin; returns its entry of the lock.
     fn package(&mut self, kept: &KeptFile) -> Result<Table> {
         let name = self.copy(&kept.path, &kept.name)?;
-        let mut file = Table::new();
-        file.insert("name".into(), name.clone().into());
-        if kept.from.starts_with("http://") || kept.from.starts_with("https://") {
-            file.insert("url".into(), kept.from.clone().into());
-        }
-        file.insert("path".into(), name.into());
-        let size = i64::try_from(kept.size).context(|| "a file is longer than a lock can say")?;
-        file.insert("size".into(), size.into());
-        let hashes: Table = [("sha256".to_owned(), Value::from(kept.sha256.to_string()))]
-            .into_iter()
-            .collect();
-        file.insert("hashes".into(), hashes.into());
+        let file = file_entry(kept, name)?;
         let mut package = Table::new();
         package.insert("name".into(), kept.pin.name.to_string().into());
         package.insert("version".into(), kept.version.to_string().into());
         if let CachedPin::Project(_, Some(from)) = &kept.kept {
-            // A build by the same lock finds the wheel by it, instead of the repository.
-            let own: Table = [("built-from".to_owned(), Value::from(from.clone()))]
-                .into_iter()
-                .collect();
-            package.insert(
-                "tool".into(),
-                Table::from_iter([("pkgapp".to_owned(), Value::from(own))]).into(),
-            );
+            // With this key, a build from the same lock finds the wheel instead of the repository.
+            package.insert("tool".into(), own_table("built-from", from.clone().into()));
         }
         match kept.kept {
             CachedPin::Sdist => _ = package.insert("sdist".into(), file.into()),
@@ -141,38 +132,21 @@ impl WheelhouseWriter<'_> {
         Ok(package)
     }
 
-    /// Writes the lock (PEP 751), with the names of the tools for the next export.
+    /// Writes the lock (PEP 751), with the names of the build requirements for the next export.
     fn write_lock(&self, app: &Config, packages: Vec<Table>, tools: &[String]) -> Result<()> {
-        let build: Vec<Value> = tools
-            .iter()
-            .cloned()
-            .collect::<BTreeSet<_>>()
-            .into_iter()
-            .map(Value::from)
-            .collect();
-        let own: Table = [("build-files".to_owned(), Value::from(build))]
-            .into_iter()
-            .collect();
-        let tool: Table = [("pkgapp".to_owned(), Value::from(own))]
-            .into_iter()
-            .collect();
+        let tools: BTreeSet<&String> = tools.iter().collect();
+        let tools: Vec<Value> = tools.into_iter().cloned().map(Value::from).collect();
+        let packages: Vec<Value> = packages.into_iter().map(Value::from).collect();
+        let python = format!("=={}.*", app.python.version.value);
+
         let mut document = Table::new();
         document.insert("lock-version".into(), "1.0".into());
         document.insert("created-by".into(), "pkgapp".into());
-        document.insert(
-            "requires-python".into(),
-            format!("=={}.*", app.python.version.value).into(),
-        );
-        document.insert(
-            "packages".into(),
-            packages
-                .into_iter()
-                .map(Value::from)
-                .collect::<Vec<_>>()
-                .into(),
-        );
-        document.insert("tool".into(), tool.into());
-        let text = toml::to_string(&document).context(|| "the lock can't be written as TOML")?;
+        document.insert("requires-python".into(), python.into());
+        document.insert("packages".into(), packages.into());
+        document.insert("tool".into(), own_table("build-files", tools.into()));
+        let text = toml::to_string(&document).context(|| "cannot write the lock as TOML")?;
+
         let path = self.directory.join(LOCK);
         let text = format!("# Written by `pkgapp cache export`.\n{text}");
         fs::write_atomically(&path, |out| {
@@ -182,7 +156,29 @@ impl WheelhouseWriter<'_> {
     }
 }
 
-/// The files that an earlier export has put into a directory.
+/// Returns the entry of a file in the lock (PEP 751, `packages.wheels`).
+fn file_entry(kept: &KeptFile, name: String) -> Result<Table> {
+    let mut file = Table::new();
+    file.insert("name".into(), name.clone().into());
+    if kept.from.starts_with("http://") || kept.from.starts_with("https://") {
+        file.insert("url".into(), kept.from.clone().into());
+    }
+    file.insert("path".into(), name.into());
+    let size = i64::try_from(kept.size)
+        .context(|| format!("`{}` is too large for a lock", shown(&kept.path)))?;
+    file.insert("size".into(), size.into());
+    let hashes = [("sha256".to_owned(), Value::from(kept.sha256.to_string()))];
+    file.insert("hashes".into(), Table::from_iter(hashes).into());
+    Ok(file)
+}
+
+/// Returns a value of `[tool]` in which pkgapp has one key.
+fn own_table(key: &str, value: Value) -> Value {
+    let own = Table::from_iter([(key.to_owned(), value)]);
+    Table::from_iter([("pkgapp".to_owned(), Value::from(own))]).into()
+}
+
+/// Returns the names of the files that an earlier export has put into a directory.
 fn former(directory: &Path) -> BTreeSet<String> {
     let Ok(text) = std::fs::read_to_string(directory.join(LOCK)) else {
         return BTreeSet::new();
@@ -202,23 +198,23 @@ fn former(directory: &Path) -> BTreeSet<String> {
             .chain(package.get("sdist").cloned());
         names.extend(files.filter_map(|file| file.get("path").cloned()));
     }
-    // A lock that was changed by hand must not have other files removed.
-    let is_plain = |name: &&str| Path::new(name).file_name().is_some_and(|own| own == *name);
-    let is_file = |name: &&str| {
-        [".whl", ".gz", ".zip", ".xz", ".zst", ".tgz", ".txz", ".tar"]
-            .iter()
-            .any(|end| name.ends_with(end))
-    };
     names
         .iter()
         .filter_map(Value::as_str)
-        .filter(is_plain)
-        .filter(is_file)
+        .filter(|name| is_exported(name))
         .map(str::to_owned)
         .collect()
 }
 
-/// Finds what sdists and projects are built with.
+/// Returns whether an export may have written a file of this name: an edited lock must not make
+/// pkgapp remove other files.
+fn is_exported(name: &str) -> bool {
+    let is_plain = Path::new(name).file_name().is_some_and(|own| own == name);
+    let endings = [".whl", ".gz", ".zip", ".xz", ".zst", ".tgz", ".txz", ".tar"];
+    is_plain && endings.iter().any(|end| name.ends_with(end))
+}
+
+/// Finds the build requirements of sdists and projects.
 struct BuildRequirements<'a> {
     app: &'a Config,
     needed: &'a Needed,
@@ -227,7 +223,7 @@ struct BuildRequirements<'a> {
 }
 
 impl BuildRequirements<'_> {
-    /// Resolves the build requirements of every sdist and project on its own, as their builds will.
+    /// Resolves the build requirements of each sdist and project separately, as their builds will.
     fn all(&self) -> Result<Vec<ToolFile>> {
         let mut sets = BTreeSet::new();
         for kept in &self.needed.files {
@@ -283,7 +279,7 @@ impl BuildRequirements<'_> {
     }
 }
 
-/// A wheel to build with.
+/// The wheel of a build requirement.
 struct ToolFile {
     path: PathBuf,
     name: String,

@@ -10,7 +10,7 @@ use pkgapp_core::fs;
 use pkgapp_core::report::{OutputStyle, Report, human_bytes};
 use pkgapp_deploy::fleet::{Machine, verdict};
 use pkgapp_deploy::hosts::unpack::unpack;
-use pkgapp_deploy::hosts::{Download, FetchKind, HostCommand, HostFailure, interrupt};
+use pkgapp_deploy::hosts::{Download, Downloaded, FetchKind, HostCommand, HostFailure, interrupt};
 
 use super::{load_deploy, open_fleet};
 
@@ -23,8 +23,10 @@ pub(super) fn get(args: &GetArgs, global: &GlobalOptions, report: &Report) -> Re
         .unwrap_or_default()
         .to_owned();
     if matches!(name.as_str(), "" | "." | "..") {
-        return Err(Error::new(format!("`{}` has no name to keep", args.remote))
-            .hint("name a file or a directory"));
+        return Err(
+            Error::new(format!("`{}` does not end with a name", args.remote))
+                .hint("name a file or a directory"),
+        );
     }
     let deploy = load_deploy(args.name.as_deref(), global, report)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "get", report)?;
@@ -55,30 +57,11 @@ fn get_from(machine: &Machine<'_>, args: &GetArgs, name: &str, report: &Report) 
     }
 }
 
-/// Returns where it is now, and how many bytes came.
+/// Downloads the file or directory; returns its local path and the number of bytes received.
 fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, u64)> {
-    let host = machine.host.as_ref();
-    let look = HostCommand::new(
-        format!("looking for `{}`", args.remote),
-        "if [ -d \"$1\" ]; then echo directory; elif [ -e \"$1\" ]; then echo file; else echo none; fi",
-    );
-    let look = look.arg(args.remote.clone()).sudo(args.sudo).question();
-    let kind = host
-        .run(&look, &mut |_, _| {})
-        .map_err(pkgapp_deploy::hosts::HostFailure::into_error)?;
-    let kind = match kind.text().trim() {
-        "directory" => FetchKind::Directory,
-        "file" => FetchKind::File,
-        _ => {
-            return Err(Error::new(format!(
-                "there is no `{}` on `{}`",
-                args.remote, machine.member.name
-            )));
-        }
-    };
     let download = Download {
         path: args.remote.clone(),
-        kind,
+        kind: kind_on_host(machine, args)?,
         most: args.max_size,
         sudo: args.sudo,
     };
@@ -92,25 +75,11 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
         .prefix(".pkgapp-")
         .tempfile_in(&directory)
         .context(failed)?;
-    let total = std::cell::Cell::new(0);
-    let mut sink = Watched {
-        to: aside.as_file_mut(),
-        seen: |bytes| {
-            total.set(total.get() + bytes);
-            machine.row.bytes(total.get(), total.get());
-        },
-    };
-    let came = host
-        .download(&download, &mut sink)
-        .map_err(|failure| match failure {
-            HostFailure::Lost(error) if total.get() >= args.max_size => {
-                error.hint("`--max-size` allows more")
-            }
-            other => other.into_error(),
-        })?;
-    match kind {
+    let received = receive(machine, &download, aside.as_file_mut())?;
+
+    match download.kind {
         FetchKind::File => {
-            let mode = std::fs::Permissions::from_mode(came.mode & 0o777);
+            let mode = std::fs::Permissions::from_mode(received.mode & 0o777);
             aside.as_file().set_permissions(mode).context(failed)?;
             aside.as_file().sync_all().context(failed)?;
             aside
@@ -123,9 +92,56 @@ fn fetch(machine: &Machine<'_>, args: &GetArgs, name: &str) -> Result<(PathBuf, 
             unpack(aside.as_file_mut(), &directory, &target)?;
         }
     }
-    Ok((target, came.size))
+    Ok((target, received.size))
 }
 
+/// Asks the host whether the path is a file or a directory.
+fn kind_on_host(machine: &Machine<'_>, args: &GetArgs) -> Result<FetchKind> {
+    let look = HostCommand::new(
+        format!("looking for `{}`", args.remote),
+        "if [ -d \"$1\" ]; then echo directory; elif [ -e \"$1\" ]; then echo file; else echo none; fi",
+    );
+    let look = look.arg(args.remote.clone()).sudo(args.sudo).question();
+    let output = machine
+        .host
+        .run(&look, &mut |_, _| {})
+        .map_err(HostFailure::into_error)?;
+    match output.text().trim() {
+        "directory" => Ok(FetchKind::Directory),
+        "file" => Ok(FetchKind::File),
+        _ => Err(Error::new(format!(
+            "there is no `{}` on `{}`",
+            args.remote, machine.member.name
+        ))),
+    }
+}
+
+/// Receives a download into a file, and shows its progress.
+fn receive(
+    machine: &Machine<'_>,
+    download: &Download,
+    to: &mut std::fs::File,
+) -> Result<Downloaded> {
+    let total = std::cell::Cell::new(0);
+    let mut sink = Watched {
+        to,
+        seen: |bytes| {
+            total.set(total.get() + bytes);
+            machine.row.bytes(total.get(), total.get());
+        },
+    };
+    machine
+        .host
+        .download(download, &mut sink)
+        .map_err(|failure| match failure {
+            HostFailure::Lost(error) if total.get() >= download.most => {
+                error.hint("raise the limit with `--max-size`")
+            }
+            other => other.into_error(),
+        })
+}
+
+/// A file that reports the number of bytes of each write.
 struct Watched<'f, F> {
     to: &'f mut std::fs::File,
     seen: F,

@@ -39,21 +39,40 @@ pub(super) fn inspect(args: &InspectArgs, report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// The release's own account of itself; `None` for a package that pkgapp did not make.
+/// Reads the release record of a package; `None` if pkgapp did not build the package.
 pub(super) fn record(artifact: &PackageReader) -> Result<Option<ReleaseRecord>> {
     let Some(bytes) = artifact.release_record()? else {
         return Ok(None);
     };
     serde_json::from_slice(&bytes).map(Some).context(|| {
         format!(
-            "`.pkgapp/release.json` in `{}` is no release record",
+            "invalid release record `.pkgapp/release.json` in `{}`",
             shown(&artifact.path)
         )
     })
 }
 
 fn text(artifact: &PackageReader, record: Option<&ReleaseRecord>) -> String {
+    let mut text = summary(artifact, record);
+    section(
+        &mut text,
+        "Depends",
+        artifact.depends.iter().map(String::as_str),
+    );
+    for (name, body) in &artifact.scriptlets {
+        section(&mut text, &format!("Scriptlet {name}"), body.lines());
+    }
+    if let Some(record) = record {
+        let lines = distributions(record);
+        section(&mut text, "Distributions", lines.iter().map(String::as_str));
+    }
+    text
+}
+
+/// Returns the properties of a package, one per line.
+fn summary(artifact: &PackageReader, record: Option<&ReleaseRecord>) -> String {
     let mut text = String::new();
+    // Writing to a String does not fail.
     let mut line =
         |label: &str, value: &str| _ = writeln!(text, "{label:<14}{}", visible_line(value));
     line("Name", &artifact.name);
@@ -76,41 +95,27 @@ fn text(artifact: &PackageReader, record: Option<&ReleaseRecord>) -> String {
         }
         line("Commit", record.commit.as_deref().unwrap_or("-"));
     }
-    section(
-        &mut text,
-        "Depends",
-        artifact.depends.iter().map(String::as_str),
-    );
-    for (name, body) in &artifact.scriptlets {
-        section(&mut text, &format!("Scriptlet {name}"), body.lines());
-    }
-    if let Some(record) = record {
-        let width = record
-            .distributions
-            .iter()
-            .map(|d| d.name.len() + d.version.len())
-            .max()
-            .unwrap_or(0)
-            + 1;
-        let lines: Vec<String> = record
-            .distributions
-            .iter()
-            .map(|d| {
-                let name = format!("{} {}", d.name, d.version);
-                format!(
-                    "{name:<width$}  {:>9}  {}{}",
-                    human_bytes(d.size),
-                    d.wheel,
-                    pruned(&d.pruned)
-                )
-            })
-            .collect();
-        section(&mut text, "Distributions", lines.iter().map(String::as_str));
-    }
     text
 }
 
-/// E.g. `, less 1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
+/// Returns one line for each distribution, in columns.
+fn distributions(record: &ReleaseRecord) -> Vec<String> {
+    let all = record.distributions.iter();
+    let names = all.clone().map(|d| d.name.len() + d.version.len());
+    let width = names.max().unwrap_or(0) + 1;
+    all.map(|d| {
+        let name = format!("{} {}", d.name, d.version);
+        format!(
+            "{name:<width$}  {:>9}  {}{}",
+            human_bytes(d.size),
+            d.wheel,
+            pruned(&d.pruned)
+        )
+    })
+    .collect()
+}
+
+/// Describes the savings of pruning, e.g. `, less 1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
 fn pruned(saved: &BTreeMap<PruneProfile, PruneSavings>) -> String {
     if saved.is_empty() {
         return String::new();

@@ -9,18 +9,18 @@ use pkgapp_core::error::Result;
 use pkgapp_core::process::Stream;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::backend;
-use pkgapp_deploy::fleet::{self, Machine, verdict};
+use pkgapp_deploy::fleet::{self, Fleet, Machine, verdict};
 use pkgapp_deploy::hosts::journal::JournalEntry;
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, OutputLimits, interrupt, line_text};
 
 use super::{load_app, open_fleet};
 
-/// How long a line waits for earlier ones of other hosts while the journals are followed.
+/// How long a line waits for earlier lines of other hosts while pkgapp follows the journals.
 const PATIENCE: Duration = Duration::from_millis(300);
 
-/// Of journalctl(1) with `--since`, `--lines` shows the first ones (systemd 252), so the first
-/// argument says how many of the last are wanted; empty for all that it prints. The status is
-/// journalctl's.
+/// The script that reads a journal. With `--since`, journalctl(1) takes `--lines` from the start
+/// (systemd 252), so the first argument is the number of last lines to print, or empty for all
+/// lines. The exit status is that of journalctl.
 const READ: &str = "\
 last=$1
 shift
@@ -29,13 +29,13 @@ exec 3>&1
 status=$({ { journalctl \"$@\"; echo $? >&4; } | tail -n \"$last\" >&3; } 4>&1)
 exit \"$status\"";
 
-/// How many lines may wait to be printed; a host that is faster waits.
+/// The number of lines that may wait to be printed; a faster host is slowed down.
 const WAITING: usize = 1024;
 
-/// How many bytes of journals are held to be sorted, of all hosts together.
+/// The memory in bytes for sorting the journals of all hosts together.
 const MEMORY: u64 = 512 << 20;
 
-/// How many lines of each host are shown if nothing else is said.
+/// The default number of lines of each host.
 const LINES: u32 = 100;
 
 pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
@@ -53,44 +53,17 @@ pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> 
     )?
     .journal();
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "logs", report)?;
-    let command = HostCommand::new("reading the journal", [journal.check, READ].concat())
+    let mut command = HostCommand::new("reading the journal", [journal.check, READ].concat())
         .args(journalctl(args, journal.unit_option, &units(&app, &named)))
         .sudo(journal.sudo)
         .ends_with_us();
-    // What is to be sorted has to be in memory.
-    let most = (MEMORY / fleet.machines.len().max(1) as u64).clamp(1 << 20, 64 << 20);
-    let command = if args.follow {
-        command
-    } else {
-        command.limits(OutputLimits::Stream(most))
-    };
-    let (sender, receiver) = sync_channel(WAITING);
-    let width = fleet
-        .machines
-        .iter()
-        .map(|machine| machine.member.name.chars().count())
-        .max()
-        .unwrap_or(0);
-    let printer = Printer {
-        report,
-        width,
-        patience: args.follow.then_some(PATIENCE),
-    };
-    // All journals at once, else the order of time would be lost.
-    let all: Vec<&Machine<'_>> = fleet.machines.iter().collect();
-    let parallel = if args.follow {
-        all.len()
-    } else {
-        fleet.parallel()
-    };
-    let results = std::thread::scope(|scope| {
-        scope.spawn(move || printer.print_all(&receiver));
-        let results = fleet.each_of(&all, parallel, |machine| {
-            read(machine, &command, &sender, report)
-        });
-        drop(sender);
-        results
-    });
+    if !args.follow {
+        // Lines are sorted in memory.
+        let most = (MEMORY / fleet.machines.len().max(1) as u64).clamp(1 << 20, 64 << 20);
+        command = command.limits(OutputLimits::Stream(most));
+    }
+
+    let results = print_journals(&fleet, &command, args.follow, report);
     if args.follow && interrupt::requested() {
         return Ok(());
     }
@@ -100,7 +73,36 @@ pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> 
     verdict(fleet.machines.len(), errors.collect())
 }
 
-/// The deployment and the units that are meant: with `--hosts`, the first word may be a unit too.
+/// Reads the journals of all hosts and prints their lines in the order of time. Returns one result
+/// per host, `None` if it was not asked.
+fn print_journals(
+    fleet: &Fleet<'_>,
+    command: &HostCommand,
+    follow: bool,
+    report: &Report,
+) -> Vec<Option<Result<()>>> {
+    let names = fleet.machines.iter().map(|machine| &machine.member.name);
+    let printer = Printer {
+        report,
+        width: names.map(|name| name.chars().count()).max().unwrap_or(0),
+        patience: follow.then_some(PATIENCE),
+    };
+
+    // pkgapp follows all journals at once: otherwise it could not keep the order of time.
+    let all: Vec<&Machine<'_>> = fleet.machines.iter().collect();
+    let parallel = if follow { all.len() } else { fleet.parallel() };
+    let (sender, receiver) = sync_channel(WAITING);
+    std::thread::scope(|scope| {
+        scope.spawn(move || printer.print_all(&receiver));
+        let results = fleet.each_of(&all, parallel, |machine| {
+            read(machine, command, &sender, report)
+        });
+        drop(sender);
+        results
+    })
+}
+
+/// Returns the named deployment and units: with `--hosts`, the first word may be a unit too.
 fn names<'a>(args: &'a LogsArgs, app: &Config) -> Result<(Option<&'a str>, Vec<&'a str>)> {
     let units = args.units.iter().map(String::as_str);
     match args.name.as_deref() {
@@ -115,13 +117,13 @@ fn names<'a>(args: &'a LogsArgs, app: &Config) -> Result<(Option<&'a str>, Vec<&
         Some(first) if !args.hosts.hosts.is_empty() || args.hosts.local => {
             Ok((None, std::iter::once(first).chain(units).collect()))
         }
-        // It says what is known.
+        // The error lists the known deployments.
         Some(first) => fleet::deploy_named(app, first).map(|_| (None, Vec::new())),
         None => Ok((None, units.collect())),
     }
 }
 
-/// The units, as patterns of journalctl(1): those of the application, or of a part of it.
+/// Returns the units of the application, or those that are named, as patterns of journalctl(1).
 fn units(app: &Config, named: &[&str]) -> Vec<String> {
     let kinds = ["service", "socket", "timer"];
     let of = |stem: String| kinds.into_iter().map(move |kind| format!("{stem}.{kind}"));
@@ -174,7 +176,7 @@ fn read(
     let result = machine.host.run(
         command,
         &mut |stream, line| match (stream, line_text(line)) {
-            // The printer lives as long as this does.
+            // The printer outlives this call, so sending cannot fail.
             (Stream::Stdout, line) => {
                 if let Some(entry) = JournalEntry::parse(name, &line) {
                     _ = to.send(entry);
@@ -188,20 +190,22 @@ fn read(
         Err(failure @ HostFailure::Failed { .. }) => {
             let error = failure.into_error();
             Err(error.hint(
-                "only root and the groups adm and systemd-journal read the journal; try `--sudo`",
+                "only root and members of adm or systemd-journal can read the journal; try `--sudo`",
             ))
         }
         Err(failure @ HostFailure::Lost(_)) if command.limits != OutputLimits::None => Err(failure
             .into_error()
-            .hint("ask for less at a time, with `--since` and `--lines`")),
+            .hint("request fewer lines, with `--since` and `--lines`")),
         Err(failure) => Err(failure.into_error()),
     }
 }
 
+/// Prints the lines of all hosts in the order of time.
 struct Printer<'r> {
     report: &'r Report,
+    /// The width of the longest host name.
     width: usize,
-    /// `None`: everything is there before anything is printed.
+    /// How long a line waits for earlier ones; `None` to print once all lines have arrived.
     patience: Option<Duration>,
 }
 
@@ -221,7 +225,7 @@ impl Printer<'_> {
                 self.patience
                     .is_some_and(|patience| since.elapsed() >= patience)
             };
-            // In the order of time, and of arrival where that is the same.
+            // Sorted by time; lines of the same time stay in the order of arrival.
             if !open || waiting.first().is_some_and(|(since, _)| old(since)) {
                 let (mut due, rest): (Vec<_>, Vec<_>) = waiting
                     .into_iter()

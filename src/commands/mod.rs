@@ -1,5 +1,5 @@
 //! The commands: each turns its arguments into domain types, calls the stages in order, and prints
-//! what they made.
+//! their results.
 
 mod bootstrap;
 mod build;
@@ -36,10 +36,10 @@ use pkgapp_core::report::Report;
 use pkgapp_deploy::fleet::{self, Fleet};
 use pkgapp_detect::Survey;
 
-/// Runs the command that was given.
+/// Runs the given command.
 ///
 /// # Errors
-/// What the command says; its kind is the exit code.
+/// The command fails; the kind of the error is the exit code.
 pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     match &cli.command {
         CliCommand::Init(args) => init::init(args, &cli.global, report),
@@ -73,12 +73,12 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     }
 }
 
-/// The configuration, with what the command line says of the target.
+/// Loads the configuration, with the target of the command line.
 fn load_aimed(args: &TargetArgs, global: &GlobalOptions, report: &Report) -> Result<Config> {
     load_app(global, report)?.aimed(&args.target, args.arch, args.python)
 }
 
-/// The configuration; warns of what is outdated in it.
+/// Loads the configuration; warns of deprecated keys.
 fn load_app(global: &GlobalOptions, report: &Report) -> Result<Config> {
     let draft = ConfigDraft::read(global.config.as_deref(), &working_directory()?)?;
     let facts = if draft.has_recipe() {
@@ -96,7 +96,7 @@ fn load_app(global: &GlobalOptions, report: &Report) -> Result<Config> {
     Ok(app)
 }
 
-/// The configuration and its `[deploy.NAME]`, if one is named; hosts can be used without any
+/// Loads the configuration and its `[deploy.NAME]` if one is named; hosts can be used without a
 /// configuration.
 fn load_deploy(
     name: Option<&str>,
@@ -139,5 +139,5 @@ fn open_cache(global: &GlobalOptions, report: &Report) -> Result<Cache> {
 
 fn working_directory() -> Result<PathBuf> {
     std::env::current_dir()
-        .map_err(|error| Error::new("the working directory is gone").cause(error))
+        .map_err(|error| Error::new("cannot determine the working directory").cause(error))
 }

@@ -20,7 +20,7 @@ use pkgapp_deploy::fleet::{self, Fleet, Machine};
 use pkgapp_deploy::health::HealthCheck;
 use pkgapp_deploy::hosts::{Host, HostFailure, interrupt};
 use pkgapp_deploy::owner::{self, PushOwner};
-use pkgapp_deploy::plan::Plan;
+use pkgapp_deploy::plan::{HostPlan, Plan};
 use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
 use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
@@ -31,7 +31,7 @@ use pkgapp_format::read::ArtifactKind;
 use super::build::write_all;
 use super::{load_app, open_cache, working_directory};
 
-/// How often a plan is made anew because another push was in the way.
+/// How often pkgapp plans again after another push has changed the hosts.
 const MOST_PLANS: u32 = 4;
 
 pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
@@ -43,11 +43,10 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
         .map(|(app, name)| fleet::deploy_named(app, name))
         .transpose()?;
     let unfinished = args.resume.then(|| unfinished(app)).transpose()?;
-    let files = match &unfinished {
-        Some(unfinished) if files.is_empty() => unfinished.files.clone(),
-        _ => files,
+    let artifacts = match &unfinished {
+        Some(unfinished) if files.is_empty() => artifacts(&unfinished.files, app)?,
+        _ => artifacts(&files, app)?,
     };
-    let artifacts = artifacts(&files, app)?;
     if let Some((app, deploy)) = app.zip(deploy).filter(|(_, deploy)| deploy.protected) {
         protect(app, deploy, &artifacts)?;
     }
@@ -57,13 +56,9 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
     let artifacts = complete(artifacts, &mut policy, part.as_deref(), app, global, report)?;
     let root = app.map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts.options(), deploy, root, "push", report)?;
-    if let Some(unfinished) = &unfinished {
-        let is_unfinished = |machine: &Machine<'_>| unfinished.hosts.contains(&machine.member.name);
-        fleet.machines.retain(is_unfinished);
-        if fleet.machines.is_empty() {
-            report.step("no push is unfinished on these hosts");
-            return Ok(());
-        }
+    if unfinished.is_some_and(|unfinished| !unfinished.has_any(&mut fleet)) {
+        report.step("no push is unfinished on these hosts");
+        return Ok(());
     }
 
     let command = RollingPlan {
@@ -81,7 +76,7 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
     ended.finish()
 }
 
-/// Reads what the last push left undone.
+/// Reads the record of the last unfinished push.
 fn unfinished(app: Option<&Config>) -> Result<UnfinishedPush> {
     let app = app.ok_or_else(|| {
         Error::new("`--resume` needs the application's configuration").kind(ErrorKind::Usage)
@@ -108,9 +103,9 @@ fn push_policy(
     })
 }
 
-/// Only what can be traced to a tagged commit goes to a protected place.
+/// Refuses artifacts for a protected deployment that cannot be traced to a tagged commit.
 fn protect(app: &Config, deploy: &Deploy, artifacts: &[Artifact]) -> Result<()> {
-    // An interpreter comes from no commit of the application's.
+    // An interpreter does not come from a commit of the application.
     let own = artifacts
         .iter()
         .filter(|artifact| artifact.holds == ArtifactContent::Application);
@@ -126,7 +121,7 @@ fn protect(app: &Config, deploy: &Deploy, artifacts: &[Artifact]) -> Result<()> 
     Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
 }
 
-/// Takes the words of a command line apart: a `[deploy.NAME]`, unless the first is a file, and
+/// Splits the words of a command line into a `[deploy.NAME]`, unless the first word is a file, and
 /// files.
 fn named(words: &[String]) -> (Option<&str>, Vec<PathBuf>) {
     let is_file = |word: &str| word.contains(['/', '.']) || Path::new(word).is_file();
@@ -138,7 +133,7 @@ fn named(words: &[String]) -> (Option<&str>, Vec<PathBuf>) {
     }
 }
 
-/// The configuration; a file can be pushed without any.
+/// Loads the configuration; a file can be pushed without one.
 fn application(
     deploy: Option<&str>,
     has_files: bool,
@@ -158,20 +153,10 @@ fn is_configured() -> Result<bool> {
     Ok(working_directory()?.join("pkgapp.toml").exists())
 }
 
+/// Reads the named artifacts, or else the newest ones of the application.
 fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
     if files.is_empty() {
-        let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
-        let dist = app.root.join("dist");
-        let all = Artifact::newest_in(&dist, app.name.as_str(), &|_| true)?;
-        if all.is_empty() {
-            let error = Error::new(format!(
-                "there is no artifact of `{}` in `{}`",
-                app.name,
-                shown(&dist)
-            ));
-            return Err(error.hint("make one with `pkgapp build`, or name a file"));
-        }
-        return Ok(all);
+        return newest_artifacts(app);
     }
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for file in files {
@@ -180,20 +165,45 @@ fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
             Err(error) => errors.push(error),
         }
     }
-    // Interpreters stand behind what they come with.
+
+    // Interpreters follow the applications that use them.
     all.sort_by_key(|artifact| artifact.holds == ArtifactContent::Runtime);
+    errors.extend(check_belonging(&all, app));
+    Error::all(errors).map_or(Ok(all), Err)
+}
+
+fn newest_artifacts(app: Option<&Config>) -> Result<Vec<Artifact>> {
+    let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
+    let dist = app.root.join("dist");
+    let all = Artifact::newest_in(&dist, app.name.as_str(), &|_| true)?;
+    if all.is_empty() {
+        let error = Error::new(format!(
+            "there is no artifact of `{}` in `{}`",
+            app.name,
+            shown(&dist)
+        ));
+        return Err(error.hint("create one with `pkgapp build`, or name a file"));
+    }
+    Ok(all)
+}
+
+/// Returns an error for each artifact that is neither one of the application nor an interpreter of
+/// one.
+fn check_belonging(all: &[Artifact], app: Option<&Config>) -> Vec<Error> {
+    let mut errors = Vec::new();
     if let Some(alone) = all
         .first()
         .filter(|first| first.holds == ArtifactContent::Runtime)
     {
         let error = Error::new(format!(
-            "`{}` is an interpreter, which comes along with an application",
+            "`{}` is an interpreter, which is only pushed together with an application",
             alone.file
         ));
-        errors.push(
-            error.hint("name the application's package too, or push that alone: it finds the interpreter's beside it"),
-        );
+        errors.push(error.hint(
+            "name the application's package: pkgapp finds the interpreter's package beside it",
+        ));
     }
+
     let expected = app
         .map(|app| app.name.as_str())
         .or_else(|| all.first().map(|first| first.name.as_str()));
@@ -210,11 +220,11 @@ fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
             artifact.name
         ))
     }));
-    Error::all(errors).map_or(Ok(all), Err)
+    errors
 }
 
-/// Reads what a push must know of the artifacts that hosts may get, and adds the interpreters that
-/// they share; `part` is the service whose settings a migration takes over.
+/// Reads the requirements of the artifacts that hosts may get, and adds the interpreters that they
+/// share; `part` is the service whose settings a migration takes over.
 fn complete(
     mut artifacts: Vec<Artifact>,
     policy: &mut DeployPolicy,
@@ -248,9 +258,9 @@ fn complete(
     artifacts.into_iter().map(Artifact::chunk).collect()
 }
 
-/// The packages of the interpreters that these artifacts share with other applications: the newest
-/// beside them, or made now. Those that were named on the command line are among the artifacts
-/// already.
+/// Returns the packages of the shared interpreters that these artifacts need: the newest beside
+/// them, or else a new one. Interpreters that the command line names are already among the
+/// artifacts.
 fn runtimes(
     artifacts: &[&Artifact],
     app: Option<&Config>,
@@ -264,34 +274,46 @@ fn runtimes(
             .any(|runtime| runtime.provides_runtime_for(artifact))
     };
     let lacking = artifacts.iter().filter(|artifact| !is_served(artifact));
-    for (artifact, needs) in
-        lacking.filter_map(|artifact| Some((artifact, artifact.runtime.as_ref()?)))
-    {
-        let beside = |directory: &Path| -> Result<Vec<Artifact>> {
-            Artifact::newest_in(directory, &needs.package, &|runtime| {
-                runtime.provides_runtime_for(artifact)
-            })
-        };
-        let directory = artifact.path.parent().unwrap_or(Path::new(""));
-        let mut found = beside(directory)?;
-        if found.is_empty()
-            && let Some(app) = app.filter(|app| {
-                AppName::of_runtime(app.python.version.value).as_str() == needs.package
-            })
-            && matches!(app.python.interpreter, InterpreterChoice::Shared(_))
-        {
-            let directory = app.root.join("dist");
-            make_runtime(artifact.kind, app, &directory, global, report)?;
-            found = beside(&directory)?;
+    for artifact in lacking {
+        if let Some(needs) = &artifact.runtime {
+            all.extend(runtimes_of(artifact, &needs.package, app, global, report)?);
         }
-        all.extend(found);
     }
     let mut seen = BTreeSet::new();
     all.retain(|runtime: &Artifact| seen.insert(runtime.sha256));
     Ok(all)
 }
 
-/// Makes the package of the application's interpreter, as `pkgapp runtime build` does.
+/// Finds the interpreters for one artifact; builds one if there is none and the configuration
+/// describes it.
+fn runtimes_of(
+    artifact: &Artifact,
+    package: &str,
+    app: Option<&Config>,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<Vec<Artifact>> {
+    let beside = |directory: &Path| -> Result<Vec<Artifact>> {
+        Artifact::newest_in(directory, package, &|runtime| {
+            runtime.provides_runtime_for(artifact)
+        })
+    };
+    let found = beside(artifact.path.parent().unwrap_or(Path::new("")))?;
+    let describes = |app: &&Config| {
+        AppName::of_runtime(app.python.version.value).as_str() == package
+            && matches!(app.python.interpreter, InterpreterChoice::Shared(_))
+    };
+    match app.filter(describes) {
+        Some(app) if found.is_empty() => {
+            let directory = app.root.join("dist");
+            make_runtime(artifact.kind, app, &directory, global, report)?;
+            beside(&directory)
+        }
+        _ => Ok(found),
+    }
+}
+
+/// Builds the package of the application's interpreter, as `pkgapp runtime build` does.
 fn make_runtime(
     kind: ArtifactKind,
     app: &Config,
@@ -306,7 +328,7 @@ fn make_runtime(
     };
     let package = AppName::of_runtime(app.python.version.value);
     report.step(&format!(
-        "there is no package of `{package}` in `{}`; making it",
+        "there is no package of `{package}` in `{}`; building it",
         shown(directory)
     ));
     let cache = open_cache(global, report)?;
@@ -314,8 +336,8 @@ fn make_runtime(
     write_all(&runtime, &[format], app, directory, &cache, report).map(|_| ())
 }
 
-/// What is known before any host is asked: the options of the command line before `[deploy.NAME]`,
-/// and that before the defaults.
+/// Returns the policy of a deployment: options of the command line take precedence over
+/// `[deploy.NAME]`, which takes precedence over the defaults.
 pub(super) fn policy(
     name: AppName,
     app: Option<&Config>,
@@ -369,7 +391,7 @@ fn health_check(deploy: &Deploy) -> HealthCheck {
     }
 }
 
-/// Returns the user of migrations: as configured, or that of the first cron job.
+/// Returns the user of migrations: the configured one, or that of the first cron job.
 fn migration_user(app: Option<&Config>, deploy: &Deploy) -> Option<String> {
     let configured = deploy
         .migrate
@@ -384,8 +406,8 @@ fn migration_user(app: Option<&Config>, deploy: &Deploy) -> Option<String> {
     Some(user.unwrap_or_else(|| app.name.to_string()))
 }
 
-/// The service, or else the timer, whose settings a migration takes over: the first, or the one
-/// that is named.
+/// Returns the service or timer whose settings a migration takes over: the named one, or else the
+/// first.
 fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option<String>> {
     let Some((app, migrate)) = app.zip(deploy.and_then(|deploy| deploy.migrate.as_ref())) else {
         return Ok(None);
@@ -399,7 +421,7 @@ fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option
         return Ok(Some(wanted.value.to_string()));
     }
     let error = Error::new(format!(
-        "the migration is to run like the service `{}`, which is not declared",
+        "the migration runs like the service `{}`, which is not declared",
         wanted.value
     ));
     let known: Vec<String> = app
@@ -411,11 +433,11 @@ fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option
     Err(if known.is_empty() {
         error
     } else {
-        error.hint(format!("declared are {}", known.join(", ")))
+        error.hint(format!("the declared services are {}", known.join(", ")))
     })
 }
 
-/// A plan on its way, of `push` or of `rollback`.
+/// The execution of `push` or `rollback`, from gathering facts to the rollout.
 pub(super) struct RollingPlan<'a> {
     pub(super) policy: &'a DeployPolicy,
     pub(super) artifacts: &'a [Artifact],
@@ -426,106 +448,81 @@ pub(super) struct RollingPlan<'a> {
 }
 
 impl RollingPlan<'_> {
-    /// Looks, plans and, unless it is a rehearsal, carries the plan out. Returns how every host has
-    /// ended.
+    /// Gathers facts, plans, and, except for a dry run, carries the plan out. Returns the status of
+    /// every host.
     ///
     /// # Errors
-    /// What spoke against it before anything changed. What failed later is the second part of the
-    /// result.
+    /// Reasons against the plan, before anything has changed. Later failures are in the summary.
     pub(super) fn run(&self, make: &dyn Fn(&[TargetHost]) -> Result<Plan>) -> Result<PushSummary> {
         let mut looked_twice = false;
         for _ in 0..MOST_PLANS {
-            let (machines, sites, mut gone) = self.look()?;
-            // A push that was there a moment ago and is gone may have died, or come to its end:
-            // another look tells.
-            let is_gone = |holder: &LockHolder| holder.alive && owner::is_dead(&holder.token);
-            if !looked_twice
-                && sites
-                    .iter()
-                    .any(|site| site.facts.lock.as_ref().is_some_and(is_gone))
-            {
+            let mut reached = self.gather_facts()?;
+            if !looked_twice && reached.has_vanished_push() {
                 looked_twice = true;
                 continue;
             }
-            let plan = if sites.is_empty() {
-                None
-            } else {
-                Some(make(&sites)?)
-            };
-            let Some(plan) = plan else {
-                return Ok(PushSummary {
-                    hosts: gone.hosts,
-                    errors: gone.errors,
-                    changed: false,
-                });
-            };
-            if self.args.dry_run {
-                match self.report.style() {
-                    OutputStyle::Text => self.report.text(&plan.text(self.args.commands)),
-                    OutputStyle::Json => self.report.json(&plan.to_json()),
-                }
-                return Ok(PushSummary {
-                    hosts: gone.hosts,
-                    errors: gone.errors,
-                    changed: false,
-                });
+            if reached.sites.is_empty() {
+                return Ok(reached.skipped);
             }
+            let plan = make(&reached.sites)?;
+            if self.args.dry_run {
+                self.print_plan(&plan);
+                return Ok(reached.skipped);
+            }
+
             for host in &plan.hosts {
                 for found in &host.found {
                     self.report.step(&format!("{}: {found}", host.host));
                 }
             }
-            let outcome = self.roll(&plan, &machines);
+            let outcome = self.roll(&plan, &reached.machines);
             if outcome.is_stale {
                 self.report
-                    .step("another push was in the way; looking again");
+                    .step("another push has changed the hosts; planning again");
                 continue;
             }
-            self.tell(&plan, &outcome, &machines);
-            gone.add(outcome);
-            return Ok(gone);
+            self.tell(&plan, &outcome, &reached.machines);
+            reached.skipped.add(outcome);
+            return Ok(reached.skipped);
         }
         Err(Error::new("gave up: other pushes kept changing the hosts")
             .hint("push again when they are done"))
     }
 
+    fn print_plan(&self, plan: &Plan) {
+        match self.report.style() {
+            OutputStyle::Text => self.report.text(&plan.text(self.args.commands)),
+            OutputStyle::Json => self.report.json(&plan.to_json()),
+        }
+    }
+
     /// Gathers the facts of all hosts.
-    fn look(&self) -> Result<(Vec<&Machine<'_>>, Vec<TargetHost>, PushSummary)> {
+    fn gather_facts(&self) -> Result<ReachedHosts<'_>> {
         let command = self
             .policy
             .backend
             .probe(&self.policy.prefix, self.artifacts);
         let facts = self.fleet.each(|machine| {
-            // A rehearsal prints the plan and nothing else.
+            // A dry run prints only the plan.
             if !self.args.dry_run {
-                machine.row.state("looking around");
+                machine.row.state("gathering facts");
             }
             let output = machine.host.run(&command, &mut |_, _| {})?;
             HostFacts::parse(&output.text()).map_err(|error| HostFailure::Failed {
-                error: error.note(format!("`{}` said it", machine.member.name)),
+                error: error.note(format!("the host is `{}`", machine.member.name)),
                 output,
             })
         });
-        let (mut machines, mut sites, mut gone) = (Vec::new(), Vec::new(), PushSummary::default());
+
+        let mut reached = ReachedHosts::default();
         let mut refused = Vec::new();
         for (machine, facts) in self.fleet.machines.iter().zip(facts) {
-            let name = machine.member.name.clone();
             match facts {
-                Some(Ok(facts)) => {
-                    machines.push(machine);
-                    sites.push(TargetHost {
-                        name,
-                        variables: machine.member.variables.clone(),
-                        facts,
-                    });
-                }
+                Some(Ok(facts)) => reached.add(machine, facts),
                 Some(Err(failure)) => {
                     machine.row.failed(failure.error());
-                    let may_miss = self.unreachable() == Unreachable::Skip
-                        && !matches!(failure, HostFailure::Failed { .. });
-                    if may_miss {
-                        gone.hosts.push((name, HostStatus::Unreachable));
-                        gone.errors.push(failure.into_error());
+                    if self.may_skip(&failure) {
+                        reached.skip(machine, failure);
                     } else {
                         refused.push(failure.into_error());
                     }
@@ -533,7 +530,11 @@ impl RollingPlan<'_> {
                 None => refused.push(interrupt::error()),
             }
         }
-        Error::all(refused).map_or(Ok((machines, sites, gone)), Err)
+        Error::all(refused).map_or(Ok(reached), Err)
+    }
+
+    fn may_skip(&self, failure: &HostFailure) -> bool {
+        self.unreachable() == Unreachable::Skip && !matches!(failure, HostFailure::Failed { .. })
     }
 
     fn unreachable(&self) -> Unreachable {
@@ -574,41 +575,20 @@ impl RollingPlan<'_> {
         .run()
     }
 
-    /// Says how each host has ended.
+    /// Prints the status of each host.
     fn tell(&self, plan: &Plan, outcome: &RolloutOutcome, machines: &[&Machine<'_>]) {
         for ((host, told), machine) in plan.hosts.iter().zip(&outcome.hosts).zip(machines) {
-            let what = match told.end {
-                HostStatus::Idle => host.change(),
-                HostStatus::Changed => format!("{}, healthy", host.change()),
-                HostStatus::Unchanged => format!(
-                    "unchanged, {}",
-                    host.from.as_deref().unwrap_or("not installed")
-                ),
-                HostStatus::Unreachable => "not reached".to_owned(),
-                HostStatus::WentBack => format!(
-                    "went back to {}",
-                    host.from.as_deref().unwrap_or("no installation")
-                ),
-                HostStatus::Unconfirmed => format!("{} is installed, but not confirmed", host.to),
-                HostStatus::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
-                HostStatus::Unwell => format!(
-                    "back on {}, not healthy",
-                    host.from.as_deref().unwrap_or("no installation")
-                ),
-                HostStatus::Broken => {
-                    "broken: neither the installation nor the way back succeeded".to_owned()
-                }
-            };
+            let status = describe_status(told.end, host);
             match told.errors.first() {
                 Some(error) if !told.end.is_good() => {
                     machine.row.failed(error);
-                    self.report.step(&format!("{}: {what}", host.host));
+                    self.report.step(&format!("{}: {status}", host.host));
                 }
-                _ => machine.row.done(&what),
+                _ => machine.row.done(&status),
             }
             for file in &told.left {
                 self.report.warning(&format!(
-                    "`{}` has new configuration in `{file}`, to be merged",
+                    "`{}` has new configuration to merge in `{file}`",
                     host.host
                 ));
             }
@@ -619,7 +599,58 @@ impl RollingPlan<'_> {
     }
 }
 
-/// How all hosts have ended.
+fn describe_status(status: HostStatus, host: &HostPlan) -> String {
+    let from = host.from.as_deref();
+    let before = from.unwrap_or("no installation");
+    match status {
+        HostStatus::Idle => host.change(),
+        HostStatus::Changed => format!("{}, healthy", host.change()),
+        HostStatus::Unchanged => format!("unchanged, {}", from.unwrap_or("not installed")),
+        HostStatus::Unreachable => "not reached".to_owned(),
+        HostStatus::WentBack => format!("went back to {before}"),
+        HostStatus::Unconfirmed => format!("{} is installed, but not confirmed", host.to),
+        HostStatus::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
+        HostStatus::Unwell => format!("back on {before}, not healthy"),
+        HostStatus::Broken => "broken: both the installation and the rollback failed".to_owned(),
+    }
+}
+
+/// The hosts that have answered with their facts, and those that are skipped.
+#[derive(Default)]
+struct ReachedHosts<'a> {
+    machines: Vec<&'a Machine<'a>>,
+    /// One for each of `machines`.
+    sites: Vec<TargetHost>,
+    skipped: PushSummary,
+}
+
+impl<'a> ReachedHosts<'a> {
+    fn add(&mut self, machine: &'a Machine<'a>, facts: HostFacts) {
+        self.machines.push(machine);
+        self.sites.push(TargetHost {
+            name: machine.member.name.clone(),
+            variables: machine.member.variables.clone(),
+            facts,
+        });
+    }
+
+    fn skip(&mut self, machine: &Machine<'_>, failure: HostFailure) {
+        let name = machine.member.name.clone();
+        self.skipped.hosts.push((name, HostStatus::Unreachable));
+        self.skipped.errors.push(failure.into_error());
+    }
+
+    /// Returns whether a host is locked by a push that no longer runs. That push may have died, or
+    /// have finished a moment ago: gathering the facts again tells.
+    fn has_vanished_push(&self) -> bool {
+        let is_gone = |holder: &LockHolder| holder.alive && owner::is_dead(&holder.token);
+        self.sites
+            .iter()
+            .any(|site| site.facts.lock.as_ref().is_some_and(is_gone))
+    }
+}
+
+/// The status of all hosts after a push or rollback.
 #[derive(Debug, Default)]
 pub(super) struct PushSummary {
     pub(super) hosts: Vec<(String, HostStatus)>,
@@ -637,10 +668,10 @@ impl PushSummary {
         }
     }
 
-    /// Returns the failures as one error; its kind is the exit code.
+    /// Returns the failures as one error, whose kind is the exit code.
     ///
     /// # Errors
-    /// See above.
+    /// At least one host has failed.
     pub(super) fn finish(self) -> Result<()> {
         let kind = if self.changed {
             ErrorKind::Partial
@@ -651,7 +682,7 @@ impl PushSummary {
     }
 }
 
-/// Shows what happens in the table of hosts.
+/// Shows the events of a rollout in the table of hosts.
 struct HostTable<'a> {
     rows: BTreeMap<&'a str, &'a Machine<'a>>,
     report: &'a Report,
@@ -676,7 +707,7 @@ impl Observer for HostTable<'_> {
     }
 }
 
-/// What a push has left undone, for `--resume`; kept among this user's state.
+/// The hosts and files of an unfinished push, for `--resume`; kept in the user's state directory.
 #[derive(Debug, Serialize, Deserialize)]
 struct UnfinishedPush {
     hosts: Vec<String>,
@@ -684,7 +715,7 @@ struct UnfinishedPush {
 }
 
 impl UnfinishedPush {
-    /// The hosts that are not where they should be.
+    /// Returns the hosts that have not reached the new release.
     fn after(ended: &PushSummary, artifacts: &[Artifact]) -> Self {
         let left = ended.hosts.iter().filter(|(_, end)| !end.is_good());
         Self {
@@ -694,6 +725,14 @@ impl UnfinishedPush {
                 .map(|artifact| artifact.path.clone())
                 .collect(),
         }
+    }
+
+    /// Restricts a fleet to the unfinished hosts; returns whether there are any.
+    fn has_any(&self, fleet: &mut Fleet<'_>) -> bool {
+        fleet
+            .machines
+            .retain(|machine| self.hosts.contains(&machine.member.name));
+        !fleet.machines.is_empty()
     }
 
     fn path(name: &AppName) -> Result<PathBuf> {
@@ -716,10 +755,10 @@ impl UnfinishedPush {
         }
         let text = pkgapp_core::fs::read_to_string(&path)?;
         serde_json::from_str(&text)
-            .context(|| format!("`{}` is not what pkgapp has written", shown(&path)))
+            .context(|| format!("invalid record of an unfinished push `{}`", shown(&path)))
     }
 
-    /// Keeps it, or forgets it if nothing is left to do.
+    /// Writes the record, or removes it if all hosts are done.
     fn write(&self, name: &AppName) -> Result<()> {
         let path = Self::path(name)?;
         if self.hosts.is_empty() {
@@ -734,14 +773,14 @@ impl UnfinishedPush {
             .files
             .iter()
             .map(|file| {
-                std::path::absolute(file).context(|| format!("`{}` has no place", shown(file)))
+                std::path::absolute(file).context(|| format!("invalid path `{}`", shown(file)))
             })
             .collect();
         let text = serde_json::to_string_pretty(&Self {
             hosts: self.hosts.clone(),
             files: files?,
         });
-        let text = text.context(|| "cannot write down what is unfinished")?;
+        let text = text.context(|| "cannot record the unfinished push")?;
         pkgapp_core::fs::write_atomically(&path, |out| {
             std::io::Write::write_all(out, text.as_bytes())
                 .context(|| format!("cannot write `{}`", shown(&path)))

@@ -24,10 +24,10 @@ pub(super) fn put(args: &PutArgs, global: &GlobalOptions, report: &Report) -> Re
     verdict(fleet.machines.len(), errors.collect())
 }
 
-/// What goes to every host.
+/// The file or directory to upload to every host.
 struct Put {
     upload: Upload,
-    /// Of a directory, the archive that is uploaded; it lasts as long as this.
+    /// The archive that is uploaded for a directory; dropping this removes the file.
     _archive: Option<tempfile::TempPath>,
 }
 
@@ -35,17 +35,7 @@ impl Put {
     fn read(args: &PutArgs) -> Result<Self> {
         let failed = || format!("cannot read `{}`", shown(&args.file));
         let metadata = std::fs::metadata(&args.file).context(failed)?;
-        let mut path = args.remote.clone();
-        if path.ends_with('/') {
-            let name = args.file.file_name().and_then(|name| name.to_str());
-            path += name.ok_or_else(|| {
-                Error::new(format!("`{}` has no name to keep", shown(&args.file)))
-            })?;
-        }
-        if matches!(path.rsplit('/').next(), None | Some("" | "." | "..")) {
-            let error = Error::new(format!("`{path}` has no name"));
-            return Err(error.hint("write the whole path, its last name included"));
-        }
+        let path = remote_path(args)?;
         if metadata.is_file() {
             let mode = args.mode.unwrap_or(metadata.permissions().mode() & 0o777);
             let upload = upload(
@@ -68,7 +58,7 @@ impl Put {
             )));
         }
         if args.mode.is_some() {
-            let error = Error::new("`--mode` is for a file, and a directory's members keep theirs");
+            let error = Error::new("`--mode` applies only to a file, not to a directory");
             return Err(error.kind(ErrorKind::Usage));
         }
         let archive = packed(&args.file).context(failed)?;
@@ -85,6 +75,25 @@ impl Put {
             _archive: Some(archive),
         })
     }
+}
+
+/// Returns the path on the hosts: a directory that ends with a slash gets the name of the file.
+fn remote_path(args: &PutArgs) -> Result<String> {
+    let mut path = args.remote.clone();
+    if path.ends_with('/') {
+        let name = args.file.file_name().and_then(|name| name.to_str());
+        path += name.ok_or_else(|| {
+            Error::new(format!(
+                "`{}` does not end with a name in UTF-8",
+                shown(&args.file)
+            ))
+        })?;
+    }
+    if matches!(path.rsplit('/').next(), None | Some("" | "." | "..")) {
+        let error = Error::new(format!("`{path}` does not end with a name"));
+        return Err(error.hint("write the whole path, including the last name"));
+    }
+    Ok(path)
 }
 
 fn upload(
@@ -112,8 +121,8 @@ fn upload(
     })
 }
 
-/// Packs a directory as an archive of its members, sorted, so that an interrupted transfer is
-/// continued.
+/// Packs a directory into an archive with its members sorted, so that an interrupted transfer can
+/// be continued.
 fn packed(directory: &Path) -> std::io::Result<tempfile::TempPath> {
     let mut file = tempfile::NamedTempFile::new()?;
     let mut archive = tar::Builder::new(std::io::BufWriter::new(file.as_file_mut()));
@@ -139,7 +148,7 @@ fn put_on(machine: &Machine<'_>, put: &Put, report: &Report) -> Result<()> {
     {
         Ok(uploaded) => {
             let what = match (uploaded.changed, uploaded.sent == upload.size) {
-                (false, _) => "is there already".to_owned(),
+                (false, _) => "already there".to_owned(),
                 (true, true) => "done".to_owned(),
                 (true, false) => format!("done, {} sent", human_bytes(uploaded.sent)),
             };

@@ -1,9 +1,11 @@
-//! `pkgapp render`: what a build generates, for a person's eyes.
+//! `pkgapp render`: the text files that a build generates.
+
+use std::path::Path;
 
 use crate::assembly::{self, AssemblyOptions};
 use crate::cli::{GlobalOptions, RenderArgs};
 use pkgapp_core::content::Bytes;
-use pkgapp_core::error::Result;
+use pkgapp_core::error::{Context, Result};
 use pkgapp_core::fs;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_format as format;
@@ -25,17 +27,7 @@ pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report)
     )?;
     let texts = texts(&package)?;
     if let Some(directory) = &args.output {
-        for (name, text) in &texts {
-            let path = directory.join(name.trim_start_matches('/'));
-            fs::write_atomically(&path, |out| {
-                std::io::Write::write_all(out, text.as_bytes()).map_err(|error| {
-                    pkgapp_core::error::Error::new(format!("cannot write `{}`", path.display()))
-                        .cause(error)
-                })
-            })?;
-            report.result(&path.display().to_string());
-        }
-        return Ok(());
+        return write(&texts, directory, report);
     }
     match report.style() {
         OutputStyle::Json => {
@@ -58,7 +50,20 @@ pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report)
     Ok(())
 }
 
-/// The generated text files by path, then what each package manager is told.
+/// Writes the texts as files below a directory.
+fn write(texts: &[(String, String)], directory: &Path, report: &Report) -> Result<()> {
+    for (name, text) in texts {
+        let path = directory.join(name.trim_start_matches('/'));
+        fs::write_atomically(&path, |out| {
+            std::io::Write::write_all(out, text.as_bytes())
+                .context(|| format!("cannot write `{}`", path.display()))
+        })?;
+        report.result(&path.display().to_string());
+    }
+    Ok(())
+}
+
+/// Returns the generated text files by path, followed by the control files of each format.
 pub(super) fn texts(package: &Package) -> Result<Vec<(String, String)>> {
     let mut texts = Vec::new();
     for (path, _, content) in package.tree.files() {

@@ -17,7 +17,7 @@ pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Rep
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let mut policy = policy(app.name.clone(), Some(&app), deploy, &args.rollout)?;
-    // Data is migrated forward only.
+    // Migrations only run forward.
     policy.migrate = None;
     let fleet = Fleet::open(
         &args.rollout.hosts.options(),
@@ -38,7 +38,7 @@ pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Rep
     command.run(&make)?.finish()
 }
 
-/// Returns the `[deploy.NAME]` that is named, if one is.
+/// Returns the named `[deploy.NAME]`, or `None` without a name.
 pub(super) fn deploy<'a>(app: &'a Config, name: Option<&str>) -> Result<Option<&'a Deploy>> {
     name.map(|name| fleet::deploy_named(app, name)).transpose()
 }

@@ -25,75 +25,70 @@ pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Re
         (OutputStyle::Text, false, true) => Show::Stream,
         (OutputStyle::Text, false, false) => Show::Grouped,
     };
-    let width = fleet
-        .machines
-        .iter()
-        .map(|machine| machine.member.name.chars().count())
-        .max()
-        .unwrap_or(0);
+    let names = fleet.machines.iter().map(|machine| &machine.member.name);
+    let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
+
     let mut ended = RunSummary::default();
     fleet.each_shown(
         |machine| run_on(machine, &command, show, width, report),
         |batch| {
-            let batch: Vec<(&Machine<'_>, Result<CommandResult, HostFailure>)> = batch
-                .into_iter()
-                .map(|(at, ran)| {
-                    (
-                        at,
-                        ran.unwrap_or_else(|| Err(HostFailure::NeverReached(interrupt::error()))),
-                    )
-                })
-                .map(|(at, ran)| (&fleet.machines[at], ran))
-                .collect();
+            let batch = batch.into_iter().map(|(at, ran)| {
+                let ran = ran.unwrap_or_else(|| Err(HostFailure::NeverReached(interrupt::error())));
+                (&fleet.machines[at], ran)
+            });
+            let batch: Vec<HostResult<'_>> = batch.collect();
             match show {
                 Show::Grouped => print_groups(&batch, report),
                 Show::Json => print_json(&batch, report),
                 Show::AsItIs | Show::Stream => {}
             }
-            batch
-                .into_iter()
-                .for_each(|(machine, ran)| ended.add(&machine.member.name, ran));
+            for (machine, ran) in batch {
+                ended.add(&machine.member.name, ran);
+            }
         },
     );
     ended.judge(&fleet, &command)
 }
 
-/// How output is shown.
+/// A host, and the result of the command there.
+type HostResult<'a> = (&'a Machine<'a>, Result<CommandResult, HostFailure>);
+
+/// The way in which output is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Show {
-    /// As the command printed it: there is one host.
+    /// Exactly as the command prints it, for a single host.
     AsItIs,
-    /// Line by line, each with its host.
+    /// Line by line, each prefixed with its host.
     Stream,
-    /// Once for all hosts that printed the same.
+    /// Once for all hosts with the same output.
     Grouped,
-    /// One JSON line a host.
+    /// One line of JSON per host.
     Json,
 }
 
-/// What a command printed, in the order in which it came, and how it ended.
+/// The output and the exit status of a command on one host.
 struct CommandResult {
-    /// The beginning of it, for a group.
+    /// The beginning of the output, for a group.
     printed: Printed,
-    /// With `--json` also the end of what it printed.
+    /// The exit status; with `--json` also the end of the output.
     output: CommandOutput,
 }
 
-/// The beginning of what a host printed.
+/// The beginning of a command's output, in the order of arrival.
 #[derive(Debug, Default)]
 struct Printed {
-    /// Lines with their ends. A very long one comes in pieces, which are put together again: where
-    /// they were cut is chance.
+    /// Lines with their line ends. A very long line arrives in pieces of arbitrary length, which
+    /// are joined again.
     lines: Vec<(Stream, Vec<u8>)>,
-    /// What they take of the memory, about.
+    /// The approximate memory use of the lines.
     bytes: usize,
-    /// There was more.
+    /// Whether the command has printed more.
     is_cut: bool,
 }
 
 impl Printed {
     fn add(&mut self, stream: Stream, line: &[u8]) {
-        // A line that is empty takes memory too.
+        // An empty line takes memory, too.
         self.bytes += line.len() + size_of::<(Stream, Vec<u8>)>();
         self.is_cut |= self.bytes > KEPT_BYTES;
         match self.lines.last_mut() {
@@ -114,7 +109,9 @@ fn command(args: &RunArgs) -> Result<HostCommand> {
         }
         None if args.command.is_empty() => {
             let error = Error::new("there is nothing to run").kind(ErrorKind::Usage);
-            return Err(error.hint("write it after `--`, as in `pkgapp run production -- uptime`"));
+            return Err(
+                error.hint("write a command after `--`, as in `pkgapp run production -- uptime`")
+            );
         }
         None => {
             let mut shown = std::process::Command::new(&args.command[0]);
@@ -130,7 +127,8 @@ fn command(args: &RunArgs) -> Result<HostCommand> {
     Ok(command.ends_with_us())
 }
 
-/// A script of the user: in sh, or in what its first line names (execve(2), "Interpreter scripts").
+/// Returns the command for a script of the user, which runs in the interpreter of its first line
+/// (execve(2), "Interpreter scripts"), or else in sh.
 fn scripted(what: &str, text: &str, args: &[String]) -> HostCommand {
     let interpreter = text
         .lines()
@@ -176,38 +174,40 @@ fn run_on(
         Show::Json => {}
     });
     let result = match result {
-        Ok(output) | Err(HostFailure::Failed { output, .. }) if show == Show::Json => {
+        Ok(output) | Err(HostFailure::Failed { output, .. }) => {
+            let output = if show == Show::Json {
+                output
+            } else {
+                CommandOutput {
+                    status: output.status,
+                    took: output.took,
+                    ..CommandOutput::default()
+                }
+            };
             Ok(CommandResult { printed, output })
         }
-        Ok(CommandOutput { status, took, .. })
-        | Err(HostFailure::Failed {
-            output: CommandOutput { status, took, .. },
-            ..
-        }) => Ok(CommandResult {
-            printed,
-            output: CommandOutput {
-                status,
-                took,
-                ..CommandOutput::default()
-            },
-        }),
         Err(failure) => Err(failure),
     };
     if show == Show::Grouped {
-        match &result {
-            Ok(ran) if ran.output.status == 0 => machine.row.done("done"),
-            Ok(ran) => machine
-                .row
-                .failed(&Error::new(format!("exit status {}", ran.output.status))),
-            Err(failure) => machine.row.failed(failure.error()),
-        }
+        show_end(machine, &result);
     }
     result
 }
 
+/// Shows the exit status in the table of hosts.
+fn show_end(machine: &Machine<'_>, result: &Result<CommandResult, HostFailure>) {
+    match result {
+        Ok(ran) if ran.output.status == 0 => machine.row.done("done"),
+        Ok(ran) => machine
+            .row
+            .failed(&Error::new(format!("exit status {}", ran.output.status))),
+        Err(failure) => machine.row.failed(failure.error()),
+    }
+}
+
 impl CommandResult {
-    /// What hosts have in common: the status, and what each stream got. Which of the two was first
-    /// is chance.
+    /// Returns the key by which hosts are grouped: the status and the content of each stream. The
+    /// order between the two streams is arbitrary.
     fn same(&self) -> (i32, bool, Vec<u8>, Vec<u8>) {
         let lines = &self.printed.lines;
         let of = |wanted| -> Vec<u8> {
@@ -226,7 +226,8 @@ impl CommandResult {
     }
 }
 
-fn print_groups(results: &[(&Machine<'_>, Result<CommandResult, HostFailure>)], report: &Report) {
+/// Prints the output of each group of hosts with the same result.
+fn print_groups(results: &[HostResult<'_>], report: &Report) {
     let mut groups: Vec<(&CommandResult, Vec<&Machine<'_>>)> = Vec::new();
     for (machine, result) in results {
         let Ok(ran) = result else { continue };
@@ -239,40 +240,44 @@ fn print_groups(results: &[(&Machine<'_>, Result<CommandResult, HostFailure>)], 
         }
     }
     for (ran, machines) in groups {
-        let names: Vec<&str> = machines
-            .iter()
-            .map(|machine| machine.member.name.as_str())
-            .collect();
-        let count = if names.len() > 1 {
-            format!(" ({} hosts)", names.len())
-        } else {
-            String::new()
-        };
-        let status = ran.output.status;
-        let ended = if status == 0 {
-            String::new()
-        } else {
-            format!(", exit status {status}")
-        };
-        report.result(&format!("{}{count}{ended}:", folded(&names)));
-        ran.printed
-            .lines
-            .iter()
-            .for_each(|(_, line)| report.data_of_many(Stream::Stdout, "  ", line));
-        if ran.printed.is_cut {
-            let log = machines
-                .first()
-                .map(|machine| machine.log.display().to_string())
-                .unwrap_or_default();
-            report.warning(&format!(
-                "{} printed more; see `{log}`, or use `--stream`",
-                folded(&names)
-            ));
-        }
+        print_group(ran, &machines, report);
     }
 }
 
-fn print_json(results: &[(&Machine<'_>, Result<CommandResult, HostFailure>)], report: &Report) {
+fn print_group(ran: &CommandResult, machines: &[&Machine<'_>], report: &Report) {
+    let names: Vec<&str> = machines
+        .iter()
+        .map(|machine| machine.member.name.as_str())
+        .collect();
+    let names_folded = folded(&names);
+    let count = if names.len() > 1 {
+        format!(" ({} hosts)", names.len())
+    } else {
+        String::new()
+    };
+    let status = ran.output.status;
+    let ended = if status == 0 {
+        String::new()
+    } else {
+        format!(", exit status {status}")
+    };
+    report.result(&format!("{names_folded}{count}{ended}:"));
+
+    for (_, line) in &ran.printed.lines {
+        report.data_of_many(Stream::Stdout, "  ", line);
+    }
+    if ran.printed.is_cut {
+        let log = machines
+            .first()
+            .map(|machine| machine.log.display().to_string())
+            .unwrap_or_default();
+        report.warning(&format!(
+            "{names_folded} printed more; see `{log}`, or use `--stream`"
+        ));
+    }
+}
+
+fn print_json(results: &[HostResult<'_>], report: &Report) {
     for (machine, result) in results {
         let name = &machine.member.name;
         report.json(&match result {
@@ -289,12 +294,12 @@ fn print_json(results: &[(&Machine<'_>, Result<CommandResult, HostFailure>)], re
     }
 }
 
-/// How the command ended on all hosts.
+/// The results of a command on all hosts.
 #[derive(Default)]
 struct RunSummary {
-    /// The hosts with each status but 0.
+    /// The names of the hosts by exit status, except for 0.
     statuses: BTreeMap<i32, Vec<String>>,
-    /// What happened on hosts that have none.
+    /// The errors of hosts that have no exit status.
     errors: Vec<Error>,
     failed: usize,
 }
@@ -313,7 +318,7 @@ impl RunSummary {
         self.failed += 1;
     }
 
-    /// Joins what went wrong: one error for every status, and every host that has none.
+    /// Joins the failures: one error for each status, and one for each host without a status.
     fn judge(self, fleet: &Fleet<'_>, command: &HostCommand) -> Result<()> {
         let statuses = self.statuses.into_iter().map(|(status, names)| {
             let names: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -340,7 +345,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_kept_for_a_group_has_an_end() {
+    fn the_output_of_a_group_is_bounded() {
         let mut printed = Printed::default();
         (0..10_000_000).for_each(|_| printed.add(Stream::Stdout, b"\n"));
         assert!(
@@ -351,7 +356,7 @@ mod tests {
     }
 
     #[test]
-    fn a_script_runs_in_what_its_first_line_names() {
+    fn a_script_runs_in_the_interpreter_of_its_first_line() {
         let plain = scripted("x", "echo $1", &["a b".to_owned()]);
         assert_eq!(
             (plain.script.as_str(), &plain.args[..]),

@@ -11,12 +11,12 @@ use pkgapp_deploy::backend;
 use pkgapp_deploy::facts::HostFacts;
 use pkgapp_deploy::fleet::{Fleet, Machine, verdict};
 use pkgapp_deploy::history::{AppCondition, CLOSED, HistoryEntry};
-use pkgapp_deploy::hosts::{HostFailure, interrupt};
+use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
 
 use super::load_app;
 use super::rollback::deploy;
 
-/// What is known of a host.
+/// The facts of a host and the condition of the application on it.
 struct KnownHost {
     facts: HostFacts,
     condition: AppCondition,
@@ -28,17 +28,18 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
     let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
+    let (probe, condition) = (backend.probe(&prefix, &[]), backend.status(&prefix));
     let look = |machine: &Machine<'_>| -> Result<KnownHost> {
-        let run = |command: &pkgapp_deploy::hosts::HostCommand| {
-            machine
-                .host
-                .run(command, &mut |_, _| {})
-                .map_err(pkgapp_deploy::hosts::HostFailure::into_error)
+        let run = |command| {
+            let output = machine.host.run(command, &mut |_, _| {});
+            output.map_err(HostFailure::into_error)
         };
-        let facts = HostFacts::parse(&run(&backend.probe(&prefix, &[]))?.text())?;
-        let condition = AppCondition::parse(&run(&backend.status(&prefix))?.text());
-        Ok(KnownHost { facts, condition })
+        Ok(KnownHost {
+            facts: HostFacts::parse(&run(&probe)?.text())?,
+            condition: AppCondition::parse(&run(&condition)?.text()),
+        })
     };
+
     let mut errors = Vec::new();
     fleet.each_shown(look, |batch| {
         for (at, known) in batch {
@@ -55,13 +56,13 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
     let KnownHost { facts, condition } = known;
     if let Some(directory) = &facts.unreadable {
         report.warning(&format!(
-            "{host}: `{}` may not read `{directory}`, so what was deployed and is kept is not shown; `--sudo` shows it",
+            "{host}: `{}` may not read `{directory}`, so deployed and kept releases are not shown; use `--sudo`",
             facts.user
         ));
     }
     if let Some(why) = &facts.distrusted {
         report.warning(&format!(
-            "{host}: what earlier pushes have left cannot be trusted, and is not shown: {why}"
+            "{host}: the state of earlier pushes cannot be trusted and is not shown: {why}"
         ));
     }
 
@@ -83,7 +84,7 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
     }
 }
 
-/// What is installed, since when and from which commit.
+/// Returns the installed release, with its time and commit.
 fn headline(host: &str, known: &KnownHost) -> String {
     let KnownHost { facts, condition } = known;
     let mut line = match &facts.installed {
@@ -101,27 +102,10 @@ fn headline(host: &str, known: &KnownHost) -> String {
     line
 }
 
-/// What is unusual, the units, and what can be gone back to: a line each.
+/// Returns one line for everything unusual, each unit, and the kept releases.
 fn details(known: &KnownHost) -> Vec<String> {
     let KnownHost { facts, condition } = known;
-    let mut lines = Vec::new();
-    lines.extend(facts.half.iter().map(|half| format!("half-way: {half}")));
-    if let Some(last) = condition.last.as_ref().filter(|last| last.result != "ok") {
-        lines.push(format!(
-            "last {}: {} by {} at {}: {}",
-            last.action, last.to, last.who, last.time, last.result
-        ));
-    }
-    if let Some(holder) = facts.lock.as_ref().filter(|holder| holder.alive) {
-        let (owner, since) = (&holder.owner, &holder.since);
-        lines.push(format!("{owner} is pushing since {since}"));
-    }
-    if let Some(transaction) = &facts.transaction {
-        let version = &transaction.version;
-        lines.push(format!(
-            "an installation of {version} has not been confirmed"
-        ));
-    }
+    let mut lines = unfinished(known);
     lines.extend(facts.oddities());
     lines.extend(
         condition
@@ -144,44 +128,68 @@ fn details(known: &KnownHost) -> Vec<String> {
     lines
 }
 
+/// Returns one line for each push that failed, is running, or is not confirmed.
+fn unfinished(known: &KnownHost) -> Vec<String> {
+    let KnownHost { facts, condition } = known;
+    let mut lines = Vec::new();
+    lines.extend(facts.half.iter().map(|half| format!("half-way: {half}")));
+    if let Some(last) = condition.last.as_ref().filter(|last| last.result != "ok") {
+        lines.push(format!(
+            "last {}: {} by {} at {}: {}",
+            last.action, last.to, last.who, last.time, last.result
+        ));
+    }
+    if let Some(holder) = facts.lock.as_ref().filter(|holder| holder.alive) {
+        let (owner, since) = (&holder.owner, &holder.since);
+        lines.push(format!("{owner} is pushing since {since}"));
+    }
+    if let Some(transaction) = &facts.transaction {
+        let version = &transaction.version;
+        lines.push(format!(
+            "an installation of {version} has not been confirmed"
+        ));
+    }
+    lines
+}
+
 pub(super) fn history(args: &HistoryArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
     let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "history", report)?;
     let command = HistoryEntry::command(&backend.remote_state(None), args.lines);
-    let look = |machine: &Machine<'_>| {
-        let output =
-            machine
-                .host
-                .run(&command, &mut |_, _| {})
-                .map_err(|failure| match failure {
-                    HostFailure::Failed { output, .. } if output.status == CLOSED => {
-                        let (name, directory) = (&machine.member.name, output.text());
-                        Error::new(format!(
-                            "cannot read the history on `{name}`: the login may not read `{}`",
-                            directory.trim()
-                        ))
-                        .hint("read it as root: `--sudo`, or `sudo = true` in `[deploy.NAME]`")
-                    }
-                    failure => failure.into_error(),
-                })?;
-        Ok::<_, Error>(HistoryEntry::all(&output.text()))
-    };
     let mut errors = Vec::new();
-    fleet.each_shown(look, |batch| {
-        let mut all: Vec<(&str, HistoryEntry)> = Vec::new();
-        for (at, entries) in batch {
-            let host = fleet.machines[at].member.name.as_str();
-            match entries.unwrap_or_else(|| Err(interrupt::error())) {
-                Ok(entries) => all.extend(entries.into_iter().map(|entry| (host, entry))),
-                Err(error) => errors.push(error),
+    fleet.each_shown(
+        |machine| read_history(machine, &command),
+        |batch| {
+            let mut all: Vec<(&str, HistoryEntry)> = Vec::new();
+            for (at, entries) in batch {
+                let host = fleet.machines[at].member.name.as_str();
+                match entries.unwrap_or_else(|| Err(interrupt::error())) {
+                    Ok(entries) => all.extend(entries.into_iter().map(|entry| (host, entry))),
+                    Err(error) => errors.push(error),
+                }
             }
-        }
-        all.sort_by(|(_, a), (_, b)| a.time.cmp(&b.time));
-        show_history(&all, report);
-    });
+            all.sort_by(|(_, a), (_, b)| a.time.cmp(&b.time));
+            show_history(&all, report);
+        },
+    );
     verdict(fleet.machines.len(), errors)
+}
+
+fn read_history(machine: &Machine<'_>, command: &HostCommand) -> Result<Vec<HistoryEntry>> {
+    match machine.host.run(command, &mut |_, _| {}) {
+        Ok(output) => Ok(HistoryEntry::all(&output.text())),
+        Err(HostFailure::Failed { output, .. }) if output.status == CLOSED => {
+            let (name, directory) = (&machine.member.name, output.text());
+            Err(Error::new(format!(
+                "cannot read the history on `{name}`: the login may not read `{}`",
+                directory.trim()
+            ))
+            .hint("read it as root: `--sudo`, or `sudo = true` in `[deploy.NAME]`"))
+        }
+        Err(failure) => Err(failure.into_error()),
+    }
 }
 
 fn show_history(entries: &[(&str, HistoryEntry)], report: &Report) {

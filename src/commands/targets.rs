@@ -1,4 +1,4 @@
-//! `pkgapp check --targets`: which file of every distribution there is for which target.
+//! `pkgapp check --targets`: the available file of each distribution for each target.
 
 use std::fmt::Write as _;
 
@@ -19,9 +19,9 @@ use pkgapp_wheels::survey::{SurveyRow, survey};
 
 use super::{load_app, open_cache};
 
-/// One thing to build for.
+/// A combination of target, architecture, and Python.
 struct Column {
-    /// `None`: this machine's.
+    /// `None` for the build machine.
     target: Option<&'static Target>,
     environment: Environment,
 }
@@ -32,15 +32,17 @@ impl Column {
     }
 }
 
-/// What a check that is no table takes: one machine and one Python.
+/// Returns the target of a check without `--targets`: one architecture and one Python.
 ///
 /// # Errors
-/// Several of them.
+/// The arguments name several.
 pub(super) fn only(args: &CheckArgs) -> Result<TargetArgs> {
     if args.arch.len() > 1 || args.python.len() > 1 {
-        return Err(Error::new("a package is for one machine and one Python")
-            .kind(ErrorKind::Usage)
-            .hint("add `--targets` for a table of several, or name one"));
+        return Err(
+            Error::new("a package is for one architecture and one Python")
+                .kind(ErrorKind::Usage)
+                .hint("add `--targets` for a table of several, or name one"),
+        );
     }
     let (arch, python) = (args.arch.first().copied(), args.python.first().copied());
     Ok(TargetArgs {
@@ -54,39 +56,25 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
     let app = load_app(global, report)?;
     let cache = open_cache(global, report)?;
     let columns = columns(args, &app, &cache)?;
-    let mut errors = strange_pythons(&app, &columns);
-    let mut read = Vec::new();
+    let mut errors = missing_pythons(&app, &columns);
+    let (mut locks, mut unreadable) = (Vec::new(), Vec::new());
     for column in &columns {
-        let files: Vec<_> = app
-            .python
-            .requirements
-            .iter()
-            .map(|file| file.value.clone())
-            .collect();
-        let selection = assembly::selection(&app);
-        match Lock::read(
-            &files,
-            &app.root,
-            &column.environment,
-            global.offline,
-            &selection,
-        ) {
-            Ok(lock) => read.push((column.environment.clone(), lock)),
-            Err(error) => {
-                let Environment { python, arch, .. } = &column.environment;
-                errors.push(error.note(format!("that is for {} {arch} {python}", column.target())));
-            }
+        match read_lock(&app, column, global.offline) {
+            Ok(lock) => locks.push((column.environment.clone(), lock)),
+            Err(error) => unreadable.push(error),
         }
     }
-    if read.len() < columns.len() {
+    if !unreadable.is_empty() {
+        errors.extend(unreadable);
         return Error::all(errors).map_or(Ok(()), Err);
     }
-    if let Some((_, lock)) = read.first() {
+
+    if let Some((_, lock)) = locks.first() {
         lock.warnings
             .iter()
             .for_each(|warning| report.warning(warning));
     }
-    let rows = survey(&read, &cache, global.offline, report)?;
+    let rows = survey(&locks, &cache, global.offline, report)?;
     match report.style() {
         OutputStyle::Text => report.text(&table(&app, &columns, &rows)),
         OutputStyle::Json => report.json(&document(&app, &columns, &rows)),
@@ -100,7 +88,18 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// Every target with every machine and every Python.
+fn read_lock(app: &Config, column: &Column, offline: bool) -> Result<Lock> {
+    let requirements = app.python.requirements.iter();
+    let files: Vec<_> = requirements.map(|file| file.value.clone()).collect();
+    let environment = &column.environment;
+    let selection = assembly::selection(app);
+    Lock::read(&files, &app.root, environment, offline, &selection).map_err(|error| {
+        let Environment { python, arch, .. } = environment;
+        error.note(format!("the target is {} {arch} {python}", column.target()))
+    })
+}
+
+/// Returns all combinations of targets, architectures, and Pythons.
 fn columns(
     args: &CheckArgs,
     app: &Config,
@@ -165,8 +164,8 @@ fn environment(
     assembly::environment(&app, Some(&interpreter), None)
 }
 
-/// Targets that lack a Python which the package would need.
-fn strange_pythons(app: &Config, columns: &[Column]) -> Vec<Error> {
+/// Returns an error for each target that lacks the Python of the package.
+fn missing_pythons(app: &Config, columns: &[Column]) -> Vec<Error> {
     let mut seen: Vec<(&str, PythonMinor)> = Vec::new();
     let mut errors = Vec::new();
     let none = ElfScan {
@@ -188,7 +187,7 @@ fn strange_pythons(app: &Config, columns: &[Column]) -> Vec<Error> {
     errors
 }
 
-/// The application itself is a row, too, if it is a project.
+/// Returns the name of the application if it is a project: it gets a row, too.
 fn project(app: &Config) -> Option<String> {
     app.source.as_ref().map(|_| app.name.to_string())
 }
@@ -199,28 +198,11 @@ fn table(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> String {
         Some(Err(_)) => "MISSING",
         None => "-",
     };
+    let heading = |text: fn(&Column) -> String| (String::new(), columns.iter().map(text).collect());
     let mut lines: Vec<(String, Vec<String>)> = vec![
-        (
-            String::new(),
-            columns
-                .iter()
-                .map(|column| column.target().to_owned())
-                .collect(),
-        ),
-        (
-            String::new(),
-            columns
-                .iter()
-                .map(|column| column.environment.arch.to_string())
-                .collect(),
-        ),
-        (
-            String::new(),
-            columns
-                .iter()
-                .map(|column| column.environment.python.to_string())
-                .collect(),
-        ),
+        heading(|column| column.target().to_owned()),
+        heading(|column| column.environment.arch.to_string()),
+        heading(|column| column.environment.python.to_string()),
     ];
     lines.extend(rows.iter().map(|row| {
         (
@@ -231,22 +213,21 @@ fn table(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> String {
         )
     }));
     lines.extend(project(app).map(|name| (name, vec!["project".to_owned(); columns.len()])));
-    let first = lines
-        .iter()
-        .map(|(label, _)| label.len())
-        .max()
-        .unwrap_or(0);
-    let widths: Vec<usize> = (0..columns.len())
-        .map(|n| {
-            lines
-                .iter()
-                .map(|(_, cells)| cells[n].len())
-                .max()
-                .unwrap_or(0)
-        })
-        .collect();
+    aligned(&lines, columns.len())
+}
+
+/// Formats lines of a label and `count` cells in columns.
+fn aligned(lines: &[(String, Vec<String>)], count: usize) -> String {
+    let labels = lines.iter().map(|(label, _)| label.len());
+    let first = labels.max().unwrap_or(0);
+    let width = |n: usize| {
+        let cells = lines.iter().map(|(_, cells)| cells[n].len());
+        cells.max().unwrap_or(0)
+    };
+    let widths: Vec<usize> = (0..count).map(width).collect();
+
     let mut text = String::new();
-    for (label, cells) in &lines {
+    for (label, cells) in lines {
         let cells: Vec<String> = cells
             .iter()
             .zip(&widths)
@@ -263,18 +244,6 @@ fn table(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> String {
 }
 
 fn document(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> Value {
-    let distribution = |row: &SurveyRow, column: usize| {
-        let cell = row.cells[column].as_ref()?;
-        let version = row.label.split_once(' ').map(|(_, version)| version);
-        Some(match cell {
-            Ok(available) => json!({
-                "name": row.name.to_string(), "version": version, "is": available.word(), "file": available.file(),
-            }),
-            Err(error) => json!({
-                "name": row.name.to_string(), "version": version, "is": "missing", "error": error.to_json(),
-            }),
-        })
-    };
     let targets = columns.iter().enumerate().map(|(number, column)| {
         let Environment {
             python,
@@ -282,7 +251,7 @@ fn document(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> Value {
             glibc,
             ..
         } = &column.environment;
-        let rows = rows.iter().filter_map(|row| distribution(row, number));
+        let rows = rows.iter().filter_map(|row| cell_json(row, number));
         let project = project(app)
             .map(|name| json!({ "name": name, "version": null, "is": "project", "file": null }));
         json!({
@@ -294,4 +263,18 @@ fn document(app: &Config, columns: &[Column], rows: &[SurveyRow]) -> Value {
         })
     });
     json!({ "targets": targets.collect::<Vec<_>>() })
+}
+
+/// Returns the JSON of a distribution for one target; `None` if the target does not need it.
+fn cell_json(row: &SurveyRow, column: usize) -> Option<Value> {
+    let cell = row.cells[column].as_ref()?;
+    let version = row.label.split_once(' ').map(|(_, version)| version);
+    Some(match cell {
+        Ok(available) => json!({
+            "name": row.name.to_string(), "version": version, "is": available.word(), "file": available.file(),
+        }),
+        Err(error) => json!({
+            "name": row.name.to_string(), "version": version, "is": "missing", "error": error.to_json(),
+        }),
+    })
 }

@@ -1,4 +1,4 @@
-//! The programs that will read the generated files on a host, asked on this machine.
+//! The programs that read the generated files on a host, run on the build machine.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -14,10 +14,10 @@ use pkgapp_release::package::Package;
 use super::super::render;
 use super::CheckFinding;
 
-/// Has every judge that is on this machine read what is made for it.
+/// Runs every installed judge on the generated files that it reads.
 ///
 /// # Errors
-/// A judge can't be run, or the files can't be written for it.
+/// A judge cannot run, or its files cannot be written.
 pub(super) fn ask(app: &Config, package: &Package) -> Result<Vec<CheckFinding>> {
     let files = JudgedFiles::write(&render::texts(package)?)?;
     let findings = [
@@ -29,7 +29,7 @@ pub(super) fn ask(app: &Config, package: &Package) -> Result<Vec<CheckFinding>> 
     Ok(findings.into_iter().flatten().collect())
 }
 
-/// The generated files as they would lie on a host, below a directory that is gone afterwards.
+/// The generated files with their paths on a host, below a temporary directory.
 struct JudgedFiles {
     directory: TempDir,
     paths: Vec<PathBuf>,
@@ -37,7 +37,7 @@ struct JudgedFiles {
 
 impl JudgedFiles {
     fn write(texts: &[(String, String)]) -> Result<Self> {
-        let directory = TempDir::new().context(|| "cannot make a directory for temporary files")?;
+        let directory = TempDir::new().context(|| "cannot create a temporary directory")?;
         let mut paths = Vec::new();
         for (name, text) in texts {
             let path = directory.path().join(name.trim_start_matches('/'));
@@ -50,7 +50,7 @@ impl JudgedFiles {
         Ok(Self { directory, paths })
     }
 
-    /// Those below a directory of the host's.
+    /// Returns the files below a directory of the host.
     fn below(&self, directory: &str) -> Vec<&Path> {
         let directory = self.directory.path().join(directory);
         self.paths
@@ -60,7 +60,7 @@ impl JudgedFiles {
             .collect()
     }
 
-    /// What a judge prints of them, by their names on a host.
+    /// Returns the output of a judge, with the paths as on a host.
     fn lines(&self, output: &Output) -> Vec<String> {
         let root = self.directory.path().display().to_string();
         let text = [&output.stdout[..], &output.stderr[..]]
@@ -70,28 +70,27 @@ impl JudgedFiles {
     }
 }
 
-/// What became of one judge's look at so many files.
+/// Returns the finding of a judge that has read `count` files and printed `lines`.
 fn judged(judge: &'static str, count: usize, lines: Vec<String>) -> CheckFinding {
     if lines.is_empty() {
-        return CheckFinding::passed(judge, format!("{}, nothing to say", counted(count, "file")));
+        return CheckFinding::passed(judge, format!("{}, no complaints", counted(count, "file")));
     }
     let error = lines.into_iter().fold(
-        Error::new(format!("`{judge}` finds fault with what is made")),
+        Error::new(format!("`{judge}` rejects the generated files")),
         Error::note,
     );
-    let hint =
-        "`pkgapp render` shows the files; they are made from the tables of the configuration";
+    let hint = "`pkgapp render` prints the files, which are generated from the configuration";
     CheckFinding::failed(judge, vec![error.hint(hint)])
 }
 
 fn missing(judge: &'static str) -> CheckFinding {
     CheckFinding::skipped(
         judge,
-        format!("`{judge}` is not on this machine: not asked"),
+        format!("skipped `{judge}`: it is not available on the build machine"),
     )
 }
 
-/// systemd-analyze(1) reads the units beside those of this machine.
+/// Runs systemd-analyze(1) on the units, together with the units of the build machine.
 fn units(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     const JUDGE: &str = "systemd-analyze verify";
     let units = files.below("usr/lib/systemd/system");
@@ -119,7 +118,7 @@ fn units(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     )?;
     let ours = format!("{}-", app.name);
     let target = format!("{}.target", app.name);
-    // It speaks of every unit of this machine too, and the release is not installed on it.
+    // The output covers all units of the build machine, where the release is not installed.
     let about_ours = |line: &String| line.contains(&ours) || line.contains(&target);
     let lines = files
         .lines(&output)
@@ -129,7 +128,7 @@ fn units(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     Ok(Some(judged(JUDGE, units.len(), lines.collect())))
 }
 
-/// logrotate(8) in its debug mode, which changes nothing.
+/// Runs logrotate(8) in its debug mode, which changes nothing.
 fn logs(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     const JUDGE: &str = "logrotate --debug";
     let Some(file) = files.below("etc/logrotate.d").pop() else {
@@ -147,7 +146,7 @@ fn logs(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
             .arg(state)
             .arg(file),
     )?;
-    // The users are made on the host.
+    // The users are created on the host.
     let unknown_user =
         |line: &String| line.contains("unknown user") || line.contains("found error in /var/log");
     let lines = files
@@ -160,7 +159,7 @@ fn logs(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     Ok(Some(judged(JUDGE, 1, lines)))
 }
 
-/// crontab(1) with `-T`, which cronie and newer versions of Debian's cron have.
+/// Runs crontab(1) with `-T`, which cronie and newer versions of Debian's cron support.
 fn crontab(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     const JUDGE: &str = "crontab -T";
     let Some(file) = files.below("etc/cron.d").pop() else {
@@ -170,24 +169,13 @@ fn crontab(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     let Ok(program) = which::which("crontab") else {
         return missing();
     };
-    // A user's crontab has no field for the user.
-    let text = pkgapp_core::fs::read_to_string(file)?;
-    let jobs = app
-        .crons
-        .iter()
-        .filter_map(|cron| cron.user.as_ref().map(ToString::to_string));
-    let users: Vec<String> = jobs.chain([app.name.to_string()]).collect();
-    let without = |line: &str| {
-        users.iter().fold(line.to_owned(), |line, user| {
-            line.replacen(&format!(" {user} cd "), " cd ", 1)
-        })
-    };
+    let text = without_users(&pkgapp_core::fs::read_to_string(file)?, app);
     let table = files.directory.path().join("crontab");
     pkgapp_core::fs::write_atomically(&table, |out| {
-        let text: String = text.lines().map(|line| without(line) + "\n").collect();
         std::io::Write::write_all(out, text.as_bytes())
             .context(|| "cannot write a temporary crontab")
     })?;
+
     let output = process::output(Command::new(program).arg("-T").arg(&table))?;
     let lines = files.lines(&output);
     if lines
@@ -207,7 +195,22 @@ fn crontab(app: &Config, files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     )))
 }
 
-/// sh(1) with `-n` reads every scriptlet.
+/// Removes the user field of each line: the crontab of a user has none.
+fn without_users(text: &str, app: &Config) -> String {
+    let jobs = app
+        .crons
+        .iter()
+        .filter_map(|cron| cron.user.as_ref().map(ToString::to_string));
+    let users: Vec<String> = jobs.chain([app.name.to_string()]).collect();
+    let without_user = |line: &str| {
+        users.iter().fold(line.to_owned(), |line, user| {
+            line.replacen(&format!(" {user} cd "), " cd ", 1)
+        })
+    };
+    text.lines().map(|line| without_user(line) + "\n").collect()
+}
+
+/// Runs sh(1) with `-n` on every scriptlet.
 fn scriptlets(files: &JudgedFiles) -> Result<Option<CheckFinding>> {
     let is_script = |path: &&Path| {
         let name = path

@@ -1,5 +1,4 @@
-//! `pkgapp check`: everything that can be wrong before a host is touched, found without writing an
-//! artifact.
+//! `pkgapp check`: all checks that are possible without writing an artifact or changing a host.
 
 mod judges;
 
@@ -20,17 +19,17 @@ use pkgapp_release::package::Package;
 
 use super::{load_aimed, open_cache, open_fleet, recipe, targets, working_directory};
 
-/// What became of one check.
+/// The result of one check.
 struct CheckFinding {
-    /// What was checked: a program's name, or a thing's.
+    /// The name of the check: its subject, or the program that checks.
     check: String,
     result: CheckState,
 }
 
 enum CheckState {
-    /// What was seen.
+    /// A description of the result.
     Passed(String),
-    /// Why it was not done.
+    /// The reason.
     Skipped(String),
     Failed(Vec<Error>),
 }
@@ -57,7 +56,7 @@ impl CheckFinding {
         }
     }
 
-    /// Nothing found is well.
+    /// Returns a finding that has passed if there are no errors.
     fn of(check: impl Into<String>, errors: Vec<Error>, well: impl Into<String>) -> Self {
         if errors.is_empty() {
             Self::passed(check, well)
@@ -100,25 +99,10 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
         rerun: false,
     };
 
-    let mut findings = vec![CheckFinding::passed(
-        "configuration",
-        app.file.display().to_string(),
-    )];
+    let file = app.file.display().to_string();
+    let mut findings = vec![CheckFinding::passed("configuration", file)];
     findings.extend(recipe::effects(&app).map(|effects| CheckFinding::passed("recipe", effects)));
-    let package = match assembly::assemble(&app, &options, report) {
-        Ok(package) => {
-            findings.push(CheckFinding::passed(
-                "release",
-                format!("{} {}", app.name, package.meta.version),
-            ));
-            findings.extend(judges::ask(&app, &package)?);
-            Some(package)
-        }
-        Err(error) => {
-            findings.push(CheckFinding::failed("release", vec![error]));
-            None
-        }
-    };
+    let package = release(&app, &options, &mut findings, report)?;
     if let Some(directory) = &args.env {
         findings.push(environment(
             &app,
@@ -136,7 +120,30 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
     tell(findings, report)
 }
 
-/// Prints what was found as it is; failures are the command's error.
+/// Assembles the release and has the judges read its files; `None` if the assembly fails.
+fn release(
+    app: &Config,
+    options: &AssemblyOptions<'_>,
+    findings: &mut Vec<CheckFinding>,
+    report: &Report,
+) -> Result<Option<Package>> {
+    match assembly::assemble(app, options, report) {
+        Ok(package) => {
+            findings.push(CheckFinding::passed(
+                "release",
+                format!("{} {}", app.name, package.meta.version),
+            ));
+            findings.extend(judges::ask(app, &package)?);
+            Ok(Some(package))
+        }
+        Err(error) => {
+            findings.push(CheckFinding::failed("release", vec![error]));
+            Ok(None)
+        }
+    }
+}
+
+/// Prints the findings; returns all failures as one error.
 fn tell(findings: Vec<CheckFinding>, report: &Report) -> Result<()> {
     if report.style() == OutputStyle::Json {
         report.json(
@@ -154,7 +161,7 @@ fn tell(findings: Vec<CheckFinding>, report: &Report) -> Result<()> {
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// The pins and a virtual environment, each held against the other.
+/// Compares the pins with a virtual environment.
 fn environment(
     app: &Config,
     root: &std::path::Path,
@@ -175,7 +182,7 @@ fn environment(
         let ours: Vec<PackageName> = project.into_iter().collect();
         let what = format!("{} distributions, as pinned", venv.installed.len());
         let edited = |(name, directory): (_, &std::path::Path)| {
-            format!("; `{name}` from `{}` to be edited", shown(directory))
+            format!("; `{name}` is editable in `{}`", shown(directory))
         };
         let what = venv
             .editables()
@@ -192,8 +199,8 @@ fn environment(
     }
 }
 
-/// What goes to a protected place can be traced: all of it is in a commit, and that has the
-/// version's tag.
+/// Checks that a release for a protected deployment can be traced: its sources are in a commit that
+/// has the tag of the version.
 fn source(app: &Config, deploy: &Deploy, package: Option<&Package>) -> Option<CheckFinding> {
     let check = format!("deploy.{}", deploy.name);
     if !deploy.protected {
@@ -202,7 +209,7 @@ fn source(app: &Config, deploy: &Deploy, package: Option<&Package>) -> Option<Ch
     let Some(package) = package else {
         return Some(CheckFinding::skipped(
             &*check,
-            "without a release, its commit and tag are not looked at",
+            "skipped the commit and tag: there is no release",
         ));
     };
     let (version, commit) = (
@@ -222,13 +229,13 @@ fn source(app: &Config, deploy: &Deploy, package: Option<&Package>) -> Option<Ch
     ))
 }
 
-/// Every host is logged in to, and sudo is asked for where the deployment uses it.
+/// Logs in to every host, with sudo if the deployment uses it.
 fn hosts(args: &CheckArgs, app: &Config, deploy: &Deploy, report: &Report) -> Result<CheckFinding> {
     let deploy = (app.clone(), deploy.clone());
     let fleet = open_fleet(&args.hosts, Some(&deploy), "check", report)?;
     let results = fleet.each(|machine| {
         machine.row.state("connecting");
-        let mut command = HostCommand::new("a look", ":");
+        let mut command = HostCommand::new("a connection test", ":");
         command.sudo = deploy.1.sudo;
         match machine.host.run(&command, &mut |_, _| {}) {
             Ok(_) => {

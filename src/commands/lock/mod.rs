@@ -1,5 +1,5 @@
-//! `pkgapp lock`: what is only partly pinned becomes a pylock.toml, by a resolver that the user
-//! already trusts.
+//! `pkgapp lock`: resolves requirements into a pylock.toml, with a resolver that the user already
+//! trusts.
 
 mod pip;
 mod uv;
@@ -20,15 +20,15 @@ use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_lock::{self as lock, Indexes, Url};
 use pkgapp_pypa::{HashAlgorithm, HashDigest, PackageName};
-use pkgapp_wheels::index::IndexClient;
+use pkgapp_wheels::index::{FileOffer, IndexClient};
 use pkgapp_wheels::{missing, sdist};
 
 use super::{load_app, open_cache, working_directory};
 
-/// What is written, beside the configuration.
+/// The lock file that is written beside the configuration.
 const LOCK: &str = "pylock.toml";
 
-/// Where requirements are looked for when the configuration names whole locks only.
+/// The requirements files that are read if the configuration names none.
 const INPUTS: [&str; 2] = ["requirements.in", "requirements.txt"];
 
 pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
@@ -46,8 +46,7 @@ pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> 
         },
         report,
     )?;
-    // Requirements that the configuration does not name were found by their names, and
-    // `pylock.toml` goes first.
+    // Without `requirements`, a build finds its files by their names, and `pylock.toml` first.
     let is_named = app
         .python
         .requirements
@@ -71,11 +70,11 @@ pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> 
     Ok(())
 }
 
-/// Resolves an application's requirements and writes its pylock.toml; returns where. Versions that
-/// an older one there pins are kept, unless `args` wants newer ones.
+/// Resolves an application's requirements and writes its pylock.toml; returns its path. Versions
+/// in an older lock are kept, unless `args` asks for newer ones.
 ///
 /// # Errors
-/// There is nothing to resolve, no resolver, or it fails.
+/// There is nothing to resolve, there is no resolver, or the resolver fails.
 pub(super) fn write(
     app: &Config,
     named: &[PathBuf],
@@ -90,17 +89,15 @@ pub(super) fn write(
         return write_beside(app, whole, args, options, report);
     }
     let mut inputs = inputs(app, named)?;
-    let groups = app
-        .python
-        .groups
-        .iter()
-        .filter(|_| inputs.is_empty())
-        .map(|group| format!("the group `{}`", group.value));
-    let names: Vec<String> = inputs
+    let mut names: Vec<String> = inputs
         .iter()
         .map(|input| shown(input).to_string())
-        .chain(groups)
         .collect();
+    if inputs.is_empty() {
+        let groups = app.python.groups.iter();
+        names.extend(groups.map(|group| format!("the group `{}`", group.value)));
+    }
+
     let added = added(app)?;
     inputs.extend(added.iter().map(|file| file.to_path_buf()));
     let path = app.root.join(LOCK);
@@ -122,11 +119,11 @@ pub(super) fn write(
     Ok(path)
 }
 
-/// Pins what the configuration adds to a lock that another tool writes, in a file of its own;
-/// returns where.
+/// Pins the additions of the configuration to the lock of another tool, in a file of their own;
+/// returns its path.
 ///
 /// # Errors
-/// The lock can't be read or pins it already, or as [`write`].
+/// The lock cannot be read or already pins all additions; or as for [`write`].
 fn write_beside(
     app: &Config,
     whole: &Path,
@@ -134,31 +131,13 @@ fn write_beside(
     options: &AssemblyOptions<'_>,
     report: &Report,
 ) -> Result<PathBuf> {
-    let mut alone = app.clone();
-    alone.python.add.clear();
-    alone
-        .python
-        .requirements
-        .retain(|file| !file.value.ends_with(ADDED_LOCK));
-    let pinned = assembly::pins(&alone, options, report)?;
-    let line = |pin: &lock::Pin| Some(format!("{}=={}\n", pin.name, pin.version.as_ref()?));
-    let constraints = temporary(
-        "pins.",
-        &pinned.pins.iter().filter_map(line).collect::<String>(),
-    )?;
-    // Whatever the lock was made with, extras and groups included, its pins stay what they are.
-    alone.python.constraints.push(Located {
-        at: Location::file(whole),
-        value: constraints.to_path_buf(),
-    });
-    alone.python.extras.clear();
-    alone.python.groups.clear();
+    let pinned = PinnedByOther::read(app, whole, options, report)?;
     let path = app.root.join(ADDED_LOCK);
     let added = added(app)?;
     let inputs: Vec<PathBuf> = added.iter().map(|file| file.to_path_buf()).collect();
     let name = shown(whole).to_string();
     let resolution = Resolution {
-        app: &alone,
+        app: &pinned.app,
         inputs: &inputs,
         path: &path,
         args,
@@ -167,13 +146,15 @@ fn write_beside(
     };
     let (text, by) = resolution
         .resolve(std::slice::from_ref(&name))
-        .map_err(|error| error.note(format!("the pins of `{name}` stay as they are")))?;
-    let is_pinned = |name: &str| pinned.pins.iter().any(|pin| pin.name.to_string() == name);
-    let (text, count) = without_packages(&text, is_pinned);
+        .map_err(|error| error.note(format!("pkgapp does not change the pins of `{name}`")))?;
+
+    let (text, count) = without_packages(&text, |name| pinned.has(name));
     if count == 0 {
-        return Err(Error::new(format!("`{name}` pins all that `add` names"))
-            .at(Location::file(&app.file))
-            .hint("leave out `add`: there is nothing to pin"));
+        return Err(
+            Error::new(format!("`{name}` already pins everything in `add`"))
+                .at(Location::file(&app.file))
+                .hint("remove `add`"),
+        );
     }
     put(&path, &text)?;
     report.step(&format!(
@@ -182,7 +163,52 @@ fn write_beside(
     Ok(path)
 }
 
-/// A lock without the packages of some names, and how many it has.
+/// The pins of a lock that another tool writes, and a configuration that is constrained to them.
+struct PinnedByOther {
+    lock: lock::Lock,
+    app: Config,
+    /// The file of constraints, which `app` names; dropping this removes it.
+    _constraints: tempfile::TempPath,
+}
+
+impl PinnedByOther {
+    fn read(
+        app: &Config,
+        whole: &Path,
+        options: &AssemblyOptions<'_>,
+        report: &Report,
+    ) -> Result<Self> {
+        let mut app = app.clone();
+        app.python.add.clear();
+        app.python
+            .requirements
+            .retain(|file| !file.value.ends_with(ADDED_LOCK));
+        let lock = assembly::pins(&app, options, report)?;
+
+        let line = |pin: &lock::Pin| Some(format!("{}=={}\n", pin.name, pin.version.as_ref()?));
+        let lines: String = lock.pins.iter().filter_map(line).collect();
+        let constraints = temporary("pins.", &lines)?;
+        app.python.constraints.push(Located {
+            at: Location::file(whole),
+            value: constraints.to_path_buf(),
+        });
+        // The pins already include the extras and groups with which the lock was resolved.
+        app.python.extras.clear();
+        app.python.groups.clear();
+        Ok(Self {
+            lock,
+            app,
+            _constraints: constraints,
+        })
+    }
+
+    fn has(&self, name: &str) -> bool {
+        let mut pins = self.lock.pins.iter();
+        pins.any(|pin| pin.name.to_string() == name)
+    }
+}
+
+/// Returns a lock without the packages of some names, and the number of packages that remain.
 fn without_packages(text: &str, is_left_out: impl Fn(&str) -> bool) -> (String, usize) {
     const HEADING: &str = "[[packages]]\n";
     let mut parts = text.split(HEADING);
@@ -203,7 +229,7 @@ fn without_packages(text: &str, is_left_out: impl Fn(&str) -> bool) -> (String, 
     (kept, count)
 }
 
-/// What is resolved, and how.
+/// A resolution of requirements into one lock file.
 struct Resolution<'a> {
     app: &'a Config,
     /// Requirements files and projects.
@@ -216,13 +242,12 @@ struct Resolution<'a> {
 }
 
 impl Resolution<'_> {
-    /// Resolves requirements, which a progress bar calls `names`; returns the lock and the name of
-    /// the resolver.
+    /// Resolves the requirements, which the progress display calls `names`; returns the lock and
+    /// the name of the resolver.
     fn resolve(&self, names: &[String]) -> Result<(String, &'static str)> {
         let uv = match self.args.resolver {
             Some(Resolver::Uv) => Some(process::find("uv").ok_or_else(|| {
-                Error::new("there is no `uv` on PATH")
-                    .hint("install it, or take pip: `--resolver pip`")
+                Error::new("there is no `uv` on PATH").hint("install it, or use `--resolver pip`")
             })?),
             Some(Resolver::Pip) => None,
             None => process::find("uv"),
@@ -238,13 +263,13 @@ impl Resolution<'_> {
         Ok((without_passwords(&text), by))
     }
 
-    /// The pyproject.toml whose groups are resolved.
+    /// Returns the path of the pyproject.toml whose groups are resolved.
     fn project(&self) -> PathBuf {
         let directory = self.app.source.as_ref().unwrap_or(&self.app.root);
         directory.join("pyproject.toml")
     }
 
-    /// Adds the groups of the configuration, which uv and pip name alike.
+    /// Adds the groups of the configuration, with the option that uv and pip share.
     fn add_groups(&self, command: &mut Command) {
         for group in &self.app.python.groups {
             command
@@ -262,30 +287,13 @@ fn put(path: &Path, text: &str) -> Result<()> {
     })
 }
 
-/// The files to resolve: those that were named, else the requirements files of the configuration;
-/// and the project.
+/// Returns the files to resolve: the named ones, or else the requirements files of the
+/// configuration and the project.
 fn inputs(app: &Config, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
     if !named.is_empty() {
         return Ok(named.to_vec());
     }
-    let mut inputs = Vec::new();
-    for file in &app.python.requirements {
-        if lock::is_requirements(&file.value)? {
-            inputs.push(file.value.clone());
-        } else if file.value.file_name().is_none_or(|name| name != LOCK) {
-            let name = file
-                .value
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            return Err(Error::new(format!("`{name}` is a whole lock, which its own tool writes"))
-                .at(file.at.clone())
-                .hint(format!(
-                    "leave out `--lock` and `pkgapp lock`: `pkgapp build` reads `{name}` as it is, and `add` pins more beside it"
-                )));
-        }
-    }
+    let mut inputs = configured_requirements(app)?;
     if inputs.is_empty() {
         inputs.extend(
             INPUTS
@@ -301,21 +309,47 @@ fn inputs(app: &Config, named: &[PathBuf]) -> Result<Vec<PathBuf>> {
         inputs.push(app.root.join("pyproject.toml"));
     }
     if inputs.is_empty() && app.python.groups.is_empty() {
-        let error = Error::new("there is nothing to resolve").at(Location::file(&app.file));
-        return Err(match first_group(&app.root.join("pyproject.toml"))? {
-            Some(group) => error.hint(format!(
-                "the project has dependency groups alone: write those that ship below `[python]`, `groups = [\"{group}\"]`"
-            )),
-            None => {
-                error.hint("write a `requirements.in` beside the configuration, or name a file: `pkgapp lock FILE`")
-            }
-        });
+        return Err(nothing_to_resolve(app)?);
     }
     Ok(inputs)
 }
 
-/// What the configuration adds to the application's requirements, as a file that resolvers read;
-/// `None` if it adds nothing.
+/// Returns the requirements files of the configuration.
+///
+/// # Errors
+/// The configuration names the lock of another tool.
+fn configured_requirements(app: &Config) -> Result<Vec<PathBuf>> {
+    let mut inputs = Vec::new();
+    for file in &app.python.requirements {
+        let name = file.value.file_name().unwrap_or_default();
+        if lock::is_requirements(&file.value)? {
+            inputs.push(file.value.clone());
+        } else if name != LOCK {
+            let name = name.to_string_lossy();
+            return Err(Error::new(format!("`{name}` is a complete lock of another tool"))
+                .at(file.at.clone())
+                .hint(format!(
+                    "`pkgapp build` reads `{name}` without `--lock` and `pkgapp lock`; `add` pins more distributions beside it"
+                )));
+        }
+    }
+    Ok(inputs)
+}
+
+fn nothing_to_resolve(app: &Config) -> Result<Error> {
+    let error = Error::new("there is nothing to resolve").at(Location::file(&app.file));
+    Ok(match first_group(&app.root.join("pyproject.toml"))? {
+        Some(group) => error.hint(format!(
+            "the project has only dependency groups: list those to ship below `[python]`, `groups = [\"{group}\"]`"
+        )),
+        None => error.hint(
+            "write a `requirements.in` beside the configuration, or name a file: `pkgapp lock FILE`",
+        ),
+    })
+}
+
+/// Writes the additions of the configuration to a file that resolvers read; `None` if there are
+/// none.
 fn added(app: &Config) -> Result<Option<tempfile::TempPath>> {
     if app.python.add.is_empty() {
         return Ok(None);
@@ -329,9 +363,9 @@ fn added(app: &Config) -> Result<Option<tempfile::TempPath>> {
     temporary("add.", &lines).map(Some)
 }
 
-/// A file of requirements that resolvers read.
+/// Writes a temporary requirements file.
 fn temporary(prefix: &str, lines: &str) -> Result<tempfile::TempPath> {
-    let context = || "cannot write a file of requirements";
+    let context = || "cannot write a temporary requirements file";
     let mut file = tempfile::Builder::new()
         .prefix(prefix)
         .suffix(".txt")
@@ -341,7 +375,7 @@ fn temporary(prefix: &str, lines: &str) -> Result<tempfile::TempPath> {
     Ok(file.into_temp_path())
 }
 
-/// The first dependency group of a pyproject.toml.
+/// Returns the first dependency group of a pyproject.toml.
 fn first_group(file: &Path) -> Result<Option<String>> {
     if !file.is_file() {
         return Ok(None);
@@ -353,7 +387,7 @@ fn first_group(file: &Path) -> Result<Option<String>> {
     Ok(groups.and_then(|groups| groups.keys().next().cloned()))
 }
 
-/// Whether a pyproject.toml says what the project requires, so that no backend has to be asked.
+/// Returns whether a pyproject.toml lists the requirements, so that no build backend has to run.
 fn names_dependencies(file: &Path) -> Result<bool> {
     if !file.is_file() {
         return Ok(false);
@@ -366,13 +400,13 @@ fn names_dependencies(file: &Path) -> Result<bool> {
         .is_some_and(|project| project.get("dependencies").is_some()))
 }
 
-/// Tells a resolver of the indexes of the configuration, if there are any: else it has its own.
+/// Passes the indexes of the configuration to a resolver, which otherwise uses its own.
 fn set_indexes(command: &mut Command, app: &Config, offline: bool) {
     if app.python.indexes.is_empty() && app.python.wheelhouses.is_empty() {
         return;
     }
-    // uv asks the first index that knows a name, as a build does: explicit ones go first, so that
-    // what comes from them is found there.
+    // Like a build, uv asks the first index that knows a name. Explicit indexes come first, so that
+    // uv finds their distributions there.
     let (explicit, others): (Vec<_>, Vec<_>) = app
         .python
         .indexes
@@ -398,7 +432,7 @@ fn set_indexes(command: &mut Command, app: &Config, offline: bool) {
     );
 }
 
-/// Returns the indexes of the configuration and of requirements files, which resolvers read by
+/// Returns the indexes of the configuration and of requirements files; resolvers read the latter
 /// themselves.
 fn all_indexes(app: &Config, inputs: &[PathBuf]) -> Result<Indexes> {
     let mut indexes = Indexes {
@@ -416,28 +450,34 @@ fn all_indexes(app: &Config, inputs: &[PathBuf]) -> Result<Indexes> {
         if is_project || !seen.insert(file.clone()) {
             continue;
         }
-        for line in fs::read_to_string(&file)?.replace("\\\n", " ").lines() {
-            let Some((option, value)) = index_option(line) else {
-                continue;
-            };
-            let url = || {
-                Url::parse(&value)
-                    .context(|| format!("an index in `{}` is not a URL", shown(&file)))
-            };
-            match option {
-                "-r" | "--requirement" => {
-                    waiting.push(file.parent().unwrap_or(Path::new("/")).join(&value));
-                }
-                "-i" | "--index-url" => indexes.index = Some(url()?),
-                "--extra-index-url" => indexes.extra.push(url()?),
-                _ => {}
-            }
-        }
+        waiting.extend(add_indexes_of(&file, &mut indexes)?);
     }
     Ok(indexes)
 }
 
-/// Reads a line `--index-url URL` or `--index-url=URL`, with the values of variables.
+/// Adds the indexes of a requirements file; returns the files that it includes.
+fn add_indexes_of(file: &Path, indexes: &mut Indexes) -> Result<Vec<PathBuf>> {
+    let mut included = Vec::new();
+    for line in fs::read_to_string(file)?.replace("\\\n", " ").lines() {
+        let Some((option, value)) = index_option(line) else {
+            continue;
+        };
+        let url = || {
+            Url::parse(&value).context(|| format!("invalid URL of an index in `{}`", shown(file)))
+        };
+        match option {
+            "-r" | "--requirement" => {
+                included.push(file.parent().unwrap_or(Path::new("/")).join(&value));
+            }
+            "-i" | "--index-url" => indexes.index = Some(url()?),
+            "--extra-index-url" => indexes.extra.push(url()?),
+            _ => {}
+        }
+    }
+    Ok(included)
+}
+
+/// Reads a line `--index-url URL` or `--index-url=URL`, and expands its variables.
 fn index_option(line: &str) -> Option<(&str, String)> {
     let line = line.trim();
     let (option, value) = line
@@ -456,8 +496,8 @@ fn index_option(line: &str) -> Option<(&str, String)> {
     Some((option, text + rest))
 }
 
-/// Refuses a lock with files of another place than the rules of builds say: builds take files by
-/// their URLs, and resolvers know neither `[python.sources]` nor explicit indexes.
+/// Refuses a lock with files from an index that a build would not ask: a build downloads the URLs
+/// of the lock, and resolvers know neither `[python.sources]` nor explicit indexes.
 fn check_places(
     text: &str,
     app: &Config,
@@ -480,61 +520,71 @@ fn check_places(
 }
 
 fn check_place(package: &Value, indexes: &Indexes, client: &IndexClient) -> Result<()> {
-    let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
-    let wheels = package
-        .get("wheels")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten();
-    let files: Vec<(String, Option<String>)> = wheels
-        .chain(package.get("sdist"))
-        .filter_map(|file| {
-            let url = text(file, "url").filter(|url| url.starts_with("http"))?;
-            let name = text(file, "name").or_else(|| url.rsplit('/').next().map(str::to_owned))?;
-            Some((
-                name,
-                file.get("hashes").and_then(|hashes| text(hashes, "sha256")),
-            ))
-        })
-        .collect();
-    let Some(name) = text(package, "name").and_then(|name| name.parse::<PackageName>().ok()) else {
+    let files = LockedFile::all_of(package);
+    let name = text_of(package, "name").and_then(|name| name.parse::<PackageName>().ok());
+    let Some(name) = name.filter(|_| !files.is_empty()) else {
         return Ok(());
     };
-    if files.is_empty() {
-        return Ok(());
-    }
+
     for place in indexes.places(&name) {
         let offers = client.offers(&place, &name)?;
-        let is_offered = |(file, sum): &(String, Option<String>)| {
-            offers.iter().any(|offer| {
-                let mut sums = offer
-                    .hashes
-                    .iter()
-                    .filter(|hash| hash.algorithm == HashAlgorithm::Sha256);
-                let other = |hash: &HashDigest| {
-                    sum.as_ref()
-                        .is_some_and(|sum| !hash.digest.eq_ignore_ascii_case(sum))
-                };
-                offer.file == *file && !sums.any(other)
-            })
-        };
-        if files.iter().all(is_offered) {
+        if files.iter().all(|file| file.is_among(&offers)) {
             return Ok(());
         }
         if place.is_index() && (!offers.is_empty() || indexes.sources.contains_key(&name)) {
-            let version = text(package, "version").unwrap_or_default();
+            let version = text_of(package, "version").unwrap_or_default();
             return Err(Error::new(format!(
                 "`{name} {version}` was not resolved from {}",
                 client.place_name(&place)
             ))
-            .note("`[python.sources]` and the order of indexes say that it comes from there")
+            .note("`[python.sources]` and the order of indexes require that index")
             .hint("constrain it to a version that the index has: `[python] constraints`"));
         }
     }
     Ok(())
 }
 
-/// Runs a resolver; what it says about failing is told without passwords.
+/// A file that a lock takes from a web server.
+struct LockedFile<'a> {
+    name: &'a str,
+    sha256: Option<&'a str>,
+}
+
+impl<'a> LockedFile<'a> {
+    /// Returns the files of a package of a lock.
+    fn all_of(package: &'a Value) -> Vec<Self> {
+        let wheels = package.get("wheels").and_then(Value::as_array);
+        let files = wheels.into_iter().flatten().chain(package.get("sdist"));
+        files.filter_map(Self::of).collect()
+    }
+
+    fn of(file: &'a Value) -> Option<Self> {
+        let url = text_of(file, "url").filter(|url| url.starts_with("http"))?;
+        let name = text_of(file, "name").or_else(|| url.rsplit('/').next())?;
+        let hashes = file.get("hashes");
+        let sha256 = hashes.and_then(|hashes| text_of(hashes, "sha256"));
+        Some(Self { name, sha256 })
+    }
+
+    /// Returns whether an index offers the file with no other SHA-256.
+    fn is_among(&self, offers: &[FileOffer]) -> bool {
+        let is_other = |hash: &HashDigest| {
+            hash.algorithm == HashAlgorithm::Sha256
+                && self
+                    .sha256
+                    .is_some_and(|sha256| !hash.digest.eq_ignore_ascii_case(sha256))
+        };
+        offers
+            .iter()
+            .any(|offer| offer.file == self.name && !offer.hashes.iter().any(is_other))
+    }
+}
+
+fn text_of<'a>(value: &'a Value, key: &str) -> Option<&'a str> {
+    value.get(key).and_then(Value::as_str)
+}
+
+/// Runs a resolver; its messages are printed without passwords.
 fn run(command: &mut Command) -> Result<Vec<u8>> {
     let output = process::output(command.env("NO_COLOR", "1").env("LC_ALL", "C.UTF-8"))?;
     if output.status.success() {
@@ -548,35 +598,9 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
     let said = without_lists(&lock::without_credentials(&String::from_utf8_lossy(
         &output.stderr,
     )));
-    let asks_for_python = [
-        "requires a different python version",
-        "Requires-Python",
-        "requires Python",
-        "depends on Python",
-    ]
-    .iter()
-    .any(|words| said.contains(words));
-    let is_away = [
-        "Could not resolve host",
-        "dns error",
-        "error sending request",
-        "NewConnectionError",
-        "Failed to connect",
-    ]
-    .iter()
-    .any(|words| said.contains(words));
-    // A resolver builds what does not say what it requires.
-    let hint = missing::way_out(&said).unwrap_or_else(|| {
-        match asks_for_python {
-            _ if is_away => {
-                "lock on a machine that reaches the host that it names, or require a release that your index has"
-            }
-            true => "take another Python, `version` below `[python]`, or change the requirements that it names",
-            false => "change the requirements that it names",
-        }
-        .to_owned()
-    });
-    Err(Error::new("the requirements can't be resolved")
+    // A resolver builds distributions that do not declare their requirements, so it may lack tools.
+    let hint = missing::way_out(&said).unwrap_or_else(|| hint_for(&said).to_owned());
+    Err(Error::new("cannot resolve the requirements")
         .cause_text(format!(
             "`{name}` failed with {}\n{}",
             output.status,
@@ -585,7 +609,30 @@ fn run(command: &mut Command) -> Result<Vec<u8>> {
         .hint(hint))
 }
 
-/// Shortens the lists of all versions that pip prints: the last ones tell what there is.
+/// Returns the hint for the message of a resolver.
+fn hint_for(said: &str) -> &'static str {
+    let has_any = |words: &[&str]| words.iter().any(|words| said.contains(words));
+    if has_any(&[
+        "Could not resolve host",
+        "dns error",
+        "error sending request",
+        "NewConnectionError",
+        "Failed to connect",
+    ]) {
+        "lock on a machine that reaches the named host, or require a release that your index has"
+    } else if has_any(&[
+        "requires a different python version",
+        "Requires-Python",
+        "requires Python",
+        "depends on Python",
+    ]) {
+        "choose another Python, `version` below `[python]`, or change the named requirements"
+    } else {
+        "change the named requirements"
+    }
+}
+
+/// Shortens the lists of all versions that pip prints: the last versions suffice.
 fn without_lists(said: &str) -> String {
     const SHOWN: usize = 4;
     let shortened = |line: &str| {
@@ -607,8 +654,7 @@ fn without_lists(said: &str) -> String {
     said.lines().map(shortened).collect::<Vec<_>>().join("\n")
 }
 
-/// Returns a lock's text without users and passwords in the URLs of the web: it is made to be
-/// committed.
+/// Removes users and passwords from the HTTP URLs of a lock, which is meant to be committed.
 fn without_passwords(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
@@ -633,7 +679,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lists_of_all_versions_are_cut_short() {
+    fn lists_of_all_versions_are_shortened() {
         let versions: Vec<String> = (0..40).map(|minor| format!("1.{minor}")).collect();
         let line = format!(
             "ERROR: no match for a==9 (from versions: {})",

@@ -1,4 +1,4 @@
-//! Resolution with pip, for this machine alone.
+//! Resolution with pip, for the build machine only.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +13,7 @@ use url::Url;
 
 use super::{Resolution, all_indexes, run, set_indexes};
 
-/// What `pip install --report` says (pip's "Installation Report", version 1).
+/// The report of `pip install --report` (pip's "Installation Report", version 1).
 #[derive(Debug, Deserialize)]
 struct PipReport {
     install: Vec<InstalledReport>,
@@ -89,29 +89,29 @@ impl Resolution<'_> {
         of_pip(&run(&mut command)?, self.app)
     }
 
-    /// Refuses indexes whose order pip would not keep.
+    /// Refuses indexes whose order pip would ignore.
     fn check_indexes(&self) -> Result<()> {
-        let newest = "pip asks all indexes and takes the newest version, whoever offers it";
+        let newest = "pip takes the newest version from all indexes, regardless of their order";
         if let Some((name, source)) = self.app.python.sources.iter().next() {
-            return Err(
-                Error::new(format!("pip cannot take `{name}` from `{source}` alone"))
-                    .note(newest)
-                    .hint("install uv, which `pkgapp lock` prefers"),
-            );
+            return Err(Error::new(format!(
+                "pip cannot restrict `{name}` to the index `{source}`"
+            ))
+            .note(newest)
+            .hint("install uv, which `pkgapp lock` prefers"));
         }
 
         let indexes = all_indexes(self.app, self.inputs)?;
-        // The default index is one more, unless it is one of these.
+        // The default index counts as well, unless it is one of the named ones.
         let named = indexes.named.iter().filter(|index| !index.default).count();
         if named + indexes.extra.len() > 0 {
             return Err(Error::new("pip cannot resolve from several indexes in their order")
                 .note(newest)
-                .hint("install uv, which `pkgapp lock` prefers, or name one index alone (`default = true`)"));
+                .hint("install uv, which `pkgapp lock` prefers, or name only one index (`default = true`)"));
         }
         Ok(())
     }
 
-    /// Returns the extras of the project as a requirement has them, e.g. `[web,redis]`.
+    /// Returns the extras of the project as in a requirement, e.g. `[web,redis]`.
     fn extras(&self) -> String {
         let extras = self.app.python.extras.iter();
         let names: Vec<String> = extras.map(|extra| extra.value.to_string()).collect();
@@ -131,10 +131,10 @@ fn project_directory(input: &Path) -> Option<&Path> {
         .flatten()
 }
 
-/// Makes a pylock.toml of what `pip install --report -` prints.
+/// Converts the output of `pip install --report -` to a pylock.toml.
 pub(super) fn of_pip(printed: &[u8], app: &Config) -> Result<String> {
     let report: PipReport = serde_json::from_slice(printed)
-        .context(|| "pip's report can't be read; pip 22.2 and newer write it")?;
+        .context(|| "cannot read the report of pip, which needs pip 22.2 or newer")?;
     let mut packages = Vec::new();
     for one in &report.install {
         packages.extend(package(one, app)?.map(Value::Table));
@@ -153,11 +153,11 @@ pub(super) fn of_pip(printed: &[u8], app: &Config) -> Result<String> {
         format!("=={}.*", app.python.version.value).into(),
     );
     document.insert("packages".into(), Value::Array(packages));
-    let text = toml::to_string(&document).context(|| "pip's report can't be written as TOML")?;
+    let text = toml::to_string(&document).context(|| "cannot write the lock as TOML")?;
     Ok(format!("# Written by `pkgapp lock`.\n{text}"))
 }
 
-/// Makes an entry of a pylock.toml; `None` for the application itself.
+/// Returns the entry of a distribution in pylock.toml; `None` for the application itself.
 fn package(one: &InstalledReport, app: &Config) -> Result<Option<Table>> {
     let place = DownloadPlace::of(one, app)?;
     let download = &one.download_info;
@@ -183,13 +183,16 @@ fn package(one: &InstalledReport, app: &Config) -> Result<Option<Table>> {
         entry.insert("url".into(), place.url.as_str().into());
         entry.insert("commit-id".into(), vcs.commit_id.clone().into());
         package.insert("vcs".into(), Value::Table(entry));
-        return Ok(Some(package));
+    } else {
+        insert_archive(&mut package, entry, &place)?;
     }
+    Ok(Some(package))
+}
 
-    let archive = download
-        .archive_info
-        .as_ref()
-        .ok_or_else(|| place.failed("pip says nothing of its file"))?;
+/// Adds the entry of a wheel or sdist to a package.
+fn insert_archive(package: &mut Table, mut entry: Table, place: &DownloadPlace<'_>) -> Result<()> {
+    let archive = place.one.download_info.archive_info.as_ref();
+    let archive = archive.ok_or_else(|| place.failed("pip's report does not describe its file"))?;
     let (key, value) = place.key_and_value();
     entry.insert(key.into(), value.into());
     entry.insert("hashes".into(), Value::Table(place.hashes(archive)?));
@@ -198,22 +201,22 @@ fn package(one: &InstalledReport, app: &Config) -> Result<Option<Table>> {
     } else {
         package.insert("sdist".into(), Value::Table(entry));
     }
-    Ok(Some(package))
+    Ok(())
 }
 
-/// Where pip got a distribution from.
+/// The source from which pip took a distribution.
 struct DownloadPlace<'a> {
     one: &'a InstalledReport,
     app: &'a Config,
     url: Url,
-    /// The file or directory on this machine, if it is one.
+    /// The local file or directory, if the URL is one.
     path: Option<PathBuf>,
 }
 
 impl<'a> DownloadPlace<'a> {
     fn of(one: &'a InstalledReport, app: &'a Config) -> Result<Self> {
         let url = Url::parse(&one.download_info.url)
-            .map_err(|error| not_locked(one, "pip names no URL of it").cause(error))?;
+            .map_err(|error| not_locked(one, "pip reports an invalid URL").cause(error))?;
         let path = url.to_file_path().ok().filter(|_| url.scheme() == "file");
         Ok(Self {
             one,
@@ -227,7 +230,7 @@ impl<'a> DownloadPlace<'a> {
         not_locked(self.one, why)
     }
 
-    /// Whether it is the application's own project.
+    /// Returns whether the source is the project of the application.
     fn is_application(&self) -> bool {
         self.path.is_some() && self.path == self.app.source
     }
@@ -247,7 +250,7 @@ impl<'a> DownloadPlace<'a> {
         let path = self
             .path
             .as_deref()
-            .ok_or_else(|| self.failed("its directory is not on this machine"))?;
+            .ok_or_else(|| self.failed("its directory is not a local one"))?;
         Ok(self.relative(path))
     }
 
@@ -259,7 +262,7 @@ impl<'a> DownloadPlace<'a> {
         }
     }
 
-    /// Returns the hashes that pip reports, and a SHA-256 of a file of this machine in any case.
+    /// Returns the hashes that pip reports, with a SHA-256 in any case for a local file.
     fn hashes(&self, archive: &ArchiveInfo) -> Result<Table> {
         let old = archive.hash.as_ref().and_then(|hash| hash.split_once('='));
         let old = old.map(|(algorithm, digest)| (algorithm.to_owned(), digest.to_owned()));

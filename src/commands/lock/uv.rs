@@ -12,7 +12,7 @@ use tempfile::TempPath;
 use super::{ADDED_LOCK, Resolution, run, set_indexes};
 use crate::assembly;
 
-/// What a lock is for.
+/// The platforms for which a lock is resolved.
 #[derive(Debug, Clone, Copy)]
 enum LockScope {
     /// The release's Python and all later ones, on all platforms.
@@ -22,12 +22,12 @@ enum LockScope {
 }
 
 impl Resolution<'_> {
-    /// Resolves for all platforms, or for the release's alone if its pins fit only there: pins that
-    /// fit the release need not fit Pythons that are yet to come, nor Windows.
+    /// Resolves for all platforms, or only for the release's platform if that fails: pins that suit
+    /// the release may not suit later Pythons or Windows.
     pub(super) fn with_uv(&self, uv: &Path) -> Result<String> {
         let arch = self.app.package.arch.as_ref();
         let arch = arch.map_or_else(Arch::host, |arch| Ok(arch.value))?;
-        // What stands beside the pins of one release is for that one.
+        // Additions complement the pins of one release, so they are resolved for that release.
         if self.path.ends_with(ADDED_LOCK) {
             return self.run_uv(uv, LockScope::Release(arch));
         }
@@ -38,7 +38,7 @@ impl Resolution<'_> {
         let text = self.run_uv(uv, LockScope::Release(arch))?;
         let python = self.app.python.version.value;
         self.report.step(&format!(
-            "the requirements fit together for Python {python} on {arch} Linux alone"
+            "the requirements can be resolved only for Python {python} on {arch} Linux"
         ));
         Ok(text)
     }
@@ -56,7 +56,7 @@ impl Resolution<'_> {
 
         run(&mut command).map_err(|error| match interpreter {
             None => error.note(format!(
-                "there is no Python {} here: uv takes another one, if there is any",
+                "there is no Python {} on the build machine: uv uses another one",
                 self.app.python.version.value
             )),
             Some(_) => error,
@@ -64,8 +64,8 @@ impl Resolution<'_> {
         fs::read_to_string(&copy)
     }
 
-    /// Makes the file that uv writes: uv keeps the versions of that file, and paths are relative to
-    /// it, so it is a copy of the lock beside it.
+    /// Creates the file for uv to write: a copy of the lock, because uv keeps the versions in that
+    /// file, beside the lock, because paths are relative to it.
     fn copy_of_lock(&self) -> Result<TempPath> {
         let root = &self.app.root;
         let copy = tempfile::Builder::new()
@@ -78,14 +78,14 @@ impl Resolution<'_> {
             std::fs::copy(self.path, &copy)
                 .context(|| format!("cannot copy `{}`", shown(self.path)))?;
         } else {
-            // uv reads what is there, and an empty file is no lock.
+            // uv would read the empty file, which is not a lock.
             std::fs::remove_file(&copy).context(|| format!("cannot remove `{}`", shown(&copy)))?;
         }
         Ok(copy)
     }
 
-    /// Finds the Python that uv asks for markers. Without one of that version uv asks another, and
-    /// sets the version itself.
+    /// Finds the Python that uv asks for markers. Without a Python of that version, uv asks another
+    /// and replaces the version.
     fn interpreter(&self) -> Result<Option<Interpreter>> {
         match Interpreter::find(self.options.cache, self.app.python.version.value) {
             Ok(found) => Ok(Some(found)),
@@ -99,7 +99,7 @@ impl Resolution<'_> {
         scope: LockScope,
         interpreter: Option<&Interpreter>,
     ) -> Command {
-        let python = &self.app.python;
+        let version = self.app.python.version.value;
         let mut command = Command::new(uv);
         process::outside_repositories(&mut command);
         command.args(["pip", "compile", "--quiet", "--no-progress"]);
@@ -110,23 +110,27 @@ impl Resolution<'_> {
                 .arg("--python-platform")
                 .arg(format!("{arch}-unknown-linux-gnu")),
         };
-        // One version for all: what a later Python could have instead does not matter to this
+        // One version for all platforms: newer versions for later Pythons do not matter to this
         // release.
         command.args(["--fork-strategy", "fewest"]);
         command.arg("--no-python-downloads");
         command.args(["--custom-compile-command", "pkgapp lock"]);
-        // As a build does, whatever the user's own settings say.
+        // The rule of builds, regardless of the user's settings for uv.
         command.args(["--index-strategy", "first-index"]);
-        command
-            .arg("--python-version")
-            .arg(python.version.value.to_string());
+        command.arg("--python-version").arg(version.to_string());
         if let Some(interpreter) = interpreter {
             command.arg("--python").arg(&interpreter.path);
         }
         if self.options.offline {
             command.arg("--offline");
         }
+        self.add_selection(&mut command);
+        command
+    }
 
+    /// Adds the constraints, extras, and groups of the configuration.
+    fn add_selection(&self, command: &mut Command) {
+        let python = &self.app.python;
         for file in &python.constraints {
             command.arg("--constraints").arg(&file.value);
         }
@@ -136,7 +140,6 @@ impl Resolution<'_> {
                 command.arg("--extra").arg(extra.value.to_string());
             }
         }
-        self.add_groups(&mut command);
-        command
+        self.add_groups(command);
     }
 }

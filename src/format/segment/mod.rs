@@ -95,7 +95,7 @@ pub fn damage(file: &Path) -> Vec<String> {
     if entry::is_sound(file) {
         Vec::new()
     } else {
-        vec!["not what its hash says".to_owned()]
+        vec!["does not match its checksum".to_owned()]
     }
 }
 
