@@ -1,4 +1,4 @@
-//! The `pkgapp` program: parse, run, say what went wrong, exit.
+//! The `pkgapp` program: parses the arguments, runs the command, reports its error, and exits.
 
 use std::process::ExitCode;
 
@@ -44,9 +44,9 @@ fn main() -> ExitCode {
 
 /// Keeps the memory of a build small.
 ///
-/// glibc's allocator makes an arena for every thread and gives little of it back: a first build of
-/// half a gigabyte peaks at 220 MB with its default and at 145 MB with two arenas, in the same
-/// time. mimalloc needs as much as the default.
+/// glibc's allocator creates an arena for every thread and returns little of it to the system: a
+/// first build of half a gigabyte peaks at 220 MB by default and at 145 MB with two arenas, in the
+/// same time. mimalloc needs as much as the default.
 fn limit_arenas() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
     #[expect(

@@ -334,7 +334,7 @@ fn what_is_added_is_pinned_beside_the_requirements() {
         let sandbox = project(&partly, &server);
         let said = sandbox.pkgapp(["build"]).fails();
         assert!(
-            said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"),
+            said.contains("error: `add` requires `tool>=3`, which is not pinned"),
             "{said}"
         );
         assert!(said.contains("`pkgapp lock`"), "{said}");
@@ -347,7 +347,7 @@ fn what_is_added_is_pinned_beside_the_requirements() {
         sandbox.edit("pkgapp.toml", "tool>=3", "tool>3");
         let said = sandbox.pkgapp(["build"]).fails();
         assert!(
-            said.contains("error: `add` asks for `tool>3`, and 3.0 is pinned"),
+            said.contains("error: `add` requires `tool>3`, but 3.0 is pinned"),
             "{said}"
         );
     }
@@ -376,7 +376,7 @@ fn what_is_added_beside_a_whole_lock_leaves_its_pins_alone() {
         sandbox.append("pkgapp.toml", &index);
         let said = sandbox.pkgapp(["build"]).fails();
         assert!(
-            said.contains("error: `add` asks for `tool>=3`, and no version of it is pinned"),
+            said.contains("error: `add` requires `tool>=3`, which is not pinned"),
             "{said}"
         );
         assert_eq!(

@@ -1,9 +1,9 @@
-//! What a release asks of its hosts, and leaves to them.
+//! The requirements of a release on its hosts, and the files that hosts create themselves.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pkgapp_config::{self as config, CommandLine, Config, ProcessSettings};
+use pkgapp_config::{self as config, CommandLine, Config, Deploy, Located, ProcessSettings};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
@@ -18,7 +18,7 @@ use pkgapp_release::runtime::{self, InterpreterHome, Runtime};
 use pkgapp_release::scriptlets::{HostCompiled, HostPython};
 use pkgapp_release::tree::{EntryOrigin, Tree, TreeEntry};
 
-/// The interpreter that is replaced without the release.
+/// Returns the interpreter that hosts upgrade independently of the release.
 pub(super) fn host_python(app: &Config, runtime: Option<&Runtime>) -> Option<HostPython> {
     let python = app.python.version.value;
     match runtime.map(|runtime| runtime.home) {
@@ -31,8 +31,8 @@ pub(super) fn host_python(app: &Config, runtime: Option<&Runtime>) -> Option<Hos
     }
 }
 
-/// Files that scriptlets make: the byte code of all sources, if the build makes none. Their
-/// directories come into the tree.
+/// Returns the files that scriptlets create: the byte code of all sources, unless the build
+/// compiles them. Adds their directories to the tree.
 pub(super) fn ghosts(
     app: &Config,
     tree: &mut Tree,
@@ -61,7 +61,7 @@ pub(super) fn ghosts(
     Ok(ghosts.into_iter().collect())
 }
 
-/// What scriptlets have to know to make it.
+/// Returns the parameters for scriptlets that compile byte code.
 pub(super) fn host_compiled(
     app: &Config,
     tree: &Tree,
@@ -95,7 +95,7 @@ pub(super) fn targets(app: &Config) -> Vec<&'static Target> {
         .collect()
 }
 
-/// Without them a job would never run, or a log would never be rotated, and nobody would be told.
+/// Returns the programs on hosts without which jobs or logs would silently be left alone.
 fn programs(app: &Config, layers: &[Layer]) -> Vec<HostProgram> {
     let cron = (!app.crons.is_empty()).then_some(HostProgram::Cron);
     let logrotate = app.logrotate.as_ref().map(|_| HostProgram::Logrotate);
@@ -104,8 +104,8 @@ fn programs(app: &Config, layers: &[Layer]) -> Vec<HostProgram> {
     programs
 }
 
-/// Finds parts of the host's Python that the application's code imports, and tells of modules that
-/// nothing provides.
+/// Finds the parts of the host's Python that the application's code imports, and warns of modules
+/// that nothing provides.
 pub(super) fn python_parts(
     app: &Config,
     tree: &Tree,
@@ -124,10 +124,22 @@ pub(super) fn python_parts(
         &app.python.optional_imports,
     )?;
     check_pinned(app, layers, own, &imports)?;
+    warn_of_missing(&imports, report);
+    match runtime {
+        None => Ok(imports.parts.into_keys().collect()),
+        Some(runtime) => {
+            warn_of_left_behind(app, runtime, &imports, report);
+            Ok(BTreeSet::new())
+        }
+    }
+}
+
+/// Warns of imported modules that nothing provides.
+fn warn_of_missing(imports: &FoundImports, report: &Report) {
     for (module, file) in &imports.missing {
         if module.as_str() == "pkg_resources" {
             report.warning(&format!(
-                "`{file}` imports `pkg_resources`, which setuptools has had before version 81 only, and fails without it: \
+                "`{file}` imports `pkg_resources`, which only setuptools before version 81 provides: \
                  write `add = [\"setuptools<81\"]` below `[python]` and run `pkgapp lock`"
             ));
             continue;
@@ -137,9 +149,10 @@ pub(super) fn python_parts(
              `optional-imports = [\"{module}\"]` below `[python]`"
         ));
     }
-    let Some(runtime) = runtime else {
-        return Ok(imports.parts.into_keys().collect());
-    };
+}
+
+/// Warns of imported parts of Python that do not ship with the interpreter.
+fn warn_of_left_behind(app: &Config, runtime: &Runtime, imports: &FoundImports, report: &Report) {
     let kept = match &app.python.interpreter {
         config::InterpreterChoice::Bundled(cpython)
         | config::InterpreterChoice::Shared(cpython) => &cpython.keep[..],
@@ -155,14 +168,13 @@ pub(super) fn python_parts(
             left.name()
         ));
     }
-    Ok(BTreeSet::new())
 }
 
-/// How many modules an application without any distribution may import in vain: so few may be
-/// optional.
+/// The number of missing modules up to which all of them may be optional.
 const FEW_IMPORTS: usize = 2;
 
-/// Refuses an application that ships none of what it imports: its requirements are somewhere else.
+/// Refuses an application that ships no distributions although it imports several missing modules:
+/// nothing pins its requirements.
 fn check_pinned(
     app: &Config,
     layers: &[Layer],
@@ -186,31 +198,29 @@ fn check_pinned(
         String::new()
     };
     let error = Error::new(format!(
-        "nothing pins what the application requires: it imports {}{more}",
+        "nothing pins the requirements of the application: it imports {}{more}",
         some.join(", ")
     ));
     Err(error
         .at(Location::file(&app.file))
         .hint(match detect::requirements_file(&app.root) {
-            Some(name) => format!("run `pkgapp lock {name}`, which pins all of it"),
-            None => {
-                "write what it requires into a `requirements.in`, and run `pkgapp lock`".to_owned()
-            }
+            Some(name) => format!("run `pkgapp lock {name}` to pin them"),
+            None => "write them to a `requirements.in`, and run `pkgapp lock`".to_owned(),
         }))
 }
 
-/// Checks that the release has the modules that its services, cron jobs, migrations and hooks start
-/// from, as far as command lines name them.
+/// Checks that the release has all modules that the command lines of its services, cron jobs,
+/// migrations, and hooks name.
 ///
 /// # Errors
-/// One of them is not there.
+/// The release lacks one of the modules.
 pub(super) fn check_started(app: &Config, tree: &Tree) -> Result<()> {
     let prefix = &app.package.prefix.value;
     let mut modules = ReleaseModules::of(tree, prefix, app.python.version.value)?;
     for directory in &app.import_from {
         modules = modules.and(prefix.join(&ReleasePath::parse("app")?).join(directory));
     }
-    // Services run in the prefix, and servers import from where they run.
+    // Services run in the prefix, and servers import from their working directory.
     modules = modules.and(prefix.clone());
 
     let tree_root = prefix.join(&ReleasePath::parse("app")?);
@@ -229,8 +239,8 @@ pub(super) fn check_started(app: &Config, tree: &Tree) -> Result<()> {
     Ok(())
 }
 
-/// The commands of a host that import from the release: not those that a directory or a variable
-/// leads elsewhere.
+/// Returns the commands that import from the release, without those that a working directory or a
+/// variable points elsewhere.
 fn commands<'a>(app: &'a Config, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
     let is_here = |process: &&ProcessSettings| {
         process
@@ -239,37 +249,31 @@ fn commands<'a>(app: &'a Config, tree_root: &InstallPath) -> Vec<&'a CommandLine
             .is_none_or(|directory| directory == tree_root)
             && !process.env.contains_key("PYTHONPATH")
     };
-    let processes = app.services.iter().map(|service| &service.process);
-    let processes = processes
-        .chain(app.timers.iter().map(|timer| &timer.process))
-        .filter(is_here);
+    let services = || app.services.iter().map(|service| &service.process);
+    let timers = app.timers.iter().map(|timer| &timer.process);
+    let processes = services().chain(timers).filter(is_here);
     let crons = app
         .crons
         .iter()
         .filter(|cron| !cron.env.contains_key("PYTHONPATH"));
     let mut commands: Vec<&CommandLine> = processes.map(|process| &process.exec).collect();
     commands.extend(crons.map(|cron| &cron.exec));
-    // These have the surroundings of a service, and work in its directory.
-    if app
-        .services
-        .iter()
-        .map(|service| &service.process)
-        .all(|process| is_here(&process))
-    {
-        for deploy in &app.deploys {
-            commands.extend(deploy.migrate.as_ref().map(|migrate| &migrate.exec));
-            let hooks = &deploy.hooks;
-            commands.extend(
-                [&hooks.before, &hooks.after, &hooks.drain, &hooks.undrain]
-                    .into_iter()
-                    .flatten(),
-            );
-        }
+    // Migrations and hooks run with the environment and the working directory of a service.
+    if services().all(|process| is_here(&process)) {
+        commands.extend(app.deploys.iter().flat_map(deploy_commands));
     }
     commands
 }
 
-/// The names of the distributions that ship.
+/// Returns the commands of migrations and hooks.
+fn deploy_commands(deploy: &Deploy) -> impl Iterator<Item = &CommandLine> {
+    let hooks = &deploy.hooks;
+    let hooks = [&hooks.before, &hooks.after, &hooks.drain, &hooks.undrain];
+    let migrate = deploy.migrate.as_ref().map(|migrate| &migrate.exec);
+    migrate.into_iter().chain(hooks.into_iter().flatten())
+}
+
+/// Returns the names of the distributions that ship.
 fn distributions(layers: &[Layer]) -> impl Iterator<Item = &str> {
     layers
         .iter()
@@ -277,6 +281,8 @@ fn distributions(layers: &[Layer]) -> impl Iterator<Item = &str> {
         .map(|one| one.name.as_str())
 }
 
+/// Returns the dependencies of a release on its hosts; warns of libraries without a known Debian
+/// package.
 pub(super) fn needs(
     app: &Config,
     runtime: Option<&Runtime>,
@@ -303,28 +309,22 @@ pub(super) fn needs(
         runtime: shared,
         libraries,
         programs: programs(app, layers),
-        declared_deb: app
-            .package
-            .depends_deb
-            .iter()
-            .map(|depends| depends.value.clone())
-            .collect(),
+        declared_deb: values(&app.package.depends_deb),
         relations: app.package.relations.clone(),
-        declared_rpm: app
-            .package
-            .depends_rpm
-            .iter()
-            .map(|depends| depends.value.clone())
-            .collect(),
+        declared_rpm: values(&app.package.depends_rpm),
     };
-    // Without any, the deb is refused.
+    // If `depends.deb` is empty, the format refuses the deb.
     if !depends.declared_deb.is_empty() {
         for library in sonames::unknown_libraries(&depends) {
             report.warning(&format!(
-                "no Debian package is known for `{}`, which `{}` needs: `depends.deb` should have it",
+                "pkgapp knows no Debian package with `{}`, which `{}` needs: check that `depends.deb` lists it",
                 library.soname, library.needed_by
             ));
         }
     }
     depends
+}
+
+fn values(located: &[Located<String>]) -> Vec<String> {
+    located.iter().map(|one| one.value.clone()).collect()
 }

@@ -1,5 +1,5 @@
-//! The layers of a release: its distributions and the application's files; and the release for this
-//! machine that `[build] run` needs where the other one does not run.
+//! The layers of a release, for its distributions and the application's files; and the release for
+//! the build machine, in which `[build] run` runs if the actual release cannot.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -22,8 +22,9 @@ use pkgapp_release::tree::Tree;
 use pkgapp_wheels::Wheel;
 use pkgapp_wheels::archive::WheelArchive;
 
-/// Makes the layers of all wheels; `files` gives those of the application's files, which are
-/// `included`. What pruning has taken from one and another one imports comes back.
+/// Builds the layers of all wheels, and adds those of the application's files: `files` returns
+/// them, and `included` are their paths. Modules that pruning has removed come back if another
+/// distribution imports them.
 pub(super) fn installed(
     app: &Config,
     wheels: &ReleaseWheels,
@@ -34,17 +35,30 @@ pub(super) fn installed(
 ) -> Result<Vec<Layer>> {
     let open = |wheel: &Wheel| WheelArchive::open(&wheel.path, &wheel.filename);
     let mut layers = builder.build_all(&wheels.all, open, report)?;
-    let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     let by_files = if builder.prune.profiles.contains(&PruneProfile::Tests) {
         prune::imports_of_files(&app.root, included)
     } else {
         BTreeSet::new()
     };
+    restore_imported(&mut layers, wheels, &by_files, builder)?;
+    layers.extend(files()?);
+    Ok(layers)
+}
+
+/// Builds layers again whose pruned modules other layers or the application's files import, until
+/// none is missing.
+fn restore_imported(
+    layers: &mut [Layer],
+    wheels: &ReleaseWheels,
+    by_files: &BTreeSet<String>,
+    builder: &LayerBuilder<'_>,
+) -> Result<()> {
+    let mut wanted: BTreeMap<usize, BTreeSet<String>> = BTreeMap::new();
     loop {
         let pruned: Vec<_> = layers.iter().map(|layer| &layer.manifest.pruned).collect();
-        let missed = prune::missed(&pruned, &by_files);
+        let missed = prune::missed(&pruned, by_files);
         if missed.is_empty() {
-            break;
+            return Ok(());
         }
         for (index, modules) in missed {
             let wanted = wanted.entry(index).or_default();
@@ -53,24 +67,21 @@ pub(super) fn installed(
                 wanted: wanted.clone(),
                 ..builder.prune.clone()
             };
+            let builder = LayerBuilder {
+                prune: &prune,
+                ..*builder
+            };
             let wheel = &wheels.all[index];
-            layers[index] = Layer::for_wheel(
-                &LayerBuilder {
-                    prune: &prune,
-                    ..*builder
-                },
-                wheel,
-                || open(wheel),
-            )?;
+            layers[index] = Layer::for_wheel(&builder, wheel, || {
+                WheelArchive::open(&wheel.path, &wheel.filename)
+            })?;
         }
     }
-    layers.extend(files()?);
-    Ok(layers)
 }
 
-/// The layers that ship a console script which several distributions have: the one that requires
-/// the others, directly or by an extra. Installers leave that one's, too, because they install
-/// requirements first.
+/// Returns the layers that own a console script of several distributions: the distribution that
+/// requires the others, directly or by an extra, owns the script. Installers have the same result,
+/// because they install requirements first.
 pub(super) fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str> {
     let mut by_name: BTreeMap<&str, Vec<&Layer>> = BTreeMap::new();
     for layer in layers {
@@ -81,42 +92,38 @@ pub(super) fn owners_of_scripts(layers: &[Layer]) -> BTreeMap<ReleasePath, &str>
             .flat_map(|distribution| &distribution.scripts);
         scripts.for_each(|name| by_name.entry(name).or_default().push(layer));
     }
-    let requires = |layer: &Layer, other: &Layer| {
-        let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution)
-        else {
-            return false;
-        };
-        one.requires
-            .iter()
-            .filter_map(|text| pypa::required(text))
-            .any(|name| name.as_str() == other.name)
-    };
+
     let mut owners = BTreeMap::new();
     for (name, sources) in by_name.into_iter().filter(|(_, sources)| sources.len() > 1) {
-        let others = |layer: &&&Layer| {
+        let owns = |layer: &&&Layer| {
             sources
                 .iter()
-                .copied()
                 .filter(|other| other.key != layer.key)
-                .collect::<Vec<_>>()
-        };
-        let owns = |layer: &&&Layer| {
-            others(layer)
-                .into_iter()
                 .all(|other| requires(layer, other) && !requires(other, layer))
         };
-        let Some(owner) = sources.iter().find(owns) else {
-            continue;
-        };
-        let paths = ["bin", "libexec"]
-            .iter()
-            .filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
-        owners.extend(paths.map(|path| (path, owner.key.as_str())));
+        if let Some(owner) = sources.iter().find(owns) {
+            let paths = ["bin", "libexec"]
+                .iter()
+                .filter_map(|top| ReleasePath::parse(&format!("{top}/{name}")).ok());
+            owners.extend(paths.map(|path| (path, owner.key.as_str())));
+        }
     }
     owners
 }
 
-/// Says what pruning has saved, and of what it kept its hands off.
+/// Returns whether the distribution of a layer requires that of another one.
+fn requires(layer: &Layer, other: &Layer) -> bool {
+    let (Some(one), Some(other)) = (&layer.manifest.distribution, &other.manifest.distribution)
+    else {
+        return false;
+    };
+    one.requires
+        .iter()
+        .filter_map(|text| pypa::required(text))
+        .any(|name| name.as_str() == other.name)
+}
+
+/// Reports the savings of pruning, and the files that pruning had to keep.
 pub(super) fn tell_pruned(layers: &[Layer], report: &Report) {
     let mut all: BTreeMap<PruneProfile, PruneSavings> = BTreeMap::new();
     for layer in layers {
@@ -143,14 +150,14 @@ pub(super) fn tell_pruned(layers: &[Layer], report: &Report) {
     }
 }
 
-/// Whether the commands of `[build] run` need a release of their own: one for another machine does
-/// not run here.
+/// Returns whether the commands of `[build] run` need a release of their own, because the actual
+/// release cannot run on the build machine.
 pub(super) fn needs_twin(app: &Config, environment: &Environment, layers: &[Layer]) -> bool {
     let compiled = layers.iter().any(|layer| !layer.manifest.elf.is_empty());
     !app.build.run.is_empty() && !environment.native && compiled
 }
 
-/// Makes the release of the same pins for this machine.
+/// Builds a release of the same pins for the build machine.
 pub(super) fn twin(
     app: &Config,
     release: &Release<'_>,
@@ -160,11 +167,11 @@ pub(super) fn twin(
     epoch: Epoch<'_>,
     report: &Report,
 ) -> Result<Tree> {
-    report.step("`[build] run` runs in a release of the same pins for this machine:");
+    report.step("`[build] run` runs in a release of the same pins for the build machine:");
     let make = || {
         let glibc = interpreter.and_then(|interpreter| interpreter.glibc);
-        let glibc =
-            glibc.ok_or_else(|| Error::new("this machine's Python is not built with glibc"))?;
+        let glibc = glibc
+            .ok_or_else(|| Error::new("the build machine's Python is not built with glibc"))?;
         let environment = Environment::new(app.python.version.value, None, Arch::host()?, glibc)?;
         let lock = read_lock(app, &environment, options, &Report::silent())?;
         let wheels = fetch(app, &lock, &environment, options, epoch, report)?;
@@ -174,6 +181,6 @@ pub(super) fn twin(
         plain_tree(app, release, &layers)
     };
     make().map_err(|error: Error| {
-        error.context("cannot make the release that `[build] run` needs on this machine")
+        error.context("cannot build the release for `[build] run` on the build machine")
     })
 }

@@ -1,4 +1,4 @@
-//! The main road: from an [`Config`] to a [`Package`], one stage after the other.
+//! The build: from a [`Config`] to a [`Package`], one stage after the other.
 
 mod hosts;
 mod layers;
@@ -9,7 +9,7 @@ mod trust;
 mod unmet;
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::thread;
 
@@ -29,7 +29,7 @@ use pkgapp_core::commit::{self, Commit, Epoch, PendingCommit};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::interpreter::Interpreter;
 use pkgapp_core::name::Arch;
-use pkgapp_core::path::InstallPath;
+use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_core::report::{Report, human_bytes};
 use pkgapp_core::text::counted;
 use pkgapp_lock::Lock;
@@ -49,18 +49,18 @@ use pkgapp_release::tree::{CollisionWinner, Tree, TreeEntry};
 use pkgapp_release::writable;
 use pkgapp_wheels::{self as wheels, KeptFile, Wheel};
 
-/// What a build needs to know besides the application's configuration.
+/// The options of a build besides the application's configuration.
 #[derive(Debug)]
 pub struct AssemblyOptions<'a> {
-    /// Where wheels and layers are kept.
+    /// The cache for wheels and layers.
     pub cache: &'a Cache,
-    /// Use nothing but this machine.
+    /// Do not access the network.
     pub offline: bool,
-    /// Run the commands of `[build] run` even if it is known what they make.
+    /// Run the commands of `[build] run` even if the cache has their results.
     pub rerun: bool,
 }
 
-/// What every stage of a build has at hand.
+/// The arguments that all stages of a build share.
 #[derive(Clone, Copy)]
 struct BuildContext<'a> {
     app: &'a Config,
@@ -68,7 +68,7 @@ struct BuildContext<'a> {
     report: &'a Report,
 }
 
-/// The Pythons of a build: the one that ships, the one of this machine, and what they run on.
+/// The Pythons of a build: the one that ships, the one of the build machine, and their environment.
 struct PreparedPython {
     runtime: Option<Runtime>,
     interpreter: Option<Interpreter>,
@@ -76,27 +76,26 @@ struct PreparedPython {
     compiler: ByteCompiler,
 }
 
-/// A release as it will lie on a host, with what the package managers do about it.
+/// A release as on a host, with the services that package managers set up.
 struct ComposedRelease {
     tree: Tree,
     ghosts: Vec<InstallPath>,
     services: Services,
-    /// The layers that `[build] run` commands wrote.
+    /// The layers with the results of `[build] run`.
     written: Vec<Layer>,
 }
 
-/// Makes the package of an application: everything but writing it down.
+/// Assembles the package of an application. Writing it as a file is left to a format.
 ///
 /// # Errors
-/// Whatever is wrong with the input, the wheels or the result. Nothing but the cache was written.
+/// The input, the wheels, or the result are faulty. Only the cache has been written.
 pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Package> {
     let build = BuildContext {
         app,
         options,
         report,
     };
-    // git is asked meanwhile: nothing needs the answer before something is built. A bad date is
-    // told at once.
+    // git runs in parallel: the build needs its answer late. An invalid date is an error right away.
     let asked = PendingCommit::at(&app.root);
     commit::date(None)?;
 
@@ -129,29 +128,10 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
     let composed = build.compose(&release, &python, &builder, &layers, date)?;
     layers.extend(composed.written.iter().cloned());
     let (depends, arch) = build.inspect(&composed, &python, &wheels, &layers)?;
+    build.report_size(&composed, &wheels, &layers);
 
-    tell_pruned(&layers, report);
-    report.step(&format!(
-        "release of {}, {}, {}",
-        counted(wheels.all.len(), "distribution"),
-        counted(composed.tree.files().count(), "file"),
-        human_bytes(composed.tree.size())
-    ));
-    let scriptlets = scriptlets::of(
-        &composed.services,
-        &app.package.scriptlets,
-        host_python(app, python.runtime.as_ref()).as_ref(),
-        host_compiled(app, &composed.tree, &python.compiler)?.as_ref(),
-        &composed.tree,
-    )?;
-    let mut package = Package {
-        meta: meta(app, &wheels, version, id, date, arch),
-        depends,
-        scriptlets,
-        tree: composed.tree,
-        ghosts: composed.ghosts,
-        writable: writable::links(app)?,
-    };
+    let meta = meta(app, &wheels, version, id, date, arch);
+    let mut package = build.package(composed, &python, meta, depends)?;
     if app.package.revision == PackageRevision::Auto {
         package.meta.revision = revision::of(&package, commit, date)?;
     }
@@ -159,7 +139,7 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
 }
 
 impl PreparedPython {
-    /// The interpreter that ships in the release itself.
+    /// Returns the interpreter that ships inside the release.
     fn bundled(&self) -> Option<&Runtime> {
         self.runtime
             .as_ref()
@@ -168,7 +148,7 @@ impl PreparedPython {
 }
 
 impl BuildContext<'_> {
-    /// Finds or makes the Pythons that the build and the release use.
+    /// Finds or prepares the Pythons for the build and the release.
     fn prepare_python(&self) -> Result<PreparedPython> {
         let Self {
             app,
@@ -194,8 +174,8 @@ impl BuildContext<'_> {
         Ok(python)
     }
 
-    /// Reads the lock, fetches the wheels, and makes their layers and those of the application's
-    /// files.
+    /// Reads the lock, fetches the wheels, and builds the layers of the wheels and of the
+    /// application's files.
     fn gather(
         &self,
         python: &PreparedPython,
@@ -204,8 +184,7 @@ impl BuildContext<'_> {
         epoch: Epoch<'_>,
     ) -> Result<(ReleaseWheels, Vec<Layer>)> {
         thread::scope(|scope| {
-            // They need nothing that is fetched, and starting a Python for what was edited takes
-            // as long as all of that.
+            // The files need no wheels, and compiling edited files takes as long as all downloads.
             let files = scope.spawn(|| Layer::for_files(builder, &self.app.root, included));
             let wheels = self.fetch_wheels(&python.environment, included, epoch)?;
             let layers = self.report.timed("layers", |facts| {
@@ -245,7 +224,7 @@ impl BuildContext<'_> {
 
         if wheels.all.is_empty() && included.is_empty() {
             return Err(Error::new(
-                "there is nothing to ship: no project, no files, no requirements",
+                "there is nothing to ship: no project, no files, and no requirements",
             )
             .at(Location::file(&app.file))
             .hint("name plain files with `include = [\"manage.py\"]` under `[app]`"));
@@ -289,7 +268,7 @@ impl BuildContext<'_> {
         })
     }
 
-    /// Makes the release of the same pins for this machine, in which build commands run.
+    /// Builds a release of the same pins for the build machine, in which build commands run.
     fn twin(
         &self,
         release: &Release<'_>,
@@ -310,8 +289,8 @@ impl BuildContext<'_> {
         )
     }
 
-    /// Looks for what must not ship, and reads from the release what it needs of a host; also
-    /// returns the machine that its code is for.
+    /// Audits the release and computes its dependencies on host packages; also returns the
+    /// architecture of its code.
     fn inspect(
         &self,
         composed: &ComposedRelease,
@@ -348,7 +327,44 @@ impl BuildContext<'_> {
         Ok((depends, scan.arch))
     }
 
-    /// Puts the layers, the release's own files, what the build commands make, and the
+    /// Reports the size of the release and the savings of pruning.
+    fn report_size(&self, composed: &ComposedRelease, wheels: &ReleaseWheels, layers: &[Layer]) {
+        tell_pruned(layers, self.report);
+        self.report.step(&format!(
+            "release of {}, {}, {}",
+            counted(wheels.all.len(), "distribution"),
+            counted(composed.tree.files().count(), "file"),
+            human_bytes(composed.tree.size())
+        ));
+    }
+
+    /// Adds scriptlets and metadata to a release.
+    fn package(
+        &self,
+        composed: ComposedRelease,
+        python: &PreparedPython,
+        meta: PackageInfo,
+        depends: HostDependencies,
+    ) -> Result<Package> {
+        let app = self.app;
+        let scriptlets = scriptlets::of(
+            &composed.services,
+            &app.package.scriptlets,
+            host_python(app, python.runtime.as_ref()).as_ref(),
+            host_compiled(app, &composed.tree, &python.compiler)?.as_ref(),
+            &composed.tree,
+        )?;
+        Ok(Package {
+            meta,
+            depends,
+            scriptlets,
+            tree: composed.tree,
+            ghosts: composed.ghosts,
+            writable: writable::links(app)?,
+        })
+    }
+
+    /// Puts the layers, the release's own files, the results of build commands, and the
     /// configuration into one tree; adds the layers of the commands to `layers`.
     fn tree(
         &self,
@@ -404,10 +420,10 @@ impl BuildContext<'_> {
     }
 }
 
-/// Checks everything that needs neither pins nor wheels, and returns the application's files.
+/// Checks everything that needs neither pins nor wheels; returns the application's files.
 ///
 /// # Errors
-/// All that is wrong, before anything is fetched or compiled.
+/// All mistakes, before anything is fetched or compiled.
 fn check_early(
     app: &Config,
     options: &AssemblyOptions<'_>,
@@ -435,20 +451,20 @@ fn check_early(
     Error::all(wrong).map_or(included, Err)
 }
 
-/// What a build takes from elsewhere.
+/// The files that a build downloads.
 #[derive(Debug)]
 pub struct Needed {
-    /// All pins that ship, those included that an extra or a constraint adds.
+    /// All pins that ship, including those that an extra or a constraint adds.
     pub lock: Lock,
     /// The file of each pin.
     pub files: Vec<KeptFile>,
-    /// What they were chosen for.
+    /// The environment for which the files were chosen.
     pub environment: Environment,
-    /// Seconds since 1970: the time of everything that is built.
+    /// The time of all built files, in seconds since 1970.
     pub epoch: u64,
 }
 
-/// Brings all that a build takes from elsewhere into the cache, and checks that it is a whole set.
+/// Downloads all files of a build into the cache, and checks that the set is complete.
 ///
 /// # Errors
 /// As [`assemble`], up to the wheels.
@@ -491,10 +507,10 @@ pub fn needed(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> R
     })
 }
 
-/// Makes the package of the interpreter that applications share.
+/// Assembles the package of the shared interpreter.
 ///
 /// # Errors
-/// The configuration names none; as [`assemble`].
+/// The configuration names none; or as for [`assemble`].
 pub fn assemble_runtime(
     app: &Config,
     revision: &str,
@@ -516,24 +532,12 @@ pub fn assemble_runtime(
         report,
     )?;
     let (tree, prefix) = runtime::package::tree(&runtime)?;
-    let layers = [runtime.layer.clone()];
-    let needles = needles(app, &prefix, Some(&runtime), cache);
-    audit::leaks(
-        &tree,
-        &prefix,
-        &layers,
-        &needles,
-        &AuditInputs::default(),
-        cache,
-    )?;
-    let scan = HostDependencies::scan(layers.iter())?;
-    depends::check_targets(&scan, None, &targets(app))?;
-    check_runtime(app, &runtime)?;
+    let scan = check_runtime_tree(app, &runtime, &tree, &prefix, cache)?;
     let about = runtime::package::PackageTexts {
         app,
         revision,
-        // Not of the application's commit: the same interpreter is the same package for every
-        // application.
+        // Not the date of the application's commit: the same interpreter is the same package for
+        // every application.
         timestamp: commit::date(None)?,
         targets: targets(app),
         compression: compression(app.package.compression),
@@ -541,62 +545,108 @@ pub fn assemble_runtime(
     runtime::package::package(&runtime, tree, prefix, scan, &about)
 }
 
-/// The layers and the release's own files.
+/// Audits the package of a shared interpreter, and checks its libraries against the targets.
+fn check_runtime_tree(
+    app: &Config,
+    runtime: &Runtime,
+    tree: &Tree,
+    prefix: &InstallPath,
+    cache: &Cache,
+) -> Result<ElfScan> {
+    let layers = [runtime.layer.clone()];
+    let needles = needles(app, prefix, Some(runtime), cache);
+    let inputs = AuditInputs::default();
+    audit::leaks(tree, prefix, &layers, &needles, &inputs, cache)?;
+    let scan = HostDependencies::scan(layers.iter())?;
+    depends::check_targets(&scan, None, &targets(app))?;
+    check_runtime(app, runtime)?;
+    Ok(scan)
+}
+
+/// Puts the layers and the release's own files into a tree.
 fn plain_tree(app: &Config, release: &Release<'_>, layers: &[Layer]) -> Result<Tree> {
     let prefix = &app.package.prefix.value;
-    // Whichever of two equal files ships, both distributions have theirs; a release is never
-    // upgraded in parts. Launchers are all alike: their bodies tell them apart.
-    let starts = |path: &InstallPath| {
-        path.below(prefix).is_some_and(|path| {
-            ["bin/", "libexec/"]
-                .iter()
-                .any(|top| path.as_str().starts_with(top))
-        })
+    let rules = CollisionRules {
+        app,
+        owners: owners_of_scripts(layers),
+        refused: RefCell::new(Vec::new()),
     };
-    let owners = owners_of_scripts(layers);
-    let refused = RefCell::new(Vec::new());
     let precedence = |path: &InstallPath, present: &TreeEntry, entry: &TreeEntry| {
-        let owner = path
-            .below(prefix)
-            .and_then(|below| owners.get(&below).copied());
-        let is_owner =
-            |entry: &TreeEntry| owner.is_some() && entry.origin.layer.as_deref() == owner;
-        let may_replace =
-            || (!starts(path) && present.same_as(entry)) || app.package.allows_collision(path);
-        if is_owner(present) {
-            CollisionWinner::Earlier
-        } else if is_owner(entry) || may_replace() {
-            CollisionWinner::Later
-        } else {
-            refused.borrow_mut().push(path.clone());
-            CollisionWinner::Nobody
-        }
+        rules.winner(path, present, entry)
     };
+
     let mut tree = Tree::new();
     let collisions = layers
         .iter()
         .filter_map(|layer| layer.insert_into(&mut tree, prefix, &precedence).err())
         .collect::<Vec<_>>();
     if let Some(error) = Error::all(collisions) {
-        return Err(match &refused.into_inner()[..] {
-            [] | [_] => error,
-            several => {
-                let patterns: Vec<String> = allowing(prefix, several)
-                    .iter()
-                    .map(|pattern| format!("\"{pattern}\""))
-                    .collect();
-                let list = patterns.join(", ");
-                error.without_hints().hint(format!(
-                    "if the second may win each time, write `allow-collisions = [{list}]` under `[package]`"
-                ))
-            }
-        });
+        return Err(rules.with_hint(error));
     }
     release.insert_into(&mut tree, prefix, layers)?;
     Ok(tree)
 }
 
-/// Patterns for all of some paths: a package as a whole, and what lies elsewhere by itself.
+/// The rules for files that several layers have.
+struct CollisionRules<'a> {
+    app: &'a Config,
+    /// The layers that own console scripts.
+    owners: BTreeMap<ReleasePath, &'a str>,
+    /// The paths for which no layer wins.
+    refused: RefCell<Vec<InstallPath>>,
+}
+
+impl CollisionRules<'_> {
+    fn winner(
+        &self,
+        path: &InstallPath,
+        present: &TreeEntry,
+        entry: &TreeEntry,
+    ) -> CollisionWinner {
+        let below = path.below(&self.app.package.prefix.value);
+        let owner = below
+            .as_ref()
+            .and_then(|below| self.owners.get(below).copied());
+        let is_owner =
+            |entry: &TreeEntry| owner.is_some() && entry.origin.layer.as_deref() == owner;
+        // Two equal files serve both distributions, because a release is never upgraded in parts.
+        // Launchers may be equal although they differ in purpose: only their bodies differ.
+        let is_launcher = below.is_some_and(|path| {
+            ["bin/", "libexec/"]
+                .iter()
+                .any(|top| path.as_str().starts_with(top))
+        });
+        let may_replace =
+            || (!is_launcher && present.same_as(entry)) || self.app.package.allows_collision(path);
+
+        if is_owner(present) {
+            CollisionWinner::Earlier
+        } else if is_owner(entry) || may_replace() {
+            CollisionWinner::Later
+        } else {
+            self.refused.borrow_mut().push(path.clone());
+            CollisionWinner::Nobody
+        }
+    }
+
+    /// Replaces the hints of several collisions with one that allows all of them.
+    fn with_hint(self, error: Error) -> Error {
+        let refused = self.refused.into_inner();
+        if refused.len() < 2 {
+            return error;
+        }
+        let patterns: Vec<String> = allowing(&self.app.package.prefix.value, &refused)
+            .iter()
+            .map(|pattern| format!("\"{pattern}\""))
+            .collect();
+        let list = patterns.join(", ");
+        error.without_hints().hint(format!(
+            "to let the second file win each time, write `allow-collisions = [{list}]` under `[package]`"
+        ))
+    }
+}
+
+/// Returns patterns that match all paths: one per package, and each path outside of packages.
 fn allowing(prefix: &InstallPath, paths: &[InstallPath]) -> BTreeSet<String> {
     let pattern = |path: &InstallPath| {
         let below = path.below(prefix)?;
@@ -617,7 +667,7 @@ fn allowing(prefix: &InstallPath, paths: &[InstallPath]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Looks for what must not be in a release, and returns what it needs of its host.
+/// Audits a release; returns the libraries that it needs from a host.
 fn prove(
     app: &Config,
     tree: &Tree,
@@ -648,7 +698,7 @@ fn prove(
     Ok(scan)
 }
 
-/// Refuses an interpreter that needs libraries which a target lacks.
+/// Refuses an interpreter that needs libraries that a target lacks.
 fn check_runtime(app: &Config, runtime: &Runtime) -> Result<()> {
     let scan = HostDependencies::scan(std::iter::once(&runtime.layer))?;
     runtime::check_libraries(&scan.libraries, &targets(app)).map_err(|error| {
@@ -660,7 +710,7 @@ fn check_runtime(app: &Config, runtime: &Runtime) -> Result<()> {
     })
 }
 
-/// What a release was made of; commands of `[build] run` have made the layers `written`.
+/// Returns the inputs of a release; `written` are the layers of `[build] run`.
 fn inputs(app: &Config, wheels: &ReleaseWheels, written: &[Layer]) -> AuditInputs {
     let source = |wheel: &Wheel| Some((wheel.sha256.to_string(), wheel.built_from.clone()?));
     let configuration =
@@ -673,7 +723,7 @@ fn inputs(app: &Config, wheels: &ReleaseWheels, written: &[Layer]) -> AuditInput
     }
 }
 
-/// What would name this machine.
+/// Returns the paths that would give away the build machine.
 fn needles(
     app: &Config,
     prefix: &InstallPath,
@@ -725,7 +775,7 @@ fn meta(
         version,
         revision: match &app.package.revision {
             PackageRevision::Fixed(revision) => revision.clone(),
-            // A stand-in, until all that it depends on is known.
+            // A placeholder until the content of the package is known.
             PackageRevision::Auto => "0".to_owned(),
         },
         arch,
@@ -743,11 +793,11 @@ fn meta(
     }
 }
 
-/// In zstd's levels; what a target can't read is changed to another codec of about the same effort
-/// by the format.
+/// Returns the zstd level of a preset. A format replaces it by another codec of about the same
+/// effort if a target cannot read zstd.
 ///
-/// The default costs a first build little and gives packages smaller than the level 3 of others.
-/// `small` costs a second for every 2.5 MB, but once a dependency and not once a build.
+/// The default costs a first build little, and packages are smaller than with the usual level 3.
+/// `small` costs one second for every 2.5 MB, but once per dependency and not once per build.
 fn compression(squeeze: CompressionPreset) -> Compression {
     match squeeze {
         CompressionPreset::Fast => Compression::Zstd(1),

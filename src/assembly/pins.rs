@@ -18,10 +18,10 @@ use pkgapp_pypa::{Environment, VersionOrUrl};
 use pkgapp_release::runtime;
 use pkgapp_wheels::{self as wheels, FetchOptions, LinkageRules, Wheel};
 
-/// How many files are downloaded at a time.
+/// The number of parallel downloads.
 const DOWNLOADS: usize = 8;
 
-/// How wheels are fetched for an application.
+/// Returns the options for fetching an application's wheels.
 pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a LinkageRules) -> FetchOptions<'a> {
     FetchOptions {
         offline,
@@ -31,7 +31,7 @@ pub fn fetching<'a>(offline: bool, epoch: Epoch<'a>, rules: &'a LinkageRules) ->
     }
 }
 
-/// How an application's wheels are built.
+/// Returns the rules for building an application's wheels.
 pub fn rules(app: &Config) -> LinkageRules {
     let directory = runtime::directory(app.python.version.value);
     let python_libraries = match app.python.interpreter {
@@ -54,17 +54,17 @@ pub fn rules(app: &Config) -> LinkageRules {
     }
 }
 
-/// Returns the interpreter that the application brings, as it runs on this machine; `None` if it
-/// brings none.
+/// Returns the interpreter that ships with the application, as it runs on the build machine; `None`
+/// if none ships.
 ///
 /// # Errors
-/// It is no CPython that can be brought.
+/// The interpreter cannot be shipped.
 pub(crate) fn brought(app: &Config, cache: &Cache, report: &Report) -> Result<Option<Interpreter>> {
     Ok(runtime(app, cache, report)?.map(|runtime| runtime.interpreter))
 }
 
-/// An editable install of the application is what is built and installed anyway; of anything else,
-/// it would get lost.
+/// Refuses a lock with an editable install that would not ship: the application itself is built and
+/// installed anyway.
 fn check_editable(app: &Config, lock: &Lock) -> Result<()> {
     let is_ours = app
         .source
@@ -73,7 +73,7 @@ fn check_editable(app: &Config, lock: &Lock) -> Result<()> {
     match &lock.editable {
         Some(editable) if !is_ours => Err(editable
             .refused()
-            .hint("write `source = \".\"` below `[app]`: then it is built and installed")),
+            .hint("write `source = \".\"` below `[app]` to build and install the project")),
         _ => Ok(()),
     }
 }
@@ -104,15 +104,15 @@ pub(super) fn read_lock(
     Ok(lock)
 }
 
-/// What the configuration adds to the application's requirements must be pinned as these are.
+/// Refuses additions of the configuration that the locks do not pin.
 fn check_added(app: &Config, lock: &Lock) -> Result<()> {
     let wrong = app.python.add.iter().filter_map(|added| {
         let name = &added.value.name;
         let pin = lock.pins.iter().find(|pin| pin.name == *name);
-        let way_out = "run `pkgapp lock`, which pins it beside the others";
+        let way_out = "run `pkgapp lock` to pin it together with the others";
         let error = match (pin, &added.value.version_or_url) {
             (None, _) => Error::new(format!(
-                "`add` asks for `{}`, and no version of it is pinned",
+                "`add` requires `{}`, which is not pinned",
                 added.value
             )),
             (Some(pin), Some(VersionOrUrl::VersionSpecifier(wanted))) => {
@@ -121,7 +121,7 @@ fn check_added(app: &Config, lock: &Lock) -> Result<()> {
                     .as_ref()
                     .filter(|version| !wanted.contains(version))?;
                 let error = Error::new(format!(
-                    "`add` asks for `{}`, and {version} is pinned",
+                    "`add` requires `{}`, but {version} is pinned",
                     added.value
                 ));
                 error.note(format!("the pin is at {}", pin.at))
@@ -133,16 +133,15 @@ fn check_added(app: &Config, lock: &Lock) -> Result<()> {
     Error::all(wrong).map_or(Ok(()), Err)
 }
 
-/// Reads the pins of an application for the machine's Python of its minor version, and nothing
-/// else.
+/// Reads the pins of an application, for the build machine's Python of its minor version.
 ///
 /// # Errors
-/// As [`Lock::read`]; there is no such Python.
+/// As for [`Lock::read`]; or there is no such Python.
 pub fn pins(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Lock> {
     read_lock(app, &environment_of(app, options, report)?, options, report)
 }
 
-/// What the configuration chooses of the locks.
+/// Returns the parts of the locks that the configuration selects.
 pub fn selection(app: &Config) -> LockSelection {
     LockSelection {
         groups: app
@@ -173,9 +172,9 @@ pub fn selection(app: &Config) -> LockSelection {
 
 /// The wheels of a release.
 pub(super) struct ReleaseWheels {
-    /// Those of the lock by name, then the application's own.
+    /// The wheels of the lock by name, then the application's own.
     pub(super) all: Vec<Wheel>,
-    /// Whether the last one is the application's.
+    /// Whether the last wheel is the application's.
     pub(super) has_application: bool,
 }
 
@@ -184,7 +183,39 @@ impl ReleaseWheels {
         self.all.last().filter(|_| self.has_application)
     }
 
-    /// The configuration's version, else that of the application's wheel.
+    /// Adds offered pins that the wheels require, until the set is complete; `fetch` brings the
+    /// wheels of a lock. Returns the distributions for the check of consistency.
+    fn complete(
+        &mut self,
+        app: &Config,
+        lock: &Lock,
+        fetch: impl Fn(&Lock) -> Result<Vec<Wheel>>,
+        environment: &Environment,
+    ) -> Result<Vec<CheckedDistribution>> {
+        let mut lock = lock.clone();
+        // Each added wheel may require more.
+        loop {
+            let subjects = subjects(app, &lock, &self.all);
+            let missing = missing(&subjects, environment);
+            let (wanted, offered) = lock
+                .offered
+                .into_iter()
+                .partition(|pin| missing.contains(&pin.name));
+            lock = Lock {
+                pins: wanted,
+                offered,
+                ..lock
+            };
+            if lock.pins.is_empty() {
+                return Ok(subjects);
+            }
+            self.all.splice(..0, fetch(&lock)?);
+            let pins = self.all.len() - usize::from(self.has_application);
+            self.all[..pins].sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
+        }
+    }
+
+    /// Returns the version in the configuration, or else that of the application's wheel.
     pub(super) fn version(&self, app: &Config) -> Result<pkgapp_pypa::Version> {
         match (&app.version, self.application()) {
             (Some(version), _) => Ok(version.value.clone()),
@@ -196,7 +227,7 @@ impl ReleaseWheels {
     }
 }
 
-/// Brings all wheels into the cache and holds them against each other.
+/// Fetches all wheels into the cache, and checks that they are consistent.
 pub(super) fn fetch(
     app: &Config,
     lock: &Lock,
@@ -210,64 +241,47 @@ pub(super) fn fetch(
     let fetching = fetching(options.offline, epoch, &rules);
     let early =
         |wheels: &[Wheel], waiting: &[&Pin]| unmet::check(app, lock, environment, wheels, waiting);
-    let mut all = wheels::fetch(lock, environment, options.cache, &fetching, &early, report)?;
-    let has_application = app.source.is_some();
+    let mut wheels = ReleaseWheels {
+        all: wheels::fetch(lock, environment, options.cache, &fetching, &early, report)?,
+        has_application: app.source.is_some(),
+    };
     if let Some(source) = &app.source {
         let _busy = report.busy("building the application");
-        let wheel = wheels::application(
-            source,
-            &lock.indexes,
-            environment,
-            options.cache,
-            &fetching,
-            report,
-        )
-        .map_err(|error| without_a_wheel(app, source, error))?;
+        let (indexes, cache) = (&lock.indexes, options.cache);
+        let wheel = wheels::application(source, indexes, environment, cache, &fetching, report)
+            .map_err(|error| without_a_wheel(app, source, error))?;
         check_version(app, &wheel)?;
-        // A lock made with `pip freeze` in a development environment names the application too.
-        all.retain(|other| other.metadata.name != wheel.metadata.name);
-        all.push(wheel);
+        // A lock from `pip freeze` in a development environment also names the application.
+        wheels
+            .all
+            .retain(|other| other.metadata.name != wheel.metadata.name);
+        wheels.all.push(wheel);
     }
-    // What an extra or a constraint adds may require more.
-    let mut lock = lock.clone();
-    let subjects = loop {
-        let subjects = subjects(app, &lock, &all);
-        let missing = missing(&subjects, environment);
-        let (wanted, offered) = lock
-            .offered
-            .into_iter()
-            .partition(|pin| missing.contains(&pin.name));
-        lock = Lock {
-            pins: wanted,
-            offered,
-            ..lock
-        };
-        if lock.pins.is_empty() {
-            break subjects;
-        }
-        let more = wheels::fetch(
-            &lock,
-            environment,
-            options.cache,
-            &fetching,
-            &|_, _| Ok(()),
-            report,
-        )?;
-        all.splice(..0, more);
-        let pins = all.len() - usize::from(has_application);
-        all[..pins].sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
-    };
+
+    let subjects = wheels.complete(
+        app,
+        lock,
+        |lock| {
+            let nothing = |_: &[Wheel], _: &[&Pin]| Ok(());
+            wheels::fetch(
+                lock,
+                environment,
+                options.cache,
+                &fetching,
+                &nothing,
+                report,
+            )
+        },
+        environment,
+    )?;
     for warning in check_consistent(&subjects, environment, &app.python.allow_unmet)? {
         report.warning(&warning);
     }
-    Ok(ReleaseWheels {
-        all,
-        has_application,
-    })
+    Ok(wheels)
 }
 
-/// Tells how an application ships without a wheel of it: not every tree that has a pyproject.toml
-/// is meant to be one.
+/// Adds a hint how to ship an application without a wheel: not every directory with a
+/// pyproject.toml is a project.
 fn without_a_wheel(app: &Config, source: &Path, error: Error) -> Error {
     if source != app.root || !error.message().contains("cannot build a wheel") {
         return error;
@@ -280,13 +294,13 @@ fn without_a_wheel(app: &Config, source: &Path, error: Error) -> Error {
         error
     } else {
         error.hint(format!(
-        "if the application is no package, ship its files as they are: below `[app]`, write\nsource = \"\"\ninclude = [{}]",
+        "if the application is not a package, ship its files unchanged: below `[app]`, write\nsource = \"\"\ninclude = [{}]",
         patterns.join(", ")
     ))
     }
 }
 
-/// The wheels as the check for completeness sees them.
+/// Returns the wheels as distributions for the check of consistency.
 fn subjects(app: &Config, lock: &Lock, all: &[Wheel]) -> Vec<CheckedDistribution> {
     let mut subjects: Vec<CheckedDistribution> = all.iter().map(subject).collect();
     if let Some(application) = subjects.last_mut().filter(|_| app.source.is_some()) {
@@ -302,8 +316,8 @@ fn subjects(app: &Config, lock: &Lock, all: &[Wheel]) -> Vec<CheckedDistribution
     subjects
 }
 
-/// The configuration and the project must not disagree on what ships. A local part
-/// (`1.4.2+g1234abc`) may differ.
+/// Refuses a version in the configuration that differs from the project's, except for a local part
+/// (`1.4.2+g1234abc`).
 fn check_version(app: &Config, wheel: &Wheel) -> Result<()> {
     let Some(version) = &app.version else {
         return Ok(());
@@ -313,11 +327,11 @@ fn check_version(app: &Config, wheel: &Wheel) -> Result<()> {
         return Ok(());
     }
     Err(Error::new(format!(
-        "the version is {}, and the project says {built}",
+        "the version is {}, but the project has {built}",
         version.value
     ))
     .at(version.at.clone())
-    .hint("leave `version` out of the configuration: it is the project's"))
+    .hint("remove `version` from the configuration to use the project's"))
 }
 
 pub(super) fn subject(wheel: &Wheel) -> CheckedDistribution {

@@ -1,5 +1,5 @@
-//! The Python that a release is for: the one that ships, the one of this machine that builds, and
-//! what wheels must fit.
+//! The Pythons of a release: the one that ships, the one of the build machine, and the environment
+//! for which wheels are chosen.
 
 use super::AssemblyOptions;
 use super::hosts::targets;
@@ -15,7 +15,7 @@ use pkgapp_release::depends::{self, ElfScan};
 use pkgapp_release::layer::ByteCompiler;
 use pkgapp_release::runtime::{InterpreterHome, Runtime};
 
-/// The interpreter that ships, if one does.
+/// Prepares the interpreter that ships; `None` if the hosts have their own.
 pub(super) fn runtime(app: &Config, cache: &Cache, report: &Report) -> Result<Option<Runtime>> {
     let (cpython, home) = match &app.python.interpreter {
         config::InterpreterChoice::System => return Ok(None),
@@ -38,7 +38,7 @@ pub(super) fn runtime(app: &Config, cache: &Cache, report: &Report) -> Result<Op
     .map(Some)
 }
 
-/// Refuses a Python that a target lacks before one is looked for on this machine.
+/// Refuses a Python that a target lacks, before pkgapp looks for it on the build machine.
 pub(super) fn check_pythons(app: &Config) -> Result<()> {
     let none = ElfScan {
         arch: Arch::Any,
@@ -55,8 +55,8 @@ pub(super) fn check_pythons(app: &Config) -> Result<()> {
     Error::all(refused).map_or(Ok(()), Err)
 }
 
-/// The Python of this machine that makes byte code and builds sdists. `None` if there is none and
-/// none is needed: what the hosts have is known, and nothing is run here.
+/// Finds the Python of the build machine that compiles byte code and builds sdists. `None` if there
+/// is none, and the build can do without: the targets are known and `[build] run` is empty.
 pub(super) fn interpreter(
     app: &Config,
     runtime: Option<&Runtime>,
@@ -74,7 +74,7 @@ pub(super) fn interpreter(
         Err(error) => {
             if app.package.byte_code == ByteCode::Build {
                 report.warning(&format!(
-                    "{}: byte code is made when the package is installed",
+                    "{}: byte code is compiled when the package is installed",
                     error.message()
                 ));
             }
@@ -83,7 +83,7 @@ pub(super) fn interpreter(
     }
 }
 
-/// Adds the ways to do without an interpreter of this machine.
+/// Adds hints for building without a Python on the build machine.
 fn without_python(app: &Config, error: Error) -> Error {
     let python = app.python.version.value;
     let offering: Vec<&str> = target::TARGETS
@@ -94,14 +94,14 @@ fn without_python(app: &Config, error: Error) -> Error {
     let error = error.at(app.python.version.at.clone());
     let error = if app.build.run.is_empty() && !offering.is_empty() {
         error.hint(format!(
-        "or build without it for hosts that have it, which then make the byte code: `--target {}`",
-        offering.join("` or `")
-    ))
+            "or build for hosts that have it, which then compile the byte code: `--target {}`",
+            offering.join("` or `")
+        ))
     } else {
         error
     };
     error.hint(format!(
-        "or ship a Python {python}: below `[python]`, write `interpreter = \"bundled\"` and as `path` an archive \
+        "or ship a Python {python}: below `[python]`, write `interpreter = \"bundled\"` and set `path` to an archive \
          `cpython-{python}.…-install_only.tar.gz` of python-build-standalone"
     ))
 }
@@ -119,7 +119,7 @@ pub(super) fn compiler(app: &Config, interpreter: Option<&Interpreter>) -> Resul
     })
 }
 
-/// What wheels are chosen for, from the configuration alone.
+/// Returns the environment for which wheels are chosen, from the configuration alone.
 pub(super) fn environment_of(
     app: &Config,
     options: &AssemblyOptions<'_>,
@@ -130,11 +130,11 @@ pub(super) fn environment_of(
     environment(app, interpreter.as_ref(), runtime.as_ref())
 }
 
-/// What wheels are chosen for: the oldest glibc that the targets have, or this machine's where none
-/// is declared.
+/// Returns the environment for which wheels are chosen, with the oldest glibc of the targets, or
+/// that of the build machine without targets.
 ///
 /// # Errors
-/// A machine of another kind, and no word about its glibc.
+/// The architecture is not that of the build machine, and there are no targets.
 pub(crate) fn environment(
     app: &Config,
     interpreter: Option<&Interpreter>,
@@ -145,20 +145,8 @@ pub(crate) fn environment(
         .arch
         .as_ref()
         .map_or_else(Arch::host, |arch| Ok(arch.value))?;
-    let hint = "declare them: `targets = [\"debian12\"]` under `[package]`";
-    let glibc = match target::oldest_glibc(&targets(app)) {
-        Some(glibc) => glibc,
-        None if Arch::host().ok() != Some(arch) => {
-            let error = Error::new(format!("this machine is no {arch}, so there is no telling what the hosts have"));
-            let error = error.hint(hint);
-            return Err(app.package.arch.iter().fold(error, |error, arch| error.at(arch.at.clone())));
-        }
-        None => interpreter.and_then(|interpreter| interpreter.glibc).ok_or_else(|| {
-            Error::new("this machine's Python is not built with glibc, so there is no telling what the hosts have")
-                .hint(hint)
-        })?,
-    };
-    // The patch release is known where the interpreter ships: no other one will run the release.
+    let glibc = glibc(app, interpreter, arch)?;
+    // If the interpreter ships, its patch release is known.
     let full = runtime.map(|runtime| runtime.version.as_str());
     let mut environment = Environment::new(app.python.version.value, full, arch, glibc)?;
     let declared = targets(app);
@@ -167,7 +155,7 @@ pub(crate) fn environment(
             environment.add_host(target.name, &full);
         }
     }
-    // Without a word about the hosts, they are taken for machines like this one.
+    // Without targets, the hosts are assumed to be like the build machine.
     if let Some(interpreter) =
         interpreter.filter(|interpreter| interpreter.python == app.python.version.value)
         && declared.is_empty()
@@ -177,5 +165,26 @@ pub(crate) fn environment(
     Ok(Environment {
         builds_with: runtime.map(|runtime| runtime.builds_with.clone()),
         ..environment
+    })
+}
+
+/// Returns the oldest glibc of the hosts.
+fn glibc(app: &Config, interpreter: Option<&Interpreter>, arch: Arch) -> Result<(u16, u16)> {
+    if let Some(glibc) = target::oldest_glibc(&targets(app)) {
+        return Ok(glibc);
+    }
+    let hint = "declare the hosts: `targets = [\"debian12\"]` under `[package]`";
+    if Arch::host().ok() != Some(arch) {
+        let error = Error::new(format!(
+            "unknown glibc of the hosts: the build machine is not {arch}"
+        ))
+        .hint(hint);
+        let declared = app.package.arch.iter();
+        return Err(declared.fold(error, |error, arch| error.at(arch.at.clone())));
+    }
+    let glibc = interpreter.and_then(|interpreter| interpreter.glibc);
+    glibc.ok_or_else(|| {
+        Error::new("unknown glibc of the hosts: the build machine's Python is not built with glibc")
+            .hint(hint)
     })
 }

@@ -1,5 +1,5 @@
-//! `[package] revision = "auto"`: one that every other content has another of, and later commits a
-//! later one.
+//! `[package] revision = "auto"`: a revision that is unique to its content, and higher for later
+//! commits.
 
 use std::fmt::Write as _;
 
@@ -11,24 +11,24 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_format as format;
 use pkgapp_release::package::Package;
 
-/// How many digits of a hash are in a revision.
+/// The number of digits of a hash in a revision.
 const DIGITS: usize = 9;
 
-/// Returns the revision of a package that has none yet, made at `date` (seconds since 1970).
+/// Returns the revision of a package that has none yet, dated `date` (seconds since 1970).
 ///
-/// `20261129084136.g29757ba1c` is that of a commit. What is in no commit follows a `+`: a digest of
-/// all that is in the package. To dpkg and rpm both, a change that is not committed is newer than
-/// its commit and older than the next.
+/// The revision of a commit is like `20261129084136.g29757ba1c`. For uncommitted changes, a digest
+/// of the package follows after a `+`: for both dpkg and rpm, such a revision is newer than its
+/// commit and older than the next one.
 ///
 /// # Errors
-/// As the formats' texts.
+/// As for the texts of the formats.
 pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Result<String> {
     let time = commit.map_or(date, |commit| commit.time);
     let time = i64::try_from(time)
         .ok()
         .and_then(|time| jiff::Timestamp::from_second(time).ok());
     let time =
-        time.ok_or_else(|| Error::new("the date of the commit is none that a revision can hold"))?;
+        time.ok_or_else(|| Error::new("the date of the commit is too late for a revision"))?;
     let mut revision = time.strftime("%Y%m%d%H%M%S").to_string();
     let short = |hash: &str| hash.get(..DIGITS).unwrap_or(hash).to_owned();
     if let Some(commit) = commit {
@@ -41,7 +41,7 @@ pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Resul
     Ok(revision)
 }
 
-/// A digest of the files and of all that package managers are told.
+/// Computes the digest of a package: its files and the control files of all formats.
 fn digest(package: &Package) -> Result<Sha256Sum> {
     let mut hasher = Sha256::new();
     hasher.update(package.tree.dump());

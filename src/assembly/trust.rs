@@ -1,4 +1,4 @@
-//! What a build trusts besides hashes: said once, so that nobody finds out from an incident.
+//! Warnings about everything that a build trusts besides hashes.
 
 use std::collections::BTreeSet;
 
@@ -7,12 +7,18 @@ use pkgapp_http::{self as http, origin};
 use pkgapp_lock::{FilePlace, Lock, Pin, PinSource, Url};
 use pkgapp_wheels::Wheel;
 
-/// How many names a warning lists.
+/// The number of names in a warning.
 const SHOWN: usize = 3;
 
-/// Warns of pins without hashes whose files came from the web, and of servers that were asked over
-/// plain HTTP.
+/// Warns of downloads without hashes, of plain HTTP, and of redirects to plain HTTP.
 pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
+    tell_bare(wheels, report);
+    tell_plain(lock, report);
+    tell_downgrades(report);
+}
+
+/// Warns of pins without hashes whose files were downloaded.
+fn tell_bare(wheels: &[Wheel], report: &Report) {
     let pins: Vec<&Wheel> = wheels.iter().filter(|wheel| wheel.pin.is_some()).collect();
     let bare: Vec<String> = pins.iter().filter_map(|wheel| bare(wheel)).collect();
     if !bare.is_empty() {
@@ -24,6 +30,10 @@ pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
             listed(&bare)
         ));
     }
+}
+
+/// Warns of indexes and files with plain HTTP.
+fn tell_plain(lock: &Lock, report: &Report) {
     let plain: BTreeSet<String> = addresses(lock)
         .filter(|url| is_plain(url))
         .map(origin)
@@ -31,12 +41,16 @@ pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
     if !plain.is_empty() {
         let plain: Vec<String> = plain.iter().map(|origin| format!("`{origin}`")).collect();
         report.warning(&format!(
-            "{} {} plain HTTP, so whoever is on the way can change what ships; write `https://`: {}",
+            "{} {} plain HTTP, so an attacker on the network can change what ships; write `https://`: {}",
             plain.len(),
             if plain.len() == 1 { "address uses" } else { "addresses use" },
             listed(&plain)
         ));
     }
+}
+
+/// Warns of servers that redirected from HTTPS to plain HTTP.
+fn tell_downgrades(report: &Report) {
     let downgrades: Vec<String> = http::take_downgrades()
         .iter()
         .map(|(from, to)| format!("`{from}` to `{to}`"))
@@ -48,14 +62,14 @@ pub(super) fn tell(lock: &Lock, wheels: &[Wheel], report: &Report) {
             "servers redirect"
         };
         report.warning(&format!(
-            "{} {redirects} from HTTPS to plain HTTP, so whoever is on the way can change what ships: {}",
+            "{} {redirects} from HTTPS to plain HTTP, so an attacker on the network can change what ships: {}",
             downgrades.len(),
             listed(&downgrades)
         ));
     }
 }
 
-/// The pin of a wheel that came from the web without a hash.
+/// Returns the pin of a wheel if it was downloaded without a hash.
 fn bare(wheel: &Wheel) -> Option<String> {
     let pin = wheel.pin.as_ref().filter(|pin| !is_hashed(pin))?;
     let from = ["built from ", "converted from "]
@@ -70,7 +84,7 @@ fn is_hashed(pin: &Pin) -> bool {
     match &pin.source {
         PinSource::Index | PinSource::Url(_) => !pin.hashes.is_empty(),
         PinSource::Files(files) => files.iter().all(|file| !file.hashes.is_empty()),
-        // A commit's id is a hash, and what lies on this machine is the user's own.
+        // The ID of a commit is a hash, and local files belong to the user.
         PinSource::File(_)
         | PinSource::Directory(_)
         | PinSource::Git(_)
@@ -78,7 +92,7 @@ fn is_hashed(pin: &Pin) -> bool {
     }
 }
 
-/// Where a lock has a build look: indexes, pages of links, and files of which no hash is known.
+/// Returns the addresses in a lock: indexes, pages of links, and files without a hash.
 fn addresses(lock: &Lock) -> impl Iterator<Item = &Url> {
     let indexes = &lock.indexes;
     let places = indexes.named.iter().map(|index| &index.url);
@@ -104,8 +118,8 @@ fn addresses(lock: &Lock) -> impl Iterator<Item = &Url> {
     places.chain(files)
 }
 
-/// Whether nothing protects what comes from an address on its way. Nobody is on the way to this
-/// machine itself.
+/// Returns whether an address is plain HTTP on another machine: there is no network in between on
+/// the build machine itself.
 fn is_plain(url: &Url) -> bool {
     let is_here = match url.host() {
         Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),

@@ -1,5 +1,5 @@
-//! What is certain to be unmet before anything is compiled: compiling takes minutes, and reading
-//! what is there no time.
+//! An early check for requirements that cannot be met: compiling takes minutes, but the metadata of
+//! available wheels is read at once.
 
 use std::path::Path;
 
@@ -13,12 +13,12 @@ use pkgapp_lock::{Lock, Pin};
 use pkgapp_pypa::{Environment, PackageName, Version};
 use pkgapp_wheels::Wheel;
 
-/// Checks what `wheels` and the project's own pyproject.toml require, while `waiting` are not there
-/// yet: what these require is not known, nor their version where the pin does not say it. Whatever
-/// passes is checked again as a whole.
+/// Checks the requirements of `wheels` and of the project's pyproject.toml, before the `waiting`
+/// pins are built: their requirements are unknown, and so is their version unless the pin has it.
+/// The complete set is checked again later.
 ///
 /// # Errors
-/// All requirements that nothing can meet any more.
+/// All requirements that nothing can meet anymore.
 pub(super) fn check(
     app: &Config,
     lock: &Lock,
@@ -30,20 +30,8 @@ pub(super) fn check(
         return Ok(());
     };
     let mut subjects: Vec<CheckedDistribution> = wheels.iter().map(subject).collect();
-    subjects.extend(waiting.iter().filter_map(|pin| {
-        let version = pin.version.clone()?;
-        let (name, extras, at) = (pin.name.clone(), pin.extras.clone(), Some(pin.at.clone()));
-        Some(CheckedDistribution {
-            name,
-            version,
-            extras,
-            at,
-            requires: Vec::new(),
-            requires_python: None,
-            provides: Vec::new(),
-        })
-    }));
-    // A lock made with `pip freeze` in a development environment names the application too.
+    subjects.extend(waiting.iter().filter_map(|pin| waiting_subject(pin)));
+    // A lock from `pip freeze` in a development environment also names the application.
     subjects.retain(|subject| Some(&subject.name) != own_name.as_ref());
     subjects.extend(own);
 
@@ -64,8 +52,21 @@ pub(super) fn check(
     check_consistent(&subjects, environment, &allowed).map(drop)
 }
 
-/// The name of the application's own distribution if it has one, and what it requires if
-/// pyproject.toml says that; `None` if the name shows only when it is built.
+/// Returns a pin as a distribution without requirements; `None` if its version is unknown.
+fn waiting_subject(pin: &Pin) -> Option<CheckedDistribution> {
+    Some(CheckedDistribution {
+        name: pin.name.clone(),
+        version: pin.version.clone()?,
+        extras: pin.extras.clone(),
+        at: Some(pin.at.clone()),
+        requires: Vec::new(),
+        requires_python: None,
+        provides: Vec::new(),
+    })
+}
+
+/// Returns the name of the application's own distribution, if it has one, and the distribution, if
+/// pyproject.toml has its requirements; `None` if only a build would show the name.
 fn own(app: &Config) -> Option<(Option<PackageName>, Option<CheckedDistribution>)> {
     let Some(source) = &app.source else {
         return Some((None, None));
@@ -91,7 +92,7 @@ fn project_table(source: &Path) -> Option<Table> {
         .ok()
 }
 
-/// What `[project]` says, unless the backend has a say in it.
+/// Returns the distribution in `[project]`; `None` if the build backend computes its requirements.
 fn own_subject(app: &Config, name: &PackageName, project: &Table) -> Option<CheckedDistribution> {
     let is_dynamic = |key: &str| {
         let dynamic = project.get("dynamic").and_then(Value::as_array);
@@ -118,7 +119,7 @@ fn own_subject(app: &Config, name: &PackageName, project: &Table) -> Option<Chec
     Some(CheckedDistribution {
         name: name.clone(),
         version,
-        // What its extras require is known when it is built; that a lock has them is the rule.
+        // The requirements of extras are checked after the build; a lock usually has them.
         requires: texts(project.get("dependencies")),
         requires_python,
         extras: app
