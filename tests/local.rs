@@ -469,7 +469,7 @@ fn text_of_authors_is_no_leak() {
     );
     let error = sandbox.pkgapp(["build", "--offline"]).fails();
     assert!(
-        error.contains("`/opt/hello/app/copy.txt` names the cache, "),
+        error.contains("`/opt/hello/app/copy.txt` contains the path of the cache, "),
         "{error}"
     );
 }
@@ -513,7 +513,7 @@ fn a_path_that_a_build_put_into_compiled_code_is_named_with_its_origin() {
     );
     let error = sandbox.pkgapp(["build", "--offline"]).fails();
     let named = format!(
-        "answer/answer.so` names the home directory, `{}`",
+        "answer/answer.so` contains the path of the home directory, `{}`",
         sandbox.normal(&place)
     );
     assert!(

@@ -1,8 +1,9 @@
-//! Proofs that every build makes of its tree: that no directory of this machine was put into a
-//! file, and that everything in `bin/` has what it starts.
+//! The audit of every build: no file contains a path of the build machine, and everything in `bin/`
+//! finds the files that it starts.
 
 mod explain;
 
+use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::os::unix::ffi::OsStrExt as _;
@@ -25,40 +26,40 @@ use pkgapp_core::error::{Context, Error, Result};
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_wheels::BuiltFrom;
 
-/// Counts changes of what the search finds in the same files: part of the name of its cached
-/// results.
+/// The version of the search, part of the key of its cached results. To be raised when the search
+/// finds other paths in the same files.
 const SEARCH: u32 = 4;
 
-/// How much of a file is held while it is searched, bytes.
+/// The number of bytes that the search reads at a time.
 const CHUNK: usize = 1 << 20;
 
-/// How much of a path is shown and compared, bytes.
+/// The number of bytes of a path that are shown and compared.
 const LONGEST_PATH: usize = 1024;
 
-/// How many different paths of a file are looked at: one that holds more is data.
+/// The number of different paths that the search collects from a file: a file with more is data.
 const MOST_PATHS: usize = 1000;
 
-/// Leaks that one error shows.
+/// The number of leaks in one error.
 const SHOWN_LEAKS: usize = 20;
 
-/// Bytes that would name this machine.
+/// The bytes of a path that would give away the build machine.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Needle {
     /// The bytes.
     pub bytes: Vec<u8>,
-    /// What they are, e.g. `the build directory`.
+    /// A description, e.g. `the build directory`.
     pub what: String,
-    /// They may also begin in the middle of other text: a URL's path, say. So the byte before must
-    /// not be of a word.
+    /// Whether the bytes also occur inside other text, such as the path of a URL, so that the byte
+    /// before must not belong to a word.
     pub common: bool,
 }
 
 impl Needle {
-    /// What to look for so as to find the directory `path`; `None` for one that says nothing about
-    /// this machine, and for one that the release itself lies in on the host.
+    /// Returns the needle for the directory `path`; `None` if the path does not give away the build
+    /// machine, or if the release is below the same path on the host.
     ///
-    /// `/root` or `/build` is part of much other text; such a directory of one component is looked
-    /// for with a slash at its end, and where a path may begin.
+    /// `/root` or `/build` is part of much other text, so the needle of a directory with one
+    /// component ends with a slash and only counts where a path may begin.
     pub fn directory(what: &str, path: &Path, prefix: &InstallPath) -> Option<Self> {
         let bytes = path.as_os_str().as_bytes();
         let bytes = bytes.strip_suffix(b"/").unwrap_or(bytes);
@@ -77,7 +78,7 @@ impl Needle {
         })
     }
 
-    /// Returns the needle that says most about a path that was found.
+    /// Returns the longest needle that matches a found path.
     fn of<'n>(text: &[u8], needles: &'n [Self]) -> Option<&'n Self> {
         needles
             .iter()
@@ -85,8 +86,8 @@ impl Needle {
             .max_by_key(|needle| needle.bytes.len())
     }
 
-    /// Whether its directory is named at a place of a text: not another one whose name only begins
-    /// or ends so.
+    /// Returns whether a text names the directory at a place, rather than another directory whose
+    /// name begins or ends alike.
     fn is_at(&self, text: &[u8], place: usize) -> bool {
         let begins = !self.common
             || place
@@ -97,18 +98,18 @@ impl Needle {
     }
 }
 
-/// Whether a path may begin after this byte.
+/// Returns whether a path may begin after this byte.
 fn begins_path(before: u8) -> bool {
     !(before.is_ascii_alphanumeric()
         || matches!(before, b'/' | b'.' | b'-' | b'_' | b'~' | b'}' | b')'))
 }
 
-/// Whether a byte is usually part of a path, rather than of what surrounds one.
+/// Returns whether a byte is usually part of a path, rather than of the text around it.
 fn is_of_path(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"/._-+@~=".contains(&byte)
 }
 
-/// A file of a layer and the paths of this machine that are in it.
+/// A file of a layer with the paths of the build machine in it.
 #[derive(Debug, Serialize, Deserialize)]
 struct Leak {
     path: ReleasePath,
@@ -116,28 +117,30 @@ struct Leak {
     texts: BTreeSet<Vec<u8>>,
 }
 
-/// What a release was made of. A path that its author wrote is text and no leak.
+/// The inputs of a release: a path that an author wrote there is not a leak.
 #[derive(Debug, Default)]
 pub struct AuditInputs {
-    /// Sources of the distributions that were built here, by the SHA-256 of the wheel.
+    /// The sources of distributions that were built on the build machine, by the SHA-256 of the
+    /// wheel.
     pub sources: BTreeMap<String, BuiltFrom>,
-    /// Keys of the layers that commands of `[build] run` wrote.
+    /// The keys of layers that commands of `[build] run` wrote.
     pub written: BTreeSet<String>,
-    /// The configuration, and the files that it takes text from.
+    /// The configuration, and the files from which it takes text.
     pub configuration: Vec<PathBuf>,
-    /// The application's directory: no host has it, whoever names it.
+    /// The application's directory: its path is a leak even if an author wrote it, because no host
+    /// has it.
     pub root: PathBuf,
 }
 
-/// Checks that the build put no path of this machine into a file, and no link leads to one.
+/// Checks that no file contains a path of the build machine, and that no link leads to one.
 ///
-/// Downloaded wheels and the application's files are as their authors wrote them: of their layers
-/// only what was made here is read. What was built here is compared with its source, and what
-/// `[build] run` wrote must not contain any of `needles`. What was found in a layer is kept in the
-/// cache.
+/// Downloaded wheels and the application's files are as their authors wrote them, so only their
+/// generated files are read. Files that were built on the build machine are compared with their
+/// source, and files from `[build] run` must not contain any of `needles`. The cache keeps the
+/// results for each layer.
 ///
 /// # Errors
-/// Every file that contains one: which, and where the file comes from.
+/// Every file with such a path, and its origin.
 pub fn leaks(
     tree: &Tree,
     prefix: &InstallPath,
@@ -151,21 +154,18 @@ pub fn leaks(
     let mut errors = Vec::new();
     for (layer, files) in layers.iter().zip(&found) {
         let written = inputs.written.contains(&layer.key);
-        for file in files {
-            // A later layer, or a command of `[build] run`, may have replaced it.
+        // Commands such as collectstatic copy files of packages.
+        let is_copied = |file: &&Leak| {
+            let sha256 = file.sha256.filter(|_| written);
+            sha256.is_some_and(|sha256| is_copy(sha256, layers, inputs))
+        };
+        for file in files.iter().filter(|file| !is_copied(file)) {
+            // A later layer, or a command of `[build] run`, may have replaced the file.
             let path = prefix.join(&file.path);
             let entry = tree
                 .get(&path)
                 .filter(|entry| entry.origin.layer.as_ref() == Some(&layer.key));
             let Some(entry) = entry else { continue };
-            // As collectstatic copies what packages bring.
-            if written
-                && file
-                    .sha256
-                    .is_some_and(|sha256| is_copy(sha256, layers, inputs))
-            {
-                continue;
-            }
             errors.extend(
                 told(&file.texts, needles)
                     .map(|named| leak(&path, named, &entry.origin, Some(layer))),
@@ -173,18 +173,20 @@ pub fn leaks(
         }
     }
     errors.extend(generated(tree, layers, needles, inputs)?);
+
     let hidden = errors.len().saturating_sub(SHOWN_LEAKS);
     errors.truncate(SHOWN_LEAKS);
     match Error::all(errors) {
         None => Ok(()),
-        Some(error) if hidden > 0 => {
-            Err(error.note(format!("{hidden} more files name this machine")))
-        }
+        Some(error) if hidden > 0 => Err(error.note(format!(
+            "{hidden} more files contain paths of the build machine"
+        ))),
         Some(error) => Err(error),
     }
 }
 
-/// Searches what belongs to no layer: units, configuration files, and what describes the release.
+/// Searches the files that belong to no layer: units, configuration files, and the release's own
+/// files.
 fn generated(
     tree: &Tree,
     layers: &[Layer],
@@ -193,33 +195,22 @@ fn generated(
 ) -> Result<Vec<Error>> {
     let mut last = LastOpened::default();
     let searched: BTreeSet<&str> = layers.iter().map(|layer| layer.key.as_str()).collect();
-    let (mut errors, mut configuration) = (Vec::new(), None);
-    for (path, entry) in tree.iter() {
-        if entry
-            .origin
-            .layer
-            .as_deref()
-            .is_some_and(|key| searched.contains(key))
-        {
-            continue;
-        }
+    let is_searched = |entry: &TreeEntry| {
+        let layer = entry.origin.layer.as_deref();
+        layer.is_some_and(|key| searched.contains(key))
+    };
+    let configuration = LazyCell::new(|| inputs.read_configuration());
+    let mut errors = Vec::new();
+    for (path, entry) in tree.iter().filter(|(_, entry)| !is_searched(entry)) {
         let mut texts = search_entry(entry, needles, &mut last)?;
         if !texts.is_empty() && !matches!(entry.kind, EntryKind::Symlink(_)) {
-            let read = || {
-                inputs
-                    .configuration
-                    .iter()
-                    .filter_map(|file| std::fs::read(file).ok())
-                    .collect()
-            };
-            let sources: &Vec<Vec<u8>> = configuration.get_or_insert_with(read);
-            let is_said = |text: &[u8]| {
-                sources
+            let is_written_by_user = |text: &[u8]| {
+                configuration
                     .iter()
                     .any(|source| explain::explains(source, text, needles))
             };
             texts.retain(|text| {
-                text.starts_with(inputs.root.as_os_str().as_bytes()) || !is_said(text)
+                text.starts_with(inputs.root.as_os_str().as_bytes()) || !is_written_by_user(text)
             });
         }
         errors.extend(told(&texts, needles).map(|named| leak(path, named, &entry.origin, None)));
@@ -227,7 +218,16 @@ fn generated(
     Ok(errors)
 }
 
-/// Whether a file has the content of one that was there before `[build] run`.
+impl AuditInputs {
+    fn read_configuration(&self) -> Vec<Vec<u8>> {
+        self.configuration
+            .iter()
+            .filter_map(|file| std::fs::read(file).ok())
+            .collect()
+    }
+}
+
+/// Returns whether a file has the content of a file that existed before `[build] run`.
 fn is_copy(sha256: Sha256Sum, layers: &[Layer], inputs: &AuditInputs) -> bool {
     let before = layers
         .iter()
@@ -237,7 +237,7 @@ fn is_copy(sha256: Sha256Sum, layers: &[Layer], inputs: &AuditInputs) -> bool {
         .any(|entry| matches!(&entry.kind, LayerEntryKind::File { digest, .. } if digest.sha256 == sha256))
 }
 
-/// Returns one path for each needle, the first one.
+/// Returns the first path for each needle.
 fn told<'n>(
     texts: &BTreeSet<Vec<u8>>,
     needles: &'n [Needle],
@@ -254,13 +254,13 @@ fn told<'n>(
     named.into_values()
 }
 
-/// Which files of a layer may name this machine.
+/// The files of a layer that may contain paths of the build machine.
 enum AuditScope<'a> {
-    /// What was made of others: byte code, launchers.
+    /// Generated files: byte code and launchers.
     MadeHere,
-    /// All of them.
+    /// All files.
     All,
-    /// Those that their source does not explain.
+    /// All files, except for paths in their source.
     Built(&'a BuiltFrom),
 }
 
@@ -286,7 +286,7 @@ impl<'a> AuditScope<'a> {
     }
 }
 
-/// Returns what is found in a layer's files, from the cache or searched now.
+/// Returns the leaks in a layer's files, from the cache or by searching them.
 fn search_layer(
     layer: &Layer,
     needles: &[Needle],
@@ -294,30 +294,16 @@ fn search_layer(
     cache: &Cache,
 ) -> Result<Vec<Leak>> {
     let scope = AuditScope::of(layer, inputs);
-    // `/tmp/` is in the source of the standard library, whoever has built it. What names a machine
-    // is looked for by more.
+    // The source of the standard library contains `/tmp/` on every machine, so only longer needles
+    // count there.
     let needles: Vec<Needle> = needles
         .iter()
         .filter(|needle| !(needle.common && layer.is_interpreter()))
         .cloned()
         .collect();
     let needles = &needles[..];
-    let mut key = Sha256::new();
-    key.update(format!(
-        "search {SEARCH}\nlayer {}\nscope {}\n",
-        layer.key,
-        scope.key()
-    ));
-    for needle in needles {
-        key.update(format!(
-            "{} {}\n",
-            needle.common,
-            hex::encode(&needle.bytes)
-        ));
-    }
-    let kept = cache
-        .proofs()
-        .join(format!("{}.json", hex::encode(key.finalize())));
+    let key = search_key(layer, &scope, needles);
+    let kept = cache.proofs().join(format!("{key}.json"));
     if let Some(found) = cache::read_sealed(&kept) {
         return Ok(found);
     }
@@ -331,6 +317,24 @@ fn search_layer(
     }
     cache.write(&kept, &found)?;
     Ok(found)
+}
+
+/// Returns the name of the cached result of a search.
+fn search_key(layer: &Layer, scope: &AuditScope<'_>, needles: &[Needle]) -> String {
+    let mut key = Sha256::new();
+    key.update(format!(
+        "search {SEARCH}\nlayer {}\nscope {}\n",
+        layer.key,
+        scope.key()
+    ));
+    for needle in needles {
+        key.update(format!(
+            "{} {}\n",
+            needle.common,
+            hex::encode(&needle.bytes)
+        ));
+    }
+    hex::encode(key.finalize())
 }
 
 fn search_layer_files(
@@ -353,20 +357,15 @@ fn search_layer_files(
         if !texts.is_empty() && is_of_npm(path, &entry)? {
             texts.retain(|text| Needle::of(text, needles).is_none_or(|needle| !needle.common));
         }
-        if !texts.is_empty() {
-            // A constant of a source, e.g. the default `/root/.netrc`, is in its byte code too.
-            let source = source_of(layer, path).filter(|(source, _)| !made_here.contains(source));
-            if let Some((_, source)) = source {
-                let said = search_content(&source, needles, &mut last)?;
-                let said: BTreeSet<_> = said
-                    .iter()
-                    .filter_map(|text| Needle::of(text, needles))
-                    .collect();
-                texts.retain(|text| {
-                    Needle::of(text, needles).is_none_or(|needle| !said.contains(needle))
-                });
-            }
+        // A constant of a source, e.g. the default `/root/.netrc`, is in its byte code, too.
+        if !texts.is_empty()
+            && let Some((source_path, source)) = source_of(layer, path)
+            && !made_here.contains(&source_path)
+        {
+            let in_source = search_content(&source, needles, &mut last)?;
+            remove_known(&mut texts, &in_source, needles);
         }
+
         if !texts.is_empty() {
             let sha256 = match &entry.kind {
                 EntryKind::File(content) => Some(content.digest.sha256),
@@ -382,9 +381,18 @@ fn search_layer_files(
     Ok(all)
 }
 
-/// Whether npm brought a file as its author made it: there `/tmp/x.png` and `/root/path/to` are
-/// examples in a manual, or places of the machine that compiled it. What is compiled here, node-gyp
-/// writes below `build/`.
+/// Removes the paths whose needles also match `known` paths.
+fn remove_known(texts: &mut BTreeSet<Vec<u8>>, known: &BTreeSet<Vec<u8>>, needles: &[Needle]) {
+    let known: BTreeSet<_> = known
+        .iter()
+        .filter_map(|text| Needle::of(text, needles))
+        .collect();
+    texts.retain(|text| Needle::of(text, needles).is_none_or(|needle| !known.contains(needle)));
+}
+
+/// Returns whether npm installed a file unchanged: there, `/tmp/x.png` and `/root/path/to` are
+/// examples in a manual, or paths of the machine that compiled the file. Files that are compiled on
+/// the build machine are below `build/`, where node-gyp writes.
 fn is_of_npm(path: &ReleasePath, entry: &TreeEntry) -> Result<bool> {
     let (EntryKind::File(content), Some((_, inside))) =
         (&entry.kind, path.as_str().rsplit_once("/node_modules/"))
@@ -394,7 +402,7 @@ fn is_of_npm(path: &ReleasePath, entry: &TreeEntry) -> Result<bool> {
     Ok(!inside.split('/').any(|name| name == "build") || !head(content)?.contains('\0'))
 }
 
-/// Returns the source that a file of byte code was made of (PEP 3147).
+/// Returns the source of a file of byte code (PEP 3147).
 fn source_of(layer: &Layer, pyc: &ReleasePath) -> Option<(ReleasePath, Content)> {
     let stem = pyc.file_name().strip_suffix(".pyc")?.rsplit_once('.')?.0;
     let directory = pyc
@@ -414,7 +422,7 @@ fn search_entry(
     match &entry.kind {
         EntryKind::Directory => Ok(BTreeSet::new()),
         EntryKind::Symlink(target) => {
-            // A directory of one component is looked for with the slash at its end.
+            // The needle of a directory with one component ends with a slash.
             let target = format!("{target}/");
             search(target.as_bytes(), needles, || {
                 Error::bug("text in memory can be read")
@@ -437,19 +445,15 @@ fn search_content(
     }
 }
 
-/// Returns the paths of this machine that a text contains. A chunk is held at a time, and what a
-/// path may reach back from the next one.
+/// Returns the paths of the build machine in a text. Keeps one chunk in memory at a time, and the
+/// end of the previous chunk, where a path may begin.
 fn search(
     mut text: impl Read,
     needles: &[Needle],
     unreadable: impl Fn() -> Error,
 ) -> Result<BTreeSet<Vec<u8>>> {
-    let reach = needles
-        .iter()
-        .map(|needle| needle.bytes.len())
-        .max()
-        .unwrap_or(0)
-        + LONGEST_PATH;
+    let longest = needles.iter().map(|needle| needle.bytes.len()).max();
+    let reach = longest.unwrap_or(0) + LONGEST_PATH;
     let finders: Vec<(&Needle, Finder<'_>)> = needles
         .iter()
         .map(|needle| (needle, Finder::new(&needle.bytes)))
@@ -460,7 +464,7 @@ fn search(
         let read = text.by_ref().take(CHUNK as u64).read_to_end(&mut held);
         read.map_err(|cause| unreadable().cause(cause))?;
         let is_last = held.len() == before;
-        // What may go on in the next chunk is looked at together with it.
+        // A path that may continue in the next chunk is found together with that chunk.
         let until = if is_last {
             held.len()
         } else {
@@ -471,25 +475,30 @@ fn search(
                 .find_iter(&held)
                 .filter(|place| (from..until).contains(place));
             for place in places.filter(|place| needle.is_at(&held, *place)) {
-                let rest = &held[place + needle.bytes.len()..];
-                let length = rest
-                    .iter()
-                    .take(LONGEST_PATH)
-                    .take_while(|byte| is_of_path(**byte))
-                    .count();
                 if found.len() < MOST_PATHS {
-                    found.insert(held[place..place + needle.bytes.len() + length].to_vec());
+                    found.insert(path_at(&held, place, needle).to_vec());
                 }
             }
         }
         if is_last {
             return Ok(found);
         }
-        // With the byte before, which says whether a path begins.
+        // Keeps the byte before, which decides whether a path begins.
         let done = until.saturating_sub(1);
         held.drain(..done);
         from = until - done;
     }
+}
+
+/// Returns the path that begins with a needle at a place of a text.
+fn path_at<'t>(text: &'t [u8], place: usize, needle: &Needle) -> &'t [u8] {
+    let end = place + needle.bytes.len();
+    let length = text[end..]
+        .iter()
+        .take(LONGEST_PATH)
+        .take_while(|byte| is_of_path(**byte))
+        .count();
+    &text[place..end + length]
 }
 
 fn leak(
@@ -500,40 +509,40 @@ fn leak(
 ) -> Error {
     let (needle, text) = named;
     let distribution = layer.and_then(|layer| layer.manifest.distribution.as_ref());
-    // Where commands ran, the rest of a path is another one in every build.
+    // The rest of a path from a command of `[build] run` differs in every build.
     let text = if layer.is_some() && distribution.is_none() {
         &needle.bytes
     } else {
         &text
     };
     let error = Error::new(format!(
-        "`{path}` names {}, `{}`",
+        "`{path}` contains the path of {}, `{}`",
         needle.what,
         String::from_utf8_lossy(text)
     ))
     .cause_text(format!("the file comes from {}", origin.label));
     match (layer, distribution) {
         (_, Some(distribution)) if distribution.built_here => error
-            .note(format!("`{}` was built here, and its source does not contain this path", distribution.wheel))
+            .note(format!("`{}` was built on this machine, and its source does not contain this path", distribution.wheel))
             .hint(format!(
                 "pin a wheel of `{}`, or build it with an interpreter and tools below `/usr` or `/opt`; if no program needs \
                  the file, remove it with a command of `[build] run`",
                 distribution.name
             )),
-        (_, Some(_)) => error.note("what is made of a downloaded wheel must not name this machine: this is a bug"),
+        (_, Some(_)) => error.note("this is a bug: pkgapp wrote the path into a file of a downloaded wheel"),
         (Some(layer), None) if layer.is_interpreter() => error.hint(
-            "take an interpreter that was built elsewhere, such as an archive of python-build-standalone, or leave the \
-             file's module out: `prune = [\"…\"]` below `[python]`",
+            "use an interpreter that was built elsewhere, such as an archive of python-build-standalone, or omit the \
+             module of the file: `prune = [\"…\"]` below `[python]`",
         ),
         (Some(_), None) => error.hint(
-            "let the command of `[build] run` that writes the file use relative paths or `$PKGAPP_PREFIX`, or remove the \
-             file in a command after it",
+            "use relative paths or `$PKGAPP_PREFIX` in the command of `[build] run` that writes the file, or remove the \
+             file in a later command",
         ),
         (None, None) => error.hint("write the path that the file will have on the host"),
     }
 }
 
-/// Programs that every host has, with Debian's and RHEL's names for them.
+/// Programs that exist on every host, with their paths in Debian and RHEL.
 const BASE_SYSTEM: &[&str] = &[
     "/bin/bash",
     "/bin/sh",
@@ -543,64 +552,66 @@ const BASE_SYSTEM: &[&str] = &[
     "/usr/bin/sh",
 ];
 
-/// Checks that everything in `bin/` has what it starts: launchers their body and the release's
-/// Python, other scripts their interpreter.
+/// Checks that everything in `bin/` finds the files that it starts: launchers their body and the
+/// release's Python, and other scripts their interpreter.
 ///
 /// # Errors
-/// Every file in `bin/` that could not be run on a host.
+/// Every file in `bin/` that could not run on a host.
 pub fn launchers_resolve(tree: &Tree, prefix: &InstallPath, layers: &[Layer]) -> Result<()> {
     let layers: BTreeMap<&str, &Layer> = layers
         .iter()
         .map(|layer| (layer.key.as_str(), layer))
         .collect();
-    let is_in_release = |path: &str| {
-        ReleasePath::parse(path).is_ok_and(|path| tree.get(&prefix.join(&path)).is_some())
-    };
     let mut errors = Vec::new();
     for (path, entry, content) in tree.files() {
-        let Some(name) = path
-            .below(prefix)
-            .and_then(|below| below.as_str().strip_prefix("bin/").map(str::to_owned))
-        else {
+        let below = path.below(prefix);
+        let Some(below) = below.filter(|below| below.as_str().starts_with("bin/")) else {
             continue;
         };
-        // Of a layer's files it is known how they begin.
+        // A layer's manifest has the beginnings of its files.
         let layer = entry
             .origin
             .layer
             .as_deref()
             .and_then(|key| layers.get(key));
-        let known = layer.and_then(|layer| layer.manifest.heads.get(&path.below(prefix)?));
+        let known = layer.and_then(|layer| layer.manifest.heads.get(&below));
         let head = known.map_or_else(|| head(content), |head| Ok(head.clone()))?;
-        if let Some(body) = started_by(&head) {
-            let body = format!("libexec/{body}");
-            let missing = ["bin/python", &body]
-                .into_iter()
-                .find(|needed| !is_in_release(needed));
-            errors.extend(missing.map(|missing| {
-                Error::new(format!(
-                    "`{path}` starts `{missing}`, which is not in the release"
-                ))
-                .cause_text(format!("the launcher comes from {}", entry.origin.label))
-            }));
-        } else if let Some(interpreter) = interpreter_of(&head)
-            && !interpreter_exists(tree, interpreter)
-        {
-            errors.push(
-                Error::new(format!(
-                    "the script `{path}` asks for `{interpreter}`, which hosts need not have"
-                ))
-                .cause_text(format!("it comes from {}", entry.origin.label))
-                .hint(format!(
-                    "if nothing calls `{name}`, remove it: `run = [\"rm bin/{name}\"]` under `[build]`"
-                )),
-            );
-        }
+        errors.extend(
+            unresolved(tree, prefix, &below, &head).map(|error| {
+                error.cause_text(format!("the file comes from {}", entry.origin.label))
+            }),
+        );
     }
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// The interpreter that the first line of a script names.
+/// Returns an error if a file in `bin/` that begins with `head` starts a file that is missing.
+fn unresolved(tree: &Tree, prefix: &InstallPath, below: &ReleasePath, head: &str) -> Option<Error> {
+    let is_missing = |path: &&str| {
+        let path = ReleasePath::parse(path);
+        !path.is_ok_and(|path| tree.get(&prefix.join(&path)).is_some())
+    };
+    let path = prefix.join(below);
+    if let Some(body) = started_by(head) {
+        let body = format!("libexec/{body}");
+        let missing = ["bin/python", &body].into_iter().find(is_missing)?;
+        return Some(Error::new(format!(
+            "`{path}` starts `{missing}`, which is not in the release"
+        )));
+    }
+
+    let interpreter = interpreter_of(head)?;
+    (!interpreter_exists(tree, interpreter)).then(|| {
+        Error::new(format!(
+            "the script `{path}` needs `{interpreter}`, which hosts may lack"
+        ))
+        .hint(format!(
+            "if nothing calls `{below}`, remove it: `run = [\"rm {below}\"]` under `[build]`"
+        ))
+    })
+}
+
+/// Returns the interpreter in the first line of a script.
 fn interpreter_of(head: &str) -> Option<&str> {
     let line = head.strip_prefix("#!")?;
     let line = line.split(['\n', '\r']).next()?.trim_start();
@@ -621,7 +632,7 @@ fn interpreter_exists(tree: &Tree, interpreter: &str) -> bool {
         || InstallPath::parse(interpreter).is_ok_and(|path| tree.get(&path).is_some())
 }
 
-/// Returns how a file begins, as far as a shebang or a launcher's mark may reach.
+/// Returns the beginning of a file, long enough for a shebang or the mark of a launcher.
 fn head(content: &Content) -> Result<String> {
     let mut head = Vec::new();
     content
@@ -703,8 +714,8 @@ mod tests {
         let built = Layer::for_wheel(&bench.builder(), &built, || Ok(wheel.open())).unwrap();
         let site = format!("/opt/shop/{}", bench.compiler.site_packages());
         let expected = [
-            format!("`{site}/leaky.bin` names the build directory, `{BUILD}/x`"),
-            format!("`{site}/leaky.py` names the build directory, `{BUILD}/x`"),
+            format!("`{site}/leaky.bin` contains the path of the build directory, `{BUILD}/x`"),
+            format!("`{site}/leaky.py` contains the path of the build directory, `{BUILD}/x`"),
         ];
         // Twice: the second time from the cache.
         assert_eq!(check(&bench, std::slice::from_ref(&built)), expected);
@@ -740,7 +751,7 @@ mod tests {
         assert_eq!(
             check(&bench, &[layer]),
             [format!(
-                "`/opt/shop/{pyc}` names the build directory, `{BUILD}/x.py....`"
+                "`/opt/shop/{pyc}` contains the path of the build directory, `{BUILD}/x.py....`"
             )]
         );
     }
@@ -790,8 +801,10 @@ mod tests {
             written: layers.iter().map(|layer| layer.key.clone()).collect(),
             ..AuditInputs::default()
         };
-        let link = format!("`/opt/shop/link` names the build directory, `{BUILD}/`");
-        let unit = |text: &str| format!("`/usr/lib/systemd/system/shop.service` names {text}`");
+        let link = format!("`/opt/shop/link` contains the path of the build directory, `{BUILD}/`");
+        let unit = |text: &str| {
+            format!("`/usr/lib/systemd/system/shop.service` contains the path of {text}`")
+        };
         let result = leaks(&tree, &prefix(), &layers, &needles(), &text, &bench.cache);
         let error = result.as_ref().unwrap_err().to_string();
         assert!(
@@ -815,8 +828,11 @@ mod tests {
                 &bench.cache
             )),
             [
-                "`/opt/shop/app/home` names the home directory, `/home/ci`".to_owned(),
-                format!("`/opt/shop/app/large.bin` names the build directory, `{BUILD}`"),
+                "`/opt/shop/app/home` contains the path of the home directory, `/home/ci`"
+                    .to_owned(),
+                format!(
+                    "`/opt/shop/app/large.bin` contains the path of the build directory, `{BUILD}`"
+                ),
                 link,
                 unit("the home directory, `/home/ci/data"),
                 unit(&format!("the build directory, `{BUILD}/run")),
@@ -902,12 +918,14 @@ mod tests {
                 &bench.cache
             )),
             [
-                format!("`{site}/x.so` names the home directory, `/home/ci/.pyenv/object.h`"),
                 format!(
-                    "`{site}/x/node_modules/glob/build/Release/glob.node` names the temporary directory, `/tmp/node-gyp/a.c`"
+                    "`{site}/x.so` contains the path of the home directory, `/home/ci/.pyenv/object.h`"
                 ),
                 format!(
-                    "`{site}/x/node_modules/glob/package.json` names the home directory, `/home/ci/.npm`"
+                    "`{site}/x/node_modules/glob/build/Release/glob.node` contains the path of the temporary directory, `/tmp/node-gyp/a.c`"
+                ),
+                format!(
+                    "`{site}/x/node_modules/glob/package.json` contains the path of the home directory, `/home/ci/.npm`"
                 ),
             ]
         );
@@ -1010,8 +1028,8 @@ mod tests {
         assert_eq!(
             messages(launchers_resolve(&tree, &prefix(), &layers)),
             [
-                "the script `/opt/shop/bin/built` asks for `/home/ci/venv/bin/python`, which hosts need not have",
-                "the script `/opt/shop/bin/relative` asks for `bin/x`, which hosts need not have",
+                "the script `/opt/shop/bin/built` needs `/home/ci/venv/bin/python`, which hosts may lack",
+                "the script `/opt/shop/bin/relative` needs `bin/x`, which hosts may lack",
             ]
         );
         let mut remove = |path: &str| tree.remove(&InstallPath::parse(path).unwrap()).unwrap();
@@ -1027,7 +1045,7 @@ mod tests {
             messages(launchers_resolve(&tree, &prefix(), &layers)),
             [
                 "`/opt/shop/bin/fine` starts `bin/python`, which is not in the release",
-                "the script `/opt/shop/bin/own` asks for `/opt/shop/bin/python`, which hosts need not have",
+                "the script `/opt/shop/bin/own` needs `/opt/shop/bin/python`, which hosts may lack",
                 "`/opt/shop/bin/python-script` starts `bin/python`, which is not in the release",
             ]
         );

@@ -1,8 +1,9 @@
 //! `[build] run`: commands of the application that run in the release before it is packed, such as
 //! `collectstatic`.
 //!
-//! The release is copied to a temporary directory, where the build's own interpreter stands in for
-//! the host's; what the commands make there becomes a layer, what they remove leaves the tree.
+//! pkgapp copies the release to a temporary directory, with the build machine's interpreter in place
+//! of the host's. Files that the commands write become a layer; files that they remove leave the
+//! tree.
 
 mod lacks;
 
@@ -19,49 +20,50 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{self, Layer, LayerBuilder, TreeSource};
 use crate::release::pyvenv_cfg;
 use crate::tree::{CollisionWinner, EntryKind, EntryOrigin, Tree, TreeEntry};
-use pkgapp_core::cache;
+use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::content::Content;
+use pkgapp_core::digest::Digest;
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_core::process;
 use pkgapp_core::report::Report;
 
-/// What the layer is called.
+/// The label of the layer.
 const LABEL: &str = "files made by `[build] run`";
 
 /// A command of `[build] run`.
 #[derive(Debug, Clone)]
 pub struct RunCommand {
-    /// Program and arguments; no shell looks at them.
+    /// The program and its arguments, which no shell interprets.
     pub words: Vec<String>,
-    /// Where it is written.
+    /// The place in the configuration.
     pub at: Option<Location>,
 }
 
-/// What commands run with, apart from the release.
+/// The environment of commands, apart from the release.
 #[derive(Debug, Clone)]
 pub struct RunEnvironment<'a> {
     /// SOURCE_DATE_EPOCH, seconds since 1970.
     pub timestamp: u64,
-    /// `[build] env`; wins over everything else.
+    /// `[build] env`, which overrides all other variables.
     pub env: &'a BTreeMap<String, String>,
-    /// Run the commands even if it is known what they make.
+    /// Run the commands even if the cache has their results.
     pub rerun: bool,
 }
 
-/// Counts in the key of a result: to be raised when commands are run otherwise.
+/// A part of the key of results. To be changed when commands run in another way.
 const RUN_FORMAT: &str = "pkgapp run 1";
 
-/// What commands have done to a release, as it is kept in the cache.
+/// The changes that commands have made to a release, as in the cache.
 #[derive(Debug, Serialize, Deserialize)]
 struct RecordedRun {
     layer: Option<String>,
     removed: BTreeSet<ReleasePath>,
 }
 
-/// Variables of the caller that reach a command: how to reach other machines, and where there is
-/// room. Everything else is kept out, so that a command gives the same for everyone.
+/// The variables of the caller that commands see: proxies, certificates, and places. All others are
+/// hidden, so that a command has the same result for everyone.
 const PASSED: &[&str] = &[
     "http_proxy",
     "https_proxy",
@@ -75,19 +77,19 @@ const PASSED: &[&str] = &[
     "TMPDIR",
 ];
 
-/// Runs the commands in a copy of the release and brings the tree up to date; returns the layer of
-/// what they made.
+/// Runs the commands in a copy of the release and updates the tree; returns the layer of the files
+/// that they wrote.
 ///
-/// With a `twin`, they run in a copy of that: a release for another machine can't run here, one of
-/// the same pins can.
+/// With a `twin`, they run in a copy of the twin: a release for another architecture cannot run on
+/// the build machine, but a release of the same pins can.
 ///
-/// What they have done is kept by everything of the build that they can see: the release to the
-/// last bit, the commands, their variables, PATH and the interpreter. What is outside of it (the
-/// network, the time) they must not depend on, or packages would not be reproducible; `rerun` is
-/// for those that do.
+/// The key of the results covers everything of the build that commands can see: the content of the
+/// release, the commands, their variables, PATH, and the interpreter. Commands must not depend on
+/// anything else, such as the network or the time, or packages would not be reproducible; `rerun`
+/// is for commands that do.
 ///
 /// # Errors
-/// A command that can't be run or fails; something it made that can't ship.
+/// A command cannot run or fails, or has written a file that cannot ship.
 pub fn run(
     tree: &mut Tree,
     twin: Option<&Tree>,
@@ -106,18 +108,13 @@ pub fn run(
         key(twin.unwrap_or(tree), prefix, commands, environment, builder)
     ));
     if !environment.rerun
-        && let Some(done) = cache::read_sealed::<RecordedRun>(&kept)
+        && let Some((layer, removed)) = RecordedRun::read(&kept, cache)
     {
-        let layer = done
-            .layer
-            .as_ref()
-            .map(|key| Layer::open(cache, key, LABEL));
-        if layer.as_ref().is_none_or(Option::is_some) {
-            cache.count("build commands", true);
-            report.detail("`[build] run`: what the commands make is in the cache");
-            return replay(tree, prefix, layer.flatten(), &done.removed, builder);
-        }
+        cache.count("build commands", true);
+        report.detail("`[build] run`: the cache has the results of the commands");
+        return replay(tree, prefix, layer, &removed, builder);
     }
+
     cache.count("build commands", false);
     let directory = cache.temporary()?;
     let run_in = twin.unwrap_or(tree);
@@ -131,19 +128,28 @@ pub fn run(
     } else {
         Some(Layer::for_sources(builder, LABEL, &made)?)
     };
-    cache.write(
-        &kept,
-        &RecordedRun {
-            layer: layer.as_ref().map(|layer| layer.key.clone()),
-            removed: removed.clone(),
-        },
-    )?;
-    // The sources, and not all of the layer: byte code takes the place of what was made of the old
-    // ones.
+    let record = RecordedRun {
+        layer: layer.as_ref().map(|layer| layer.key.clone()),
+        removed: removed.clone(),
+    };
+    cache.write(&kept, &record)?;
     replay(tree, prefix, layer, &removed, builder)
 }
 
-/// Everything of a build that its commands can see.
+impl RecordedRun {
+    /// Returns the layer and the removed paths of a record; `None` if the cache lacks the record or
+    /// its layer.
+    fn read(kept: &Path, cache: &Cache) -> Option<(Option<Layer>, BTreeSet<ReleasePath>)> {
+        let record = cache::read_sealed::<Self>(kept)?;
+        let layer = match &record.layer {
+            Some(key) => Some(Layer::open(cache, key, LABEL)?),
+            None => None,
+        };
+        Some((layer, record.removed))
+    }
+}
+
+/// Returns the key of the results, from everything of a build that its commands can see.
 fn key(
     tree: &Tree,
     prefix: &InstallPath,
@@ -181,7 +187,7 @@ fn key(
     cache::key(parts.iter().map(String::as_str))
 }
 
-/// Brings a tree up to date with what commands have done.
+/// Applies the changes of commands to a tree.
 fn replay(
     tree: &mut Tree,
     prefix: &InstallPath,
@@ -193,13 +199,13 @@ fn replay(
         .iter()
         .flat_map(|layer| &layer.manifest.entries)
         .map(|entry| &entry.path);
-    // What the layer has made of a source is no change of its own.
+    // Byte code in the layer was compiled from its sources, so it is not a change of its own.
     let made: Vec<&ReleasePath> = made.filter(|path| !layer::is_byte_code(path)).collect();
     let is_file = |path: &ReleasePath| {
         tree.get(&prefix.join(path))
             .is_some_and(|entry| !matches!(entry.kind, EntryKind::Directory))
     };
-    // Only then a RECORD may have to change; else none has to be read.
+    // Otherwise no RECORD changes, so none has to be read.
     let touches_files = removed.iter().chain(made.iter().copied()).any(is_file);
     for path in removed.iter().chain(made) {
         remove_with_byte_code(tree, prefix, path, builder)?;
@@ -214,16 +220,16 @@ fn replay(
     Ok(layer)
 }
 
-/// A copy of a release that can run.
+/// A copy of a release in which commands can run.
 struct StagedRelease<'a> {
     root: PathBuf,
     home: PathBuf,
     prefix: &'a InstallPath,
-    /// When a file of the tree got its content (inode change time), by path below the prefix.
+    /// The inode change time of each copied file, by path below the prefix.
     copied: BTreeMap<ReleasePath, (i64, i64)>,
 }
 
-/// What commands did to a release.
+/// The changes that commands have made to a release.
 struct RunChanges {
     made: BTreeMap<ReleasePath, TreeSource>,
     removed: BTreeSet<ReleasePath>,
@@ -248,8 +254,8 @@ impl<'a> StagedRelease<'a> {
             let metadata = metadata(&root.join(below.as_str()))?;
             copied.insert(below, (metadata.ctime(), metadata.ctime_nsec()));
         }
-        // The clock that files get their times from moves in steps of up to 10 ms: what a command
-        // changes gets a later time than any copy.
+        // The clock for file times moves in steps of up to 10 ms. After this pause, a changed file
+        // has a later time than any copy.
         std::thread::sleep(std::time::Duration::from_millis(20));
         Ok(Self {
             root,
@@ -269,19 +275,7 @@ impl<'a> StagedRelease<'a> {
             Some(at) => error.at(at.clone()),
             None => error,
         };
-        let [program, arguments @ ..] = &command.words[..] else {
-            return Err(place(Error::new("a command of `[build] run` is empty")));
-        };
-        let path = self.path()?;
-        let found = which::which_in(program, Some(&path), &self.root).map_err(|cause| {
-            let error = Error::new(format!("cannot find `{program}`, a command of `[build] run`"));
-            place(error.cause(cause).hint(
-                "commands are looked for in the release's `bin/`, then on PATH; no shell reads them",
-            ))
-        })?;
-        let mut child = Command::new(&found);
-        child.args(arguments).current_dir(&self.root);
-        self.set_environment(&mut child, &path, environment);
+        let mut child = self.child(command, environment).map_err(&place)?;
         let output = process::output(&mut child).map_err(&place)?;
         let line = command.words.join(" ");
         if !output.status.success() {
@@ -303,7 +297,26 @@ impl<'a> StagedRelease<'a> {
         Ok(())
     }
 
-    /// Gives a command the variables that every build has, and nothing else of this machine's.
+    /// Returns the process for a command.
+    fn child(&self, command: &RunCommand, environment: &RunEnvironment<'_>) -> Result<Command> {
+        let [program, arguments @ ..] = &command.words[..] else {
+            return Err(Error::new("a command of `[build] run` is empty"));
+        };
+        let path = self.path()?;
+        let found = which::which_in(program, Some(&path), &self.root).map_err(|cause| {
+            Error::new(format!(
+                "cannot find `{program}`, a command of `[build] run`"
+            ))
+            .cause(cause)
+            .hint("pkgapp looks in the release's `bin/`, then on PATH, and uses no shell")
+        })?;
+        let mut child = Command::new(&found);
+        child.args(arguments).current_dir(&self.root);
+        self.set_environment(&mut child, &path, environment);
+        Ok(child)
+    }
+
+    /// Sets the variables of a command: the same in every build, and few of the caller's.
     fn set_environment(
         &self,
         child: &mut Command,
@@ -327,26 +340,26 @@ impl<'a> StagedRelease<'a> {
             .envs(environment.env);
     }
 
-    /// The release's programs, then the system's.
+    /// Returns the search path: the release's programs, then the system's.
     fn path(&self) -> Result<OsString> {
         let system =
             std::env::var_os("PATH").unwrap_or_else(|| "/usr/local/bin:/usr/bin:/bin".into());
         let places = std::iter::once(self.root.join("bin")).chain(std::env::split_paths(&system));
-        std::env::join_paths(places).context(|| "a directory on PATH has a colon in its name")
+        std::env::join_paths(places).context(|| "cannot use a directory on PATH with a colon")
     }
 
-    /// Compares the directory with the tree that it was made from.
+    /// Compares the directory with the tree from which it was copied.
     fn changes(&self, tree: &Tree) -> Result<RunChanges> {
         let (mut made, mut met, mut errors) = (BTreeMap::new(), BTreeSet::new(), Vec::new());
         for item in walkdir::WalkDir::new(&self.root)
             .min_depth(1)
             .sort_by_file_name()
         {
-            let item = item.context(|| "cannot read what `[build] run` has made")?;
+            let item = item.context(|| "cannot read the results of `[build] run`")?;
             match self.change(tree, item.path(), &mut met) {
                 Ok(Some((path, source))) => _ = made.insert(path, source),
                 Ok(None) => {}
-                Err(error) => errors.push(error.note("it was made by a command of `[build] run`")),
+                Err(error) => errors.push(error.note("a command of `[build] run` created it")),
             }
         }
         Error::all(errors).map_or(Ok(()), Err)?;
@@ -358,7 +371,7 @@ impl<'a> StagedRelease<'a> {
         Ok(RunChanges { made, removed })
     }
 
-    /// Returns a path of the directory if it is new or changed, and notes that it is there.
+    /// Returns a path of the directory if it is new or changed, and adds it to `met`.
     fn change(
         &self,
         tree: &Tree,
@@ -374,29 +387,23 @@ impl<'a> StagedRelease<'a> {
             return Ok(None);
         }
         let source = layer::read_source(file)?;
+        let present = tree.get(&self.prefix.join(&path));
+        if present.is_some_and(|entry| is_same(entry, &source)) {
+            return Ok(None);
+        }
         if let TreeSource::Symlink(target) = &source
             && layer::resolve(&path, target).is_none()
-            && !matches!(tree.get(&self.prefix.join(&path)).map(|e| &e.kind), Some(EntryKind::Symlink(same)) if same == target)
         {
             return Err(Error::new(format!(
                 "the link `{path}` leads to `{target}`, outside the release"
             ))
-            .hint("make it a relative link to something in the release"));
+            .hint("make it a relative link to a file in the release"));
         }
-        let present = tree.get(&self.prefix.join(&path));
-        let same = present.is_some_and(|entry| match (&entry.kind, &source) {
-            (EntryKind::Directory, TreeSource::Directory) => true,
-            (EntryKind::Symlink(before), TreeSource::Symlink(after)) => before == after,
-            (EntryKind::File(before), TreeSource::File(_, mode, after)) => {
-                before.digest == *after && (entry.mode & 0o111 != 0) == (mode & 0o111 != 0)
-            }
-            _ => false,
-        });
-        Ok((!same).then_some((path, source)))
+        Ok(Some((path, source)))
     }
 
-    /// Whether the system says that nobody has written to a copied file, or changed its mode: it
-    /// need not be read.
+    /// Returns whether the times of a copied file show that nobody has changed its content or mode,
+    /// so that it need not be read.
     fn is_untouched(&self, path: &ReleasePath, file: &Path) -> Result<bool> {
         let Some(copied) = self.copied.get(path) else {
             return Ok(false);
@@ -406,8 +413,20 @@ impl<'a> StagedRelease<'a> {
     }
 }
 
-/// Makes every RECORD true again: what commands have removed leaves it, what they have changed gets
-/// its new hash.
+/// Returns whether a file is still the same as in the tree.
+fn is_same(entry: &TreeEntry, source: &TreeSource) -> bool {
+    match (&entry.kind, source) {
+        (EntryKind::Directory, TreeSource::Directory) => true,
+        (EntryKind::Symlink(before), TreeSource::Symlink(after)) => before == after,
+        (EntryKind::File(before), TreeSource::File(_, mode, after)) => {
+            before.digest == *after && (entry.mode & 0o111 != 0) == (mode & 0o111 != 0)
+        }
+        _ => false,
+    }
+}
+
+/// Updates every RECORD: removes the lines of removed files, and updates the hashes of changed
+/// files.
 fn update_records(
     tree: &mut Tree,
     prefix: &InstallPath,
@@ -432,14 +451,7 @@ fn update_records(
     for (path, content) in records {
         let old = content.read()?;
         let new = layer::updated_record(&old, |recorded| {
-            let place = match recorded.strip_prefix("../../../") {
-                Some(below) => prefix.join(&ReleasePath::parse(below).ok()?),
-                None => site_packages.join(&ReleasePath::parse(recorded).ok()?),
-            };
-            match &tree.get(&place)?.kind {
-                EntryKind::File(content) => Some(content.digest),
-                EntryKind::Directory | EntryKind::Symlink(_) => None,
-            }
+            digest_of(recorded, tree, prefix, site_packages)
         })
         .map_err(|error| error.context(format!("cannot update `{path}`")))?;
         if new != old {
@@ -450,7 +462,24 @@ fn update_records(
     Ok(())
 }
 
-/// Takes a path out of the tree, and the byte code that was made of it.
+/// Returns the digest of a file that a RECORD lists; `None` if it is not a file of the tree.
+fn digest_of(
+    recorded: &str,
+    tree: &Tree,
+    prefix: &InstallPath,
+    site_packages: &InstallPath,
+) -> Option<Digest> {
+    let place = match recorded.strip_prefix("../../../") {
+        Some(below) => prefix.join(&ReleasePath::parse(below).ok()?),
+        None => site_packages.join(&ReleasePath::parse(recorded).ok()?),
+    };
+    match &tree.get(&place)?.kind {
+        EntryKind::File(content) => Some(content.digest),
+        EntryKind::Directory | EntryKind::Symlink(_) => None,
+    }
+}
+
+/// Removes a path from the tree, together with its byte code.
 fn remove_with_byte_code(
     tree: &mut Tree,
     prefix: &InstallPath,
@@ -462,7 +491,7 @@ fn remove_with_byte_code(
         return Ok(());
     }
     tree.remove(&pyc);
-    // The directory of byte code goes with its last file.
+    // An empty directory of byte code is removed, too.
     if let Some(directory) = pyc.parent()
         && !tree
             .iter()
@@ -473,16 +502,16 @@ fn remove_with_byte_code(
     Ok(())
 }
 
-/// Whether a path is the release's own, which a staged one has otherwise than the host's.
+/// Returns whether a path differs between a staged release and a host.
 fn is_ours(path: &ReleasePath) -> bool {
     matches!(path.as_str(), "bin/python" | "pyvenv.cfg")
 }
 
-/// Writes what a tree has below `prefix` to a directory: copies, so that nothing in the cache can
-/// be changed.
+/// Copies the files of a tree below `prefix` to a directory, so that commands cannot change the
+/// cache.
 ///
 /// # Errors
-/// What the system says.
+/// The system reports an error.
 pub fn materialise(tree: &Tree, prefix: &InstallPath, root: &Path) -> Result<()> {
     fs::create_dir_all(root)?;
     let place = |path: &InstallPath| path.below(prefix).map(|below| root.join(below.as_str()));
@@ -507,20 +536,20 @@ fn copy(content: &Content, mode: u32, place: &Path) -> Result<()> {
     let mut file = fs_err::File::create(place).context(failed)?;
     if std::io::copy(&mut content.reader()?, &mut file).context(failed)? != content.digest.size {
         return Err(Error::new(content.unreadable())
-            .cause_text("it was cut")
+            .cause_text("the file is truncated")
             .hint("build again"));
     }
     drop(file);
-    // The owner may write: commands may change what is there.
+    // The owner may write, so that commands can change the files.
     fs_err::set_permissions(place, std::fs::Permissions::from_mode(mode & 0o777 | 0o200))
         .context(failed)
 }
 
-/// Lets a materialised release run on this machine, with the interpreter of the build in place of
-/// the host's. One that holds its own runs as it is.
+/// Makes a copied release run on the build machine, with the build's interpreter in place of the
+/// host's. A release with a bundled interpreter needs no change.
 ///
 /// # Errors
-/// What the system says; the interpreter does not run.
+/// The system reports an error, or the interpreter does not run.
 pub fn install_interpreter(root: &Path, builder: &LayerBuilder<'_>) -> Result<()> {
     if builder.compiler.ships() {
         return Ok(());
@@ -531,7 +560,7 @@ pub fn install_interpreter(root: &Path, builder: &LayerBuilder<'_>) -> Result<()
     };
     let home = interpreter.parent().and_then(Path::to_str).ok_or_else(|| {
         Error::new(format!(
-            "the interpreter `{}` lies in no directory that a file can name",
+            "the directory of the interpreter `{}` has no name in UTF-8",
             shown(&interpreter)
         ))
     })?;
