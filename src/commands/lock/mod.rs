@@ -520,7 +520,7 @@ fn check_places(
 }
 
 fn check_place(package: &Value, indexes: &Indexes, client: &IndexClient) -> Result<()> {
-    let files = LockedFile::all_of(package);
+    let files = UsedLockFile::all_of(package);
     let name = text_of(package, "name").and_then(|name| name.parse::<PackageName>().ok());
     let Some(name) = name.filter(|_| !files.is_empty()) else {
         return Ok(());
@@ -545,12 +545,12 @@ fn check_place(package: &Value, indexes: &Indexes, client: &IndexClient) -> Resu
 }
 
 /// A file that a lock takes from a web server.
-struct LockedFile<'a> {
+struct UsedLockFile<'a> {
     name: &'a str,
     sha256: Option<&'a str>,
 }
 
-impl<'a> LockedFile<'a> {
+impl<'a> UsedLockFile<'a> {
     /// Returns the files of a package of a lock.
     fn all_of(package: &'a Value) -> Vec<Self> {
         let wheels = package.get("wheels").and_then(Value::as_array);
