@@ -570,7 +570,7 @@ WantedBy=multi-user.target
         write(
             &from.join("etc/cron.d/shop"),
             "# Made\nSHELL=/bin/sh\nPATH=/srv/x.y/shop/bin:/usr/bin\n\
-             */5 * * *\t1-5 shop cd /srv/x.y/shop && a \\% b\n@daily shop c\n",
+             */5 * * *\t1-5 shop cd /srv/x.y/shop && a \\% b\n@daily shop [ -e c ] || exit 0; c\n",
         );
         write(
             &from.join("etc/logrotate.d/shop"),
@@ -625,7 +625,7 @@ WantedBy=default.target
         assert_eq!(
             read(&to.join("crontab")),
             format!(
-                "*/5 * * *\t1-5 {path} cd /home/ada/shop/current && a \\% b\n@daily {path} c\n"
+                "*/5 * * *\t1-5 {path} cd /home/ada/shop/current && a \\% b\n@daily {path} [ -e c ] || exit 0; c\n"
             )
         );
         assert_eq!(

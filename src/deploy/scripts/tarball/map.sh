@@ -77,7 +77,7 @@ map_host() {
   # Neither can whose job it is be chosen nor is a PATH of ours good for the lines that follow in the user's own crontab.
   if [ -f "$cron" ]; then
     path=$(sed -n 's/^PATH=//p' "$cron" | head -n1)
-    sed -E -e '/^#/d' -e '/^(SHELL|PATH)=/d' -e "s#^((@[a-z]+|([^[:space:]]+[[:space:]]+){4}[^[:space:]]+)[[:space:]]+)[^[:space:]]+[[:space:]]+#\\1PATH=$(replacement "$path"); export PATH; #" \
+    sed -E -e '/^#/d' -e '/^(SHELL|PATH)=/d' -e "s#^((@[a-z]+|[^@[:space:]]+([[:space:]]+[^[:space:]]+){4})[[:space:]]+)[^[:space:]]+[[:space:]]+#\\1PATH=$(replacement "$path"); export PATH; #" \
       "$cron" | sed -f "$to/rules" >"$to/crontab" || return 1
   fi
 
