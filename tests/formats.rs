@@ -51,7 +51,7 @@ fn common(dump: &[String]) -> Vec<&String> {
 }
 
 /// The lines of a tarball as they would be on a host: the release at its prefix, and the rest from
-/// `host/`.
+/// `host/`. What a login has instead of the latter is in no package.
 fn on_host(tarball: Dump, top: &str) -> Dump {
     let mut lines: Dump = Vec::new();
     for line in tarball {
@@ -61,7 +61,7 @@ fn on_host(tarball: Dump, top: &str) -> Dump {
             .unwrap_or_else(|| panic!("{path} is not in /{top}"));
         let place = match below.strip_prefix("/host/") {
             Some(outside) => format!("/{outside}"),
-            None if below == "/host" => continue,
+            None if below == "/host" || below.starts_with("/.pkgapp/login") => continue,
             None => format!("/opt/hello{below}"),
         };
         // Directories that only lead to what lies outside belong to the host.

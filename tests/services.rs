@@ -507,6 +507,68 @@ fn no_application_runs_as_an_account_that_hosts_have_for_themselves() {
         .stdout();
 }
 
+/// What a push makes of a tarball for a login: of what the build has made for it, and as it does
+/// with tarballs of versions that made nothing.
+const LOGIN: &str = concat!(
+    "set -eu; export LC_ALL=C; say() { printf '%s\\n' \"$*\"; }\n",
+    "into=/home/ada/app state=$into/.pkgapp XDG_RUNTIME_DIR=/run/user/7 name=$2 prefix=/opt/$2\n",
+    include_str!("../src/deploy/scripts/tarball/fill.sh"),
+    include_str!("../src/deploy/scripts/tarball/derive.sh"),
+    "mkdir made derived; fill_login \"$1\" made; derive_login \"$1/host\" derived\n",
+    "rm -r made/environment made/filled made/copied derived/rules; diff -r derived made >&2\n",
+);
+
+#[test]
+fn a_login_gets_what_earlier_versions_derived_on_hosts() {
+    if tool("systemd-analyze").is_none() {
+        return;
+    }
+    let worker = WORKER.replace(
+        "reload = \"/bin/kill -s USR2 $MAINPID_IS_NOT_EXPANDED\"\n",
+        "",
+    );
+    for (name, sandbox) in [
+        ("clocks", django()),
+        (
+            "api",
+            application("api", &[("uvicorn", "uvicorn")], FASTAPI),
+        ),
+        (
+            "drain",
+            application("drain", &[("drain", "drain")], &worker),
+        ),
+    ] {
+        let artifacts = sandbox.build(["--format", "tar.gz"]);
+        text(
+            Command::new("tar")
+                .arg("-xzf")
+                .arg(&artifacts[0])
+                .arg("-C")
+                .arg(sandbox.root()),
+        );
+        let mut login = Command::new("sh");
+        login.args(["-c", LOGIN, "sh", &format!("{name}-1.0.0"), name]);
+        text(login.current_dir(sandbox.root()));
+
+        let units = sandbox.root().join("made/units");
+        let mut verify = Command::new("systemd-analyze");
+        verify.env("SYSTEMD_UNIT_PATH", format!("{}:", units.display()));
+        verify.env("XDG_RUNTIME_DIR", sandbox.root());
+        verify
+            .args(["--user", "verify", "--man=no"])
+            .args(walk(&units));
+        let printed = verify.output().unwrap();
+        let complaints: Vec<_> = String::from_utf8_lossy(&printed.stderr)
+            .lines()
+            .filter(|line| line.contains(name))
+            // The release is not installed here.
+            .filter(|line| !line.contains("is not executable"))
+            .map(str::to_owned)
+            .collect();
+        assert!(complaints.is_empty(), "{complaints:#?}");
+    }
+}
+
 #[test]
 fn every_generated_file_is_in_the_packages() {
     let sandbox = django();

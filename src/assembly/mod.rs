@@ -79,6 +79,7 @@ struct PreparedPython {
 /// A release as on a host, with the services that package managers set up.
 struct ComposedRelease {
     tree: Tree,
+    login: Tree,
     ghosts: Vec<InstallPath>,
     services: Services,
     /// The layers with the results of `[build] run`.
@@ -261,6 +262,7 @@ impl BuildContext<'_> {
         let services = services::insert_into(&mut tree, app)?;
         scriptlets::insert_into(&mut tree, &services)?;
         Ok(ComposedRelease {
+            login: services::login::tree(&tree, app)?,
             tree,
             ghosts,
             services,
@@ -359,6 +361,7 @@ impl BuildContext<'_> {
             depends,
             scriptlets,
             tree: composed.tree,
+            login: composed.login,
             ghosts: composed.ghosts,
             writable: writable::links(app)?,
         })

@@ -137,12 +137,7 @@ impl<'a> Migration<'a> {
         variables: &BTreeMap<String, String>,
     ) -> Vec<(&'static str, String)> {
         let mut parameters = vec![
-            (
-                "service",
-                self.service
-                    .map(|service| service.file.clone())
-                    .unwrap_or_default(),
-            ),
+            ("service", self.service_file()),
             ("user", self.user.clone()),
             ("group", self.group.clone()),
             ("groups", self.groups.clone()),
@@ -152,6 +147,13 @@ impl<'a> Migration<'a> {
         ];
         parameters.extend(self.surroundings(variables));
         parameters
+    }
+
+    /// Returns the service's unit; nothing if there is none.
+    pub(super) fn service_file(&self) -> String {
+        self.service
+            .map(|service| service.file.clone())
+            .unwrap_or_default()
     }
 
     /// Returns what every script needs.

@@ -25,7 +25,8 @@ pub(super) const STATUS: &str = include_str!("scripts/status.sh");
 
 pub(super) const USER: &str = include_str!("scripts/tarball/user.sh");
 pub(super) const OWN_FACTS: &str = include_str!("scripts/tarball/facts.sh");
-pub(super) const MAP: &str = include_str!("scripts/tarball/map.sh");
+pub(super) const FILL: &str = include_str!("scripts/tarball/fill.sh");
+pub(super) const DERIVE: &str = include_str!("scripts/tarball/derive.sh");
 pub(super) const UNPACK: &str = include_str!("scripts/tarball/stage.sh");
 const OWN_MIGRATE: &str = include_str!("scripts/tarball/migrate.sh");
 pub(super) const SWITCH: &str = include_str!("scripts/tarball/transaction.sh");
@@ -153,7 +154,7 @@ pub(super) fn command(
 
 /// The script that unpacks a release.
 pub(super) fn unpack() -> String {
-    [MAP, UNPACK].concat()
+    [FILL, DERIVE, UNPACK].concat()
 }
 
 /// The script that migrates with a package that is not installed yet.
@@ -164,6 +165,7 @@ pub(super) fn migrate() -> String {
 /// The script that migrates with a release that `current` does not lead to yet.
 pub(super) fn own_migrate() -> String {
     [
+        FILL,
         "with_environment() (\n",
         WITH_ENVIRONMENT,
         ")\n",

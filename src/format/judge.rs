@@ -88,6 +88,7 @@ pub(crate) fn package(tree: Tree) -> Package {
             declared_rpm: vec!["shadow-utils >= 2:4.6".into()],
         },
         tree,
+        login: Tree::new(),
         scriptlets: scriptlets(),
     }
 }

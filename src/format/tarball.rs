@@ -2,7 +2,8 @@
 //!
 //! `/opt/shop/bin/shop` is `shop-1.4.2/bin/shop`: the release runs wherever it is unpacked. What
 //! belongs elsewhere on a host (configuration, units) lies below `shop-1.4.2/host/`, e.g.
-//! `shop-1.4.2/host/etc/shop/shop.env`, for whoever installs the tarball to put in place.
+//! `shop-1.4.2/host/etc/shop/shop.env`, for whoever installs the tarball to put in place. What a
+//! login without root has instead lies below `shop-1.4.2/.pkgapp/login/`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -116,7 +117,7 @@ fn listing(package: &Package) -> Result<BTreeMap<String, TarballLine<'_>>> {
     check_host(package)?;
     let mut members: BTreeMap<String, TarballLine<'_>> = BTreeMap::new();
     let in_place = InPlace::of(&package.writable, &package.meta.prefix)?;
-    for (entry_path, entry) in package.tree.iter() {
+    for (entry_path, entry) in package.tree.iter().chain(package.login.iter()) {
         let Some(path) = in_place.path(entry_path) else {
             continue;
         };

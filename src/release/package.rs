@@ -18,6 +18,8 @@ pub struct Package {
     pub depends: HostDependencies,
     /// The files.
     pub tree: Tree,
+    /// More files of a tarball, below the prefix; see [`crate::services::login`].
+    pub login: Tree,
     /// Files that scriptlets make on the host and that are the package's nevertheless: byte code,
     /// if it is not in the tree. Sorted; their directories are in the tree.
     pub ghosts: Vec<InstallPath>,

@@ -8,9 +8,10 @@
 //! INTO/.pkgapp/                       what a push keeps there; see the crate
 //! ```
 //!
-//! What a package would put outside of its prefix lies in the tarball's `host/`. `map.sh` makes of
-//! it what a login can have: units of the user's systemd, lines of the user's crontab,
-//! configuration in `shared/etc`.
+//! What a package would put outside of its prefix lies in the tarball's `host/`. What a login has
+//! instead, the build has made: units of the user's systemd, lines of the user's crontab,
+//! configuration for `shared/etc`. `fill.sh` puts the places of the host into it; for tarballs of
+//! earlier versions, `derive.sh` makes it of `host/`.
 
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
@@ -229,6 +230,7 @@ impl Backend for ReleaseDirectoryBackend {
         let mut parameters = vec![
             ("id", package.version.clone()),
             ("sum", package.sha256.to_string()),
+            ("service", migration.service_file()),
         ];
         parameters.extend(migration.surroundings(&steps.variables(package)));
         vec![steps.migrate(package, migration, &script::own_migrate(), parameters)]
@@ -464,9 +466,10 @@ fn version_pair(text: &str) -> Option<(u16, u16)> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Seek, Write};
     use std::os::unix::fs::PermissionsExt;
     use std::path::{Path, PathBuf};
-    use std::process::Command;
+    use std::process::{Command, Stdio};
 
     use crate::script;
 
@@ -505,6 +508,106 @@ NoNewPrivileges=yes
 WantedBy=multi-user.target
 ";
 
+    /// Runs a function of `fill.sh` for a login with odd places.
+    fn fill(shell: &Path, command: &str, text: &[u8]) -> std::process::Output {
+        let script = format!("{}set -u; {command}", script::FILL);
+        let mut input = tempfile::tempfile().unwrap();
+        input.write_all(text).unwrap();
+        input.rewind().unwrap();
+        let mut sh = Command::new(shell);
+        sh.args(["-c", &script, "sh"])
+            .envs([("into", r"/home/a&\1#/shop"), ("current", r"/srv/\n{x}")])
+            .envs([("XDG_RUNTIME_DIR", "/run/user/7"), ("LC_ALL", "C")])
+            .stdin(Stdio::from(input));
+        sh.output().unwrap()
+    }
+
+    #[test]
+    fn marks_are_filled_in_and_all_else_stays_to_the_byte() {
+        let texts: [(&[u8], &[u8]); 8] = [
+            (b"", b""),
+            (b"\n\n", b"\n\n"),
+            (b"no end", b"no end"),
+            (b"{", b"{"),
+            (b"{{}\n{pkgapp{ {}", b"{{}\n{pkgapp{ {}"),
+            (
+                b"{pkgapp:into}/a:{pkgapp:into}\n{pkgapp:runtime}",
+                br"/home/a&\1#/shop/a:/home/a&\1#/shop
+/run/user/7",
+            ),
+            (b"{pkgapp:current}/bin", br"/srv/\n{x}/bin"),
+            (
+                b"\xff{pkgapp:brace}pkgapp:into}\\n",
+                b"\xff{pkgapp:into}\\n",
+            ),
+        ];
+        for shell in ["dash", "bash"] {
+            let Some(shell) = pkgapp_testing::tool(shell) else {
+                continue;
+            };
+            for (text, expected) in texts {
+                let run = fill(&shell, "fill", text);
+                assert!(run.status.success() && run.stderr.is_empty(), "{run:?}");
+                assert_eq!(run.stdout, expected, "{}", text.escape_ascii());
+            }
+            let long = "{pkgapp:into}x{".repeat(40_000);
+            let run = fill(&shell, "fill", long.as_bytes());
+            let filled = long.replace("{pkgapp:into}", r"/home/a&\1#/shop");
+            assert!(run.status.success() && run.stdout == filled.as_bytes());
+            // A later version's mark, of which this one knows nothing.
+            assert!(!fill(&shell, "fill", b"{pkgapp:other} {").status.success());
+        }
+    }
+
+    #[test]
+    fn a_login_gets_what_the_build_has_made_with_its_modes() {
+        let directory = tempfile::tempdir().unwrap();
+        let (release, to) = (
+            directory.path().join("release"),
+            directory.path().join("to"),
+        );
+        for (file, text) in [
+            (
+                ".pkgapp/login/units/shop.target",
+                "# pkgapp: {pkgapp:into}\n",
+            ),
+            (
+                ".pkgapp/login/etc/shop/shop.env",
+                "A={pkgapp:runtime}/shop\n",
+            ),
+            (".pkgapp/login/enabled", "{pkgapp:into}\n"),
+            (
+                ".pkgapp/login/filled",
+                "units/shop.target\netc/shop/shop.env\n",
+            ),
+            (".pkgapp/login/copied", "etc/shop/a b/c\n"),
+            ("host/etc/shop/a b/c", "{pkgapp:into}\n"),
+        ] {
+            write(&release.join(file), text);
+        }
+        let mode = |path: PathBuf| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        let secret = release.join(".pkgapp/login/etc/shop/shop.env");
+        std::fs::set_permissions(secret, std::fs::Permissions::from_mode(0o440)).unwrap();
+        let command = format!("fill_login {} {}", release.display(), to.display());
+        let run = fill(Path::new("sh"), &command, b"");
+        assert!(run.status.success() && run.stderr.is_empty(), "{run:?}");
+        assert_eq!(
+            read(&to.join("units/shop.target")),
+            "# pkgapp: /home/a&\\1#/shop\n"
+        );
+        assert_eq!(read(&to.join("etc/shop/shop.env")), "A=/run/user/7/shop\n");
+        assert_eq!(mode(to.join("etc/shop/shop.env")), 0o440);
+        assert_eq!(
+            read(&to.join("enabled")),
+            "{pkgapp:into}\n",
+            "it is not listed"
+        );
+        assert_eq!(read(&to.join("etc/shop/a b/c")), "{pkgapp:into}\n");
+        assert!(!to.join("filling").exists());
+        write(&release.join(".pkgapp/login/copied"), "../out\n");
+        assert!(!fill(Path::new("sh"), &command, b"").status.success());
+    }
+
     #[test]
     fn what_a_package_puts_elsewhere_is_no_command_of_sed() {
         let directory = tempfile::tempdir().unwrap();
@@ -522,8 +625,8 @@ WantedBy=multi-user.target
             &format!("touch {} /var/lib/shop#e\n", mark.display()),
         );
         let script = format!(
-            "say() {{ printf '%s\\n' \"$*\"; }}\n{}map_host \"$1\" \"$2\"",
-            script::MAP
+            "say() {{ printf '%s\\n' \"$*\"; }}\n{}derive_login \"$1\" \"$2\"",
+            script::DERIVE
         );
         let run = Command::new("sh")
             .args(["-c", &script, "sh"])
@@ -576,7 +679,7 @@ WantedBy=multi-user.target
             &from.join("etc/logrotate.d/shop"),
             "\"/var/log/shop/*.log\"\n{\n    su shop shop\n    create 0640 shop shop\n}\n",
         );
-        let script = format!("{}map_host \"$1\" \"$2\"", script::MAP);
+        let script = format!("{}derive_login \"$1\" \"$2\"", script::DERIVE);
         let variables = "say() { printf '%s\\n' \"$*\"; }; set -u\n";
         let run = Command::new("sh")
             .args(["-c", &[variables, &script].concat(), "sh"])

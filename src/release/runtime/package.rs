@@ -77,6 +77,7 @@ pub fn package(
         .map_err(|_| Error::bug(format!("`{}` is no version", runtime.version)))?;
     let python = runtime.python;
     Ok(Package {
+        login: Tree::new(),
         writable: Vec::new(),
         ghosts: Vec::new(),
         meta: PackageInfo {

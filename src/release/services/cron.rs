@@ -1,11 +1,14 @@
 //! `/etc/cron.d/NAME`: a system crontab (crontab(5)).
 
+use std::fmt::Write as _;
+
 use serde::Serialize;
 
 use pkgapp_config::Cron;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
+use super::paths::LoginPaths;
 use super::program::ReleasePrograms;
 use super::{CONFIGURED, GeneratedFiles, ServiceContext, environment_reader, render};
 
@@ -33,6 +36,46 @@ pub(super) fn write(
     if crons.is_empty() {
         return Ok(());
     }
+    let values = minijinja::context! { path => context.path(), jobs => jobs(context, programs)? };
+    let text = render(include_str!("../../../templates/cron"), values)?;
+    files.add_config(&format!("/etc/cron.d/{}", context.name()), "`[cron]`", text)?;
+    if crons.iter().any(|cron| !cron.environment_files.is_empty()) {
+        let path = context.prefix.join(&environment_reader()?);
+        files.add_program(
+            path,
+            "`[cron]`",
+            include_str!("../../../templates/with-environment.py"),
+        );
+    }
+    Ok(())
+}
+
+/// Returns the lines for a login's own crontab. Whose job it is cannot be chosen there, and lines
+/// that follow are the login's: a PATH of ours is set within each command.
+pub(super) fn user_lines(
+    context: &ServiceContext<'_>,
+    programs: &ReleasePrograms<'_>,
+    paths: &LoginPaths,
+) -> Result<String> {
+    let mut text = String::new();
+    let path = paths.in_text(&context.path());
+    for job in jobs(context, programs)? {
+        // Writing to a String does not fail.
+        if let Some(mailto) = &job.mailto {
+            _ = writeln!(text, "MAILTO={mailto}");
+        }
+        let command = paths.in_text(&job.command);
+        _ = writeln!(text, "{} PATH={path}; export PATH; {command}", job.schedule);
+    }
+    Ok(text)
+}
+
+/// All jobs, in the order of their lines.
+fn jobs<'a>(
+    context: &'a ServiceContext<'_>,
+    programs: &ReleasePrograms<'_>,
+) -> Result<Vec<CronLine<'a>>> {
+    let crons = &context.app.crons;
     let mut mistakes = Vec::new();
     let mut jobs = Vec::new();
     for cron in crons {
@@ -46,18 +89,7 @@ pub(super) fn write(
     }
     // A variable holds for all lines below it, and can't be unset.
     jobs.sort_by_key(|job| job.mailto.is_some());
-    let values = minijinja::context! { path => context.path(), jobs };
-    let text = render(include_str!("../../../templates/cron"), values)?;
-    files.add_config(&format!("/etc/cron.d/{}", context.name()), "`[cron]`", text)?;
-    if crons.iter().any(|cron| !cron.environment_files.is_empty()) {
-        let path = context.prefix.join(&environment_reader()?);
-        files.add_program(
-            path,
-            "`[cron]`",
-            include_str!("../../../templates/with-environment.py"),
-        );
-    }
-    Ok(())
+    Ok(jobs)
 }
 
 fn job<'a>(

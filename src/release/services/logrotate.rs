@@ -6,6 +6,7 @@ use pkgapp_config::{LogReopen, Logrotate, PartName, RotationFrequency, Service};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
+use super::paths::ServiceScope;
 use super::{GeneratedFiles, ServiceContext, render};
 
 /// Writes the file.
@@ -16,7 +17,7 @@ pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) ->
     files.add_config(
         &format!("/etc/logrotate.d/{}", context.name()),
         "`[logrotate]`",
-        text(context, logs)?,
+        text(context, logs, ServiceScope::System)?,
     )
 }
 
@@ -24,22 +25,33 @@ pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) ->
 #[derive(Debug, Serialize)]
 struct LogBlock {
     paths: Vec<String>,
-    /// The user and the group that logrotate renames them as. Without, it does so as root, and
+    /// The user and the group that logrotate renames them as. Without, root's does so as root, and
     /// refuses directories that others than root may write to.
-    owner: Option<String>,
+    su: Option<String>,
+    /// How a new one is made.
+    create: String,
 }
 
-fn text(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<String> {
+/// Returns the text of the file. A login's logrotate can do without users: all logs are its own.
+pub(super) fn text(
+    context: &ServiceContext<'_>,
+    logs: &Logrotate,
+    scope: ServiceScope<'_>,
+) -> Result<String> {
+    let systemctl = match scope {
+        ServiceScope::System => "systemctl",
+        ServiceScope::Login(_) => "systemctl --user",
+    };
     let (units, tell) = match &logs.reopen {
         LogReopen::CopyTruncate => (Vec::new(), String::new()),
         LogReopen::Services { names, signal } => (
             told(context, names.as_deref(), signal.is_some(), logs)?,
-            tell(*signal),
+            tell(systemctl, *signal),
         ),
     };
     let values = minijinja::context! {
-        blocks => blocks(context, logs)?,
-        units, tell,
+        blocks => blocks(context, logs, scope)?,
+        units, systemctl, tell,
         frequency => frequency(logs.frequency),
         keep => logs.keep,
         compress => logs.compress,
@@ -48,7 +60,11 @@ fn text(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<String> {
     render(include_str!("../../../templates/logrotate"), values)
 }
 
-fn blocks(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<Vec<LogBlock>> {
+fn blocks(
+    context: &ServiceContext<'_>,
+    logs: &Logrotate,
+    scope: ServiceScope<'_>,
+) -> Result<Vec<LogBlock>> {
     let mut blocks: Vec<LogBlock> = Vec::new();
     for path in &logs.paths {
         let quoted = quoted(path, logs)?;
@@ -56,11 +72,26 @@ fn blocks(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<Vec<LogBlock
             Some(user) => Some(format!("{user} {}", context.group_of(user)?)),
             None => None,
         };
-        match blocks.iter_mut().find(|block| block.owner == owner) {
-            Some(block) => block.paths.push(quoted),
+        let (path, su, create) = match (scope, owner) {
+            (ServiceScope::System, Some(owner)) => {
+                let create = format!("create 0640 {owner}");
+                (quoted, Some(owner), create)
+            }
+            (ServiceScope::System, None) => (quoted, None, "create".to_owned()),
+            (ServiceScope::Login(paths), owner) => {
+                let create = owner.map_or("create", |_| "create 0640");
+                (paths.in_text(&quoted), None, create.to_owned())
+            }
+        };
+        match blocks
+            .iter_mut()
+            .find(|block| (&block.su, &block.create) == (&su, &create))
+        {
+            Some(block) => block.paths.push(path),
             None => blocks.push(LogBlock {
-                paths: vec![quoted],
-                owner,
+                paths: vec![path],
+                su,
+                create,
             }),
         }
     }
@@ -68,11 +99,11 @@ fn blocks(context: &ServiceContext<'_>, logs: &Logrotate) -> Result<Vec<LogBlock
 }
 
 /// What scripts run to have logs opened anew.
-fn tell(signal: Option<&'static str>) -> String {
+fn tell(systemctl: &str, signal: Option<&'static str>) -> String {
     match signal {
         // `--kill-who` is `--kill-whom` since systemd 252, which still takes the old name.
-        Some(signal) => format!("systemctl kill --kill-who=main --signal={signal}"),
-        None => "systemctl reload".to_owned(),
+        Some(signal) => format!("{systemctl} kill --kill-who=main --signal={signal}"),
+        None => format!("{systemctl} reload"),
     }
 }
 

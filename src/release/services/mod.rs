@@ -9,7 +9,9 @@
 
 mod accounts;
 mod cron;
+pub mod login;
 mod logrotate;
+mod paths;
 mod program;
 mod settings;
 mod systemd;
@@ -28,6 +30,7 @@ use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_core::template::render;
 
+use paths::ServiceScope;
 use program::ReleasePrograms;
 pub use settings::ServiceUnit;
 pub use users::{SecretFile, SystemUser};
@@ -130,15 +133,18 @@ pub struct PackagedUnit {
 /// A command whose program is not in the release; a value that a file can't carry; a user that
 /// can't be made.
 pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
-    let context = ServiceContext {
-        app,
-        prefix: &app.package.prefix.value,
-        user: default_user(app)?,
-        primary: primary_user(app)?,
-    };
+    let context = ServiceContext::of(app)?;
     let programs = ReleasePrograms::of(tree, context.prefix);
     let mut files = GeneratedFiles::default();
-    let units = systemd::write(&context, &programs, &mut files)?;
+    let mut units = Vec::new();
+    for made in systemd::units(&context, &programs, ServiceScope::System)? {
+        files.add(
+            &format!("{UNITS}/{}", made.unit.file),
+            &made.label,
+            made.text,
+        )?;
+        units.push(made.unit);
+    }
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
     let accounts = users::write(&context, &mut files)?;
@@ -166,12 +172,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
 /// # Errors
 /// As [`insert_into`], but for programs.
 pub fn check(app: &Config) -> Result<()> {
-    let context = ServiceContext {
-        app,
-        prefix: &app.package.prefix.value,
-        user: default_user(app)?,
-        primary: primary_user(app)?,
-    };
+    let context = ServiceContext::of(app)?;
     let mut files = GeneratedFiles::default();
     logrotate::write(&context, &mut files)?;
     users::write(&context, &mut files)?;
@@ -372,6 +373,17 @@ fn runs_as(app: &Config) -> impl Iterator<Item = (Option<&UserName>, &Location)>
         .map(|timer| (timer.process.user.as_ref(), &timer.at));
     let crons = app.crons.iter().map(|cron| (cron.user.as_ref(), &cron.at));
     services.chain(timers).chain(crons)
+}
+
+impl<'a> ServiceContext<'a> {
+    fn of(app: &'a Config) -> Result<Self> {
+        Ok(Self {
+            app,
+            prefix: &app.package.prefix.value,
+            user: default_user(app)?,
+            primary: primary_user(app)?,
+        })
+    }
 }
 
 impl ServiceContext<'_> {

@@ -9,9 +9,10 @@ use pkgapp_config::{
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
+use super::paths::ServiceScope;
 use super::program::ReleasePrograms;
 use super::unit::{UnitFile, command, plain, variable};
-use super::{CONFIGURED, GeneratedFiles, PackagedUnit, ServiceContext, UNITS};
+use super::{CONFIGURED, PackagedUnit, ServiceContext};
 
 /// The sandbox: `Setting=value` a line, and comments.
 const SANDBOX: &str = include_str!("../../../templates/sandbox.conf");
@@ -20,28 +21,45 @@ const GROWING_PAUSES: u16 = 254;
 /// Stands for the number of an instance in a command line.
 const INSTANCE: &str = "{instance}";
 
-/// Writes all units; returns what scriptlets do with them, in the order in which they are started.
-pub(super) fn write(
+/// What a user's systemd has no units of.
+const NETWORK: [&str; 2] = ["network.target", "network-online.target"];
+
+/// The directories that systemd makes for root, as `StateDirectory=` and the like, and the
+/// variables that say where they are (systemd.exec(5)).
+pub(super) const DIRECTORIES: [(&str, &str, &str); 3] = [
+    ("StateDirectory", "STATE_DIRECTORY", "/var/lib"),
+    ("CacheDirectory", "CACHE_DIRECTORY", "/var/cache"),
+    ("LogsDirectory", "LOGS_DIRECTORY", "/var/log"),
+];
+
+/// A unit with its text.
+#[derive(Debug)]
+pub(super) struct GeneratedUnit {
+    pub(super) unit: PackagedUnit,
+    /// Where it comes from.
+    pub(super) label: String,
+    pub(super) text: String,
+}
+
+/// Makes all units, in the order in which they are started.
+pub(super) fn units(
     context: &ServiceContext<'_>,
     programs: &ReleasePrograms<'_>,
-    files: &mut GeneratedFiles,
-) -> Result<Vec<PackagedUnit>> {
+    scope: ServiceScope<'_>,
+) -> Result<Vec<GeneratedUnit>> {
     let app = context.app;
     if app.services.is_empty() && app.timers.is_empty() {
         return Ok(Vec::new());
     }
-    let writer = UnitWriter { context, programs };
+    let writer = UnitWriter {
+        context,
+        programs,
+        scope,
+    };
     let mut units = Vec::new();
     let mut mistakes = Vec::new();
     let mut add = |label: String, made: Result<(PackagedUnit, String)>| match made {
-        Ok((unit, text)) => {
-            mistakes.extend(
-                files
-                    .add(&format!("{UNITS}/{}", unit.file), &label, text)
-                    .err(),
-            );
-            units.push(unit);
-        }
+        Ok((unit, text)) => units.push(GeneratedUnit { unit, label, text }),
         Err(error) => mistakes.push(error),
     };
     for service in &app.services {
@@ -70,6 +88,7 @@ fn label(kind: &str, name: &PartName) -> String {
 struct UnitWriter<'a> {
     context: &'a ServiceContext<'a>,
     programs: &'a ReleasePrograms<'a>,
+    scope: ServiceScope<'a>,
 }
 
 impl UnitWriter<'_> {
@@ -83,7 +102,7 @@ impl UnitWriter<'_> {
             ),
         };
         let has_instances = service.instances.is_some();
-        let mut unit = UnitFile::new();
+        let mut unit = UnitFile::new(self.scope);
         let what = if has_instances {
             format!("{} %i", service.name)
         } else {
@@ -135,7 +154,7 @@ impl UnitWriter<'_> {
 
     /// When it is started again. Pauses grow where every host's systemd can let them grow; an older
     /// one would warn of settings that it does not know.
-    fn restarts(&self, unit: &mut UnitFile, service: &Service) {
+    fn restarts(&self, unit: &mut UnitFile<'_>, service: &Service) {
         unit.set("Restart", restart(service.restart));
         let targets = &self.context.app.package.targets;
         let can_grow = !targets.is_empty()
@@ -161,7 +180,7 @@ impl UnitWriter<'_> {
 
     fn socket(&self, service: &Service, socket: &SocketAddress) -> Result<(PackagedUnit, String)> {
         let base = self.context.unit(&service.name);
-        let mut unit = UnitFile::new();
+        let mut unit = UnitFile::new(self.scope);
         unit.section("Unit").set(
             "Description",
             plain(&format!("{} {} socket", self.context.name(), service.name)),
@@ -211,7 +230,7 @@ impl UnitWriter<'_> {
 
     /// The service of a timer.
     fn job(&self, timer: &Timer) -> Result<(PackagedUnit, String)> {
-        let mut unit = UnitFile::new();
+        let mut unit = UnitFile::new(self.scope);
         self.head(&mut unit, timer.name.as_str(), &timer.process);
         unit.section("Service").set("Type", "oneshot");
         self.process(&mut unit, &timer.process, false)?;
@@ -228,7 +247,7 @@ impl UnitWriter<'_> {
     }
 
     fn timer(&self, timer: &Timer) -> Result<(PackagedUnit, String)> {
-        let mut unit = UnitFile::new();
+        let mut unit = UnitFile::new(self.scope);
         unit.section("Unit").set(
             "Description",
             plain(&format!("{} {} timer", self.context.name(), timer.name)),
@@ -252,12 +271,16 @@ impl UnitWriter<'_> {
     }
 
     fn target(&self) -> (PackagedUnit, String) {
-        let mut unit = UnitFile::new();
+        let mut unit = UnitFile::new(self.scope);
         unit.section("Unit").set(
             "Description",
             plain(&format!("{}: all that runs", self.context.name())),
         );
-        unit.section("Install").set("WantedBy", "multi-user.target");
+        let starts_at = match self.scope {
+            ServiceScope::System => "multi-user.target",
+            ServiceScope::Login(_) => "default.target",
+        };
+        unit.section("Install").set("WantedBy", starts_at);
         let file = self.target_name();
         (
             PackagedUnit {
@@ -273,26 +296,35 @@ impl UnitWriter<'_> {
         format!("{}.target", self.context.name())
     }
 
-    fn install(&self, unit: &mut UnitFile) {
+    fn install(&self, unit: &mut UnitFile<'_>) {
         unit.section("Install").set("WantedBy", self.target_name());
     }
 
-    fn head(&self, unit: &mut UnitFile, what: &str, process: &ProcessSettings) {
+    fn head(&self, unit: &mut UnitFile<'_>, what: &str, process: &ProcessSettings) {
         unit.section("Unit")
             .set("Description", format!("{} {what}", self.context.name()));
         if let Some(homepage) = &self.context.app.homepage {
             unit.set("Documentation", plain(homepage.as_str()));
         }
-        unit.set("PartOf", self.target_name())
-            .set("After", "network.target");
-        unit.set_all("After", &process.after)
-            .set_all("Wants", &process.wants);
+        unit.set("PartOf", self.target_name());
+        let network = NETWORK[0].to_owned();
+        let after = std::iter::once(&network).chain(&process.after);
+        unit.set_all("After", after.filter(|unit| self.can_order(unit)));
+        unit.set_all(
+            "Wants",
+            process.wants.iter().filter(|unit| self.can_order(unit)),
+        );
+    }
+
+    /// Whether the manager may have this unit.
+    fn can_order(&self, unit: &str) -> bool {
+        matches!(self.scope, ServiceScope::System) || !NETWORK.contains(&unit)
     }
 
     /// What services and timers have in common.
     fn process(
         &self,
-        unit: &mut UnitFile,
+        unit: &mut UnitFile<'_>,
         process: &ProcessSettings,
         has_instances: bool,
     ) -> Result<()> {
@@ -366,44 +398,67 @@ impl UnitWriter<'_> {
         })
     }
 
-    /// The directories that it may write to, and the sandbox around the rest.
-    fn confine(&self, unit: &mut UnitFile, process: &ProcessSettings) -> Result<()> {
-        let mut settings: Vec<(&str, String)> = Vec::new();
-        let directory = self
-            .context
-            .directory(self.context.user(process.user.as_ref())?);
-        for kind in ["StateDirectory", "CacheDirectory", "LogsDirectory"] {
-            settings.push((kind, directory.clone()));
-            settings.push(match kind {
-                "StateDirectory" => ("StateDirectoryMode", "0750".to_owned()),
-                "CacheDirectory" => ("CacheDirectoryMode", "0750".to_owned()),
-                _ => ("LogsDirectoryMode", "0750".to_owned()),
-            });
-        }
-        // Others of the same user may use it after this one has ended.
-        settings.push(("RuntimeDirectory", directory));
-        settings.push(("RuntimeDirectoryPreserve", "yes".to_owned()));
-        for path in &process.write {
-            settings.push(("ReadWritePaths", plain_path(path)));
-        }
-        settings.extend(sandbox().map(|(name, value)| (name, value.to_owned())));
-        for relaxed in &process.relax {
-            let before = settings.len();
-            settings.retain(|(name, _)| *name != relaxed.value);
-            if settings.len() == before {
-                return Err(unknown_setting(&relaxed.value).at(relaxed.at.clone()));
+    /// The directories that it may write to, and the sandbox around the rest. A login's directories
+    /// are made by a push, as its systemd would make them elsewhere.
+    fn confine(&self, unit: &mut UnitFile<'_>, process: &ProcessSettings) -> Result<()> {
+        for (name, value) in confinement(self.context, process)? {
+            let directory = DIRECTORIES.iter().find(|(setting, ..)| *setting == name);
+            match (self.scope, directory) {
+                (ServiceScope::Login(_), Some((_, its, base))) => {
+                    let paths: Vec<String> = directory_names(&value)
+                        .map(|directory| format!("{base}/{directory}"))
+                        .collect();
+                    unit.set("Environment", variable(its, &paths.join(":")));
+                }
+                _ => _ = unit.set(name, value),
             }
         }
-        settings.retain(|(name, _)| !process.systemd.contains_key(*name));
-        settings
-            .iter()
-            .for_each(|(name, value)| _ = unit.set(name, value));
-        process
-            .systemd
-            .iter()
-            .for_each(|(name, value)| _ = unit.set(name, value));
         Ok(())
     }
+}
+
+/// Returns the settings that say where a process may write, its sandbox, and the user's own lines,
+/// which win.
+pub(super) fn confinement<'a>(
+    context: &ServiceContext<'_>,
+    process: &'a ProcessSettings,
+) -> Result<Vec<(&'a str, String)>> {
+    let mut settings: Vec<(&str, String)> = Vec::new();
+    let directory = context.directory(context.user(process.user.as_ref())?);
+    for kind in ["StateDirectory", "CacheDirectory", "LogsDirectory"] {
+        settings.push((kind, directory.clone()));
+        settings.push(match kind {
+            "StateDirectory" => ("StateDirectoryMode", "0750".to_owned()),
+            "CacheDirectory" => ("CacheDirectoryMode", "0750".to_owned()),
+            _ => ("LogsDirectoryMode", "0750".to_owned()),
+        });
+    }
+    // Others of the same user may use it after this one has ended.
+    settings.push(("RuntimeDirectory", directory));
+    settings.push(("RuntimeDirectoryPreserve", "yes".to_owned()));
+    for path in &process.write {
+        settings.push(("ReadWritePaths", plain_path(path)));
+    }
+    settings.extend(sandbox().map(|(name, value)| (name, value.to_owned())));
+    for relaxed in &process.relax {
+        let before = settings.len();
+        settings.retain(|(name, _)| *name != relaxed.value);
+        if settings.len() == before {
+            return Err(unknown_setting(&relaxed.value).at(relaxed.at.clone()));
+        }
+    }
+    settings.retain(|(name, _)| !process.systemd.contains_key(*name));
+    let own = process.systemd.iter();
+    settings.extend(own.map(|(name, value)| (name.as_str(), value.clone())));
+    Ok(settings)
+}
+
+/// Returns the directories that a value of `StateDirectory=` or the like names; what follows a `:`
+/// is a link to one.
+pub(super) fn directory_names(value: &str) -> impl Iterator<Item = &str> {
+    value
+        .split_whitespace()
+        .map(|word| word.split(':').next().unwrap_or(word))
 }
 
 /// A path where words are split.

@@ -2,27 +2,50 @@
 
 use std::fmt::Write as _;
 
+use super::paths::{INTO, ServiceScope};
+
 /// A unit's file that is being written.
 #[derive(Debug)]
-pub(super) struct UnitFile(String);
+pub(super) struct UnitFile<'a> {
+    text: String,
+    scope: ServiceScope<'a>,
+}
 
-impl UnitFile {
-    pub(super) fn new() -> Self {
-        Self(
-            "# Made by pkgapp. Change it with `systemctl edit`: an upgrade replaces this file.\n"
-                .to_owned(),
-        )
+impl<'a> UnitFile<'a> {
+    /// Begins the unit. One of a login's says whose it is: a push changes no other.
+    pub(super) fn new(scope: ServiceScope<'a>) -> Self {
+        let text = match scope {
+            ServiceScope::System => {
+                "# Made by pkgapp. Change it with `systemctl edit`: an upgrade replaces this file.\n"
+                    .to_owned()
+            }
+            ServiceScope::Login(_) => format!(
+                "# Made by pkgapp. Change it with `systemctl --user edit`: an upgrade replaces this file.\n\
+                 # pkgapp: {INTO}\n"
+            ),
+        };
+        Self { text, scope }
     }
 
     pub(super) fn section(&mut self, name: &str) -> &mut Self {
         // Writing to a String does not fail.
-        _ = writeln!(self.0, "\n[{name}]");
+        _ = writeln!(self.text, "\n[{name}]");
         self
     }
 
-    /// Adds a setting whose value is written as systemd reads it.
+    /// Adds a setting whose value is written as systemd reads it, with the package's paths. A
+    /// login's unit has its own paths, and no setting that needs root.
     pub(super) fn set(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
-        _ = writeln!(self.0, "{name}={value}");
+        match self.scope {
+            ServiceScope::System => self.set_as_is(name, value),
+            ServiceScope::Login(_) if needs_root(name) => self,
+            ServiceScope::Login(paths) => self.set_as_is(name, paths.in_unit(&value.to_string())),
+        }
+    }
+
+    /// Adds a setting whose value has the paths of whoever reads it.
+    pub(super) fn set_as_is(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
+        _ = writeln!(self.text, "{name}={value}");
         self
     }
 
@@ -38,8 +61,50 @@ impl UnitFile {
     }
 
     pub(super) fn text(self) -> String {
-        self.0
+        self.text
     }
+}
+
+/// Settings that need root, or a file system of the unit's own (systemd.exec(5)): user managers
+/// refuse or ignore them. What stays is what the kernel lets everyone give up: system calls, address
+/// families, further rights.
+const FOR_ROOT: [&str; 29] = [
+    "AmbientCapabilities",
+    "BindPaths",
+    "BindReadOnlyPaths",
+    "CacheDirectoryMode",
+    "CapabilityBoundingSet",
+    "ConfigurationDirectory",
+    "ConfigurationDirectoryMode",
+    "DynamicUser",
+    "ExecPaths",
+    "Group",
+    "InaccessiblePaths",
+    "LogsDirectoryMode",
+    "MountAPIVFS",
+    "NoExecPaths",
+    "OOMScoreAdjust",
+    "PAMName",
+    "ProcSubset",
+    "ReadOnlyPaths",
+    "ReadWritePaths",
+    "RemoveIPC",
+    "RootDirectory",
+    "RootImage",
+    "SecureBits",
+    "SocketGroup",
+    "SocketUser",
+    "StateDirectoryMode",
+    "SupplementaryGroups",
+    "TemporaryFileSystem",
+    "User",
+];
+
+fn needs_root(name: &str) -> bool {
+    FOR_ROOT.contains(&name)
+        || ["Protect", "Private", "IOScheduling", "CPUScheduling"]
+            .iter()
+            .any(|family| name.starts_with(family))
 }
 
 /// Doubles `%`, which begins a specifier (systemd.unit(5)).

@@ -2,9 +2,11 @@
 # have this code, and with this host's configuration. It goes on if the connection dies. Arguments: parameters as assignments
 # of sh, then the command:
 #   name id sum mark       the application, the release's name, the SHA-256 of its tarball, the mark to leave
+#   service                the service's unit, or nothing
 #   directory mask         the service's; `directory` lies below /var/lib and the like
 #   limit                  how many seconds it may take, or nothing
-#   files exports          the service's environment files, one a line, and its variables for sh, with the paths of a package
+#   files exports          the service's environment files, one a line, and its variables for sh, with the paths of a package;
+#                          they are for releases whose build has not made them for a login
 #   variables_sh           variables of the host, for sh
 hold_lock
 umask 022
@@ -27,8 +29,14 @@ while read -r path; do
 done <"$kept/host/directories"
 
 # The paths of a package are those of here, and its prefix is this release, not the one in use.
-mapped() { printf '%s\n' "$1" | sed -f "$kept/host/rules" | sed "s#$(printf %s "$into/current" | sed 's/\./\\./g')#$release#g"; }
-(umask 077 && mapped "$exports" >"$running/exports" && printf '%s\n' "$variables_sh" >"$running/variables") || exit 1
+current=$release environment=$release/.pkgapp/login/environment/$service
+derived() { printf '%s\n' "$1" | sed -f "$kept/host/rules" | sed "s#$(printf %s "$into/current" | sed 's/\./\\./g')#$release#g"; }
+if [ -f "$environment" ]; then
+  exports=$(fill <"$environment") && files=$(fill <"$environment.files") || exit 1
+elif [ -f "$kept/host/rules" ]; then
+  exports=$(derived "$exports") && files=$(derived "$files") || exit 1
+fi
+(umask 077 && printf '%s\n' "$exports" >"$running/exports" && printf '%s\n' "$variables_sh" >"$running/variables") || exit 1
 if [ -n "$limit" ]; then set -- timeout "$limit" "$program" "$@"; else set -- "$program" "$@"; fi
 set -- -- sh -c '. "$0" && exec "$@"' "$running/variables" "$@"
 
@@ -51,7 +59,7 @@ while IFS= read -r file; do
     *) [ ! -f "$file" ] || reversed=$file$newline$reversed ;;
   esac
 done <<FILES
-$(mapped "$files")
+$files
 FILES
 while IFS= read -r file; do
   [ -z "$file" ] || set -- "$file" "$@"

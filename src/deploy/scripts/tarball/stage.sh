@@ -1,5 +1,5 @@
-# Unpacks a tarball as a release beside the others, links what releases share, and makes of its `host/` what a login that
-# is not root can have. `current` and what runs stay as they are. Arguments: the application's name, the tarball, its
+# Unpacks a tarball as a release beside the others, links what releases share, and puts the places of this host into what a
+# login that is not root has of it. `current` and what runs stay as they are. Arguments: the application's name, the tarball, its
 # SHA-256, the release's name, the SHA-256 of its record, the prefix that it was built for, and the shared paths.
 hold_lock
 umask 022
@@ -70,7 +70,11 @@ fi
 
 rm -rf "$kept/host.new"
 mkdir -p "$kept/host.new" || exit 1
-map_host "$release/host" "$kept/host.new" || fail "cannot make units of those in $release/host"
+if [ -d "$release/.pkgapp/login" ]; then
+  fill_login "$release" "$kept/host.new" || fail "cannot make units of those in $release/.pkgapp/login"
+else
+  derive_login "$release/host" "$kept/host.new" || fail "cannot make units of those in $release/host"
+fi
 # The switch goes on by itself after a loss of power, and then it needs this.
 sync -f "$kept/host.new" 2>/dev/null || sync
 rm -rf "$kept/host"

@@ -1,4 +1,8 @@
-# map_host FROM TO: what a package would put outside of its prefix (FROM/etc, FROM/usr/lib/systemd/system, …), for a login
+# For releases whose build has not made files for a login (`.pkgapp/login`, see fill.sh): those of earlier versions of pkgapp, which
+# hosts keep for rollbacks and which may be pushed still, and those that have nothing outside of the prefix. The files are derived
+# from what a package would put there.
+#
+# derive_login FROM TO: what a package would put outside of its prefix (FROM/etc, FROM/usr/lib/systemd/system, …), for a login
 # that is not root:
 #   TO/units/      units for the user's systemd: no User=, no sandbox that only root can build, paths below `into`
 #   TO/enabled     which of them are enabled, in the order in which they are started
@@ -37,14 +41,14 @@ path_rules() {
   printf 's#%s#%s/#g\n' "$here" "$into"
 }
 
-map_unit() {
+derive_unit() {
   sed -E -e "s#^\\# Made by pkgapp.*#\\# Made by pkgapp. Change it with \`systemctl --user edit\`: an upgrade replaces this file.\\n\\# pkgapp: $into#" \
     -e "/^($for_root)=/d" -e '/^(After|Wants)=network(-online)?\.target$/d' -e 's/^WantedBy=multi-user\.target$/WantedBy=default.target/' \
     -e 's#^StateDirectory=(.*)#Environment=STATE_DIRECTORY=/var/lib/\1#' -e 's#^CacheDirectory=(.*)#Environment=CACHE_DIRECTORY=/var/cache/\1#' \
     -e 's#^LogsDirectory=(.*)#Environment=LOGS_DIRECTORY=/var/log/\1#' | sed -f "$2/rules.units"
 }
 
-map_host() {
+derive_login() {
   from=$1 to=$2
   mkdir -p "$to/units" "$to/etc" || return 1
   : >"$to/rules" && : >"$to/enabled" && : >"$to/crontab" && : >"$to/secrets" && : >"$to/directories" || return 1
@@ -63,7 +67,7 @@ map_host() {
 
   for unit in "$systemd"/*; do
     [ -f "$unit" ] || continue
-    map_unit "$unit" "$to" <"$unit" >"$to/units/${unit##*/}" || return 1
+    derive_unit "$unit" "$to" <"$unit" >"$to/units/${unit##*/}" || return 1
   done
   sed -n 's/^enable //p' "$from/usr/lib/systemd/system-preset"/*.preset >"$to/enabled" 2>/dev/null
 
@@ -72,7 +76,7 @@ map_host() {
     # Other than text is left as it is.
     if grep -Iq . "$from/etc/$path"; then sed -f "$to/rules" "$from/etc/$path" >"$to/etc/$path" || return 1; fi
   done || return 1
-  map_logs || return 1
+  derive_logs || return 1
 
   # Neither can whose job it is be chosen nor is a PATH of ours good for the lines that follow in the user's own crontab.
   if [ -f "$cron" ]; then
@@ -93,7 +97,7 @@ map_host() {
 }
 
 # Logs are rotated by a timer of the user's own, with its own memory of when it did.
-map_logs() {
+derive_logs() {
   logs=$from/etc/logrotate.d/$name
   [ -f "$logs" ] || return 0
   mkdir -p "$to/etc/logrotate.d" || return 1
