@@ -547,7 +547,7 @@ fn a_mercurial_repository_is_built_at_its_commit() {
     );
     let said = sandbox.pkgapp(["build", "--offline"]).fails();
     assert!(
-        said.contains("is not in the cache, and the build is offline"),
+        said.contains("is not in the cache, but the build is offline"),
         "{said}"
     );
     sandbox.build(["--format", "deb"]);

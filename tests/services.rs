@@ -439,7 +439,7 @@ fn what_a_file_cannot_carry_is_refused_with_its_place() {
         ),
         (
             "[logrotate]\npaths = [\"/var/log/x\"]\ncopytruncate = true\nsignal = \"USR1\"\n",
-            "with `copytruncate` nobody is told",
+            "with `copytruncate`, no service is signaled",
         ),
         (
             "[logrotate]\npaths = ['/var/log/\"x']\n",
