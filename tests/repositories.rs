@@ -369,7 +369,8 @@ fn a_wheelhouse_stands_for_repositories() {
         .pkgapp(["build", "--offline", "--find-links", "../wheelhouse"])
         .fails();
     assert!(
-        said.contains("lib-1.0-py3-none-any.whl") && said.contains("does not match the hash in the index"),
+        said.contains("lib-1.0-py3-none-any.whl")
+            && said.contains("does not match the hash in the index"),
         "{said}"
     );
 }
