@@ -496,7 +496,7 @@ fn an_archive_is_held_against_its_sum() {
     );
     let said = sandbox.pkgapp(["build"]).fails();
     assert!(
-        said.contains("is not the archive that it should be\n  --> pkgapp.toml:10:10\n"),
+        said.contains("does not match its `sha256`\n  --> pkgapp.toml:10:10\n"),
         "{said}"
     );
 }
@@ -627,7 +627,9 @@ fn what_is_wrong_with_an_interpreter_is_told_where_it_is_named() {
     );
     let said = sandbox.pkgapp(["build"]).fails();
     assert!(
-        said.contains("needs no library `libc.so.6` that can be bundled\n  --> pkgapp.toml:10:21"),
+        said.contains(
+            "needs no library `libc.so.6` that pkgapp can bundle\n  --> pkgapp.toml:10:21"
+        ),
         "{said}"
     );
     // OpenSSL 3 is too new for it, whatever else is.

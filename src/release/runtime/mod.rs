@@ -1,19 +1,20 @@
 //! An interpreter that ships: in the release itself (`interpreter = "bundled"`), or in a package of
 //! its own that applications share (`"shared"`).
 //!
-//! It becomes a layer like a distribution, `python3.N/`, and the release around it is a virtual
-//! environment whose `bin/python` is a relative link to `../python3.N/bin/python3.N`, with a
-//! pyvenv.cfg that names no home: CPython 3.8 to 3.14 finds itself from there wherever the release
-//! lies. The layer has
+//! The interpreter becomes a layer like a distribution, `python3.N/`. The release around it is a
+//! virtual environment whose `bin/python` is a relative link to `../python3.N/bin/python3.N`, with a
+//! pyvenv.cfg without a home: CPython 3.8 to 3.14 finds itself from there, wherever the release is.
+//! The layer has
 //!
-//! - what a server needs of it ([`Part`](pkgapp_config::InterpreterPart) is what it does not), and the licences;
+//! - the parts that a server needs (without each [`Part`](pkgapp_config::InterpreterPart)), and the
+//!   licenses;
 //! - compiled code without debug information and without run paths of the machine that built it;
 //!   the executable's is `$ORIGIN/../lib`;
-//! - libraries that the hosts lack, if the user says so;
-//! - byte code made by itself.
+//! - libraries that the hosts lack, if the configuration lists them;
+//! - byte code from the interpreter itself.
 //!
-//! The same interpreter gives the same layer, wherever its copies lie and whether it comes in an
-//! archive or not.
+//! The same interpreter results in the same layer, whether it comes from a directory or an archive,
+//! and wherever that is.
 
 mod kind;
 mod libraries;
@@ -50,27 +51,27 @@ use pkgapp_core::process;
 use pkgapp_core::report::{Report, human_bytes};
 use pkgapp_wheels::elf::binary::ElfBinary;
 
-/// Counts changes of what is made of the same interpreter.
+/// The version of prepared interpreters, part of their key.
 const FORMAT: u32 = 2;
 
-/// Where shared interpreters lie on a host, each in its [`directory`].
+/// The directory of shared interpreters on a host, with a [`directory`] for each.
 pub const SHARED: &str = "/opt/pkgapp";
 
-/// The module that finds the host's certificates, and what it is called.
+/// The module that finds the host's CA certificates, and its name.
 const CERTIFICATES: &str = include_str!("certificates.py");
 const CERTIFICATES_MODULE: &str = "_pkgapp_certificates";
 
-/// How the modules of `sysconfig`'s variables begin; then come the ABI flags, the platform and the
-/// architecture.
+/// The beginning of the names of `sysconfig`'s modules; the ABI flags, the platform, and the
+/// architecture follow.
 const SYSCONFIG: &str = "_sysconfigdata_";
 
-/// Parts that the line about an interpreter names; `-v` names all.
+/// The number of parts in the line about an interpreter; `-v` shows all.
 const NAMED_PARTS: usize = 4;
 
-/// Where a release finds its interpreter.
+/// The place of a release's interpreter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InterpreterHome {
-    /// In itself.
+    /// Inside the release.
     Release,
     /// In a package of its own, below [`SHARED`].
     Package,
@@ -83,25 +84,25 @@ pub struct Runtime {
     pub python: PythonMinor,
     /// The version, e.g. `3.13.0`.
     pub version: String,
-    /// Whose it is.
+    /// The place of the interpreter.
     pub home: InterpreterHome,
-    /// Its files.
+    /// The layer with its files.
     pub layer: Layer,
-    /// What compiles byte code for it: itself, or one of this machine if it is for another
-    /// machine.
+    /// The interpreter that compiles byte code: itself, or one of the build machine if it is for
+    /// another architecture.
     pub interpreter: Interpreter,
-    /// What builds sdists for it: with headers and pip, where it has them.
+    /// The interpreter that builds sdists: with headers and pip, if the original has them.
     pub builds_with: PathBuf,
-    /// Whether it is for the machine that builds.
+    /// Whether the interpreter runs on the build machine.
     pub runs_here: bool,
-    /// Whether it holds an OpenSSL of its own, which has to be told where the host's certificates
-    /// are.
+    /// Whether the interpreter has its own OpenSSL, which needs the path of the host's CA
+    /// certificates.
     has_certificates: bool,
-    /// Directories of the machine that compiled it, which must not be named in what ships.
+    /// Directories of the machine that compiled the interpreter, which must not appear in a release.
     pub built_in: Vec<PathBuf>,
 }
 
-/// What is known of a layer that was made.
+/// The record of a prepared interpreter in the cache.
 #[derive(Debug, Serialize, Deserialize)]
 struct MadeLayer {
     layer: String,
@@ -122,12 +123,11 @@ pub fn directory(python: PythonMinor) -> String {
 }
 
 impl Runtime {
-    /// Returns the interpreter that the configuration names as it will ship, from the cache or made
-    /// now. `wanted` is the machine that it must be for, if that is known.
+    /// Prepares the configured interpreter to ship, or takes it from the cache. `wanted` is the
+    /// architecture that it must have, if known.
     ///
     /// # Errors
-    /// There is no such interpreter, or it can't be made independent of its place; whatever is
-    /// wrong with an archive.
+    /// There is no such interpreter, it cannot be made relocatable, or its archive is faulty.
     pub fn prepare(
         cpython: &Cpython,
         python: PythonMinor,
@@ -151,22 +151,21 @@ impl Runtime {
         format!("{}/bin/python{}", directory(self.python), self.python)
     }
 
-    /// Returns the SHA-256 that stands for all of its files.
+    /// Returns the SHA-256 that identifies all of its files.
     pub fn sha256(&self) -> &str {
         &self.layer.key
     }
 
-    /// Returns the lines of a `.pth` file that a release needs besides, if any.
+    /// Returns the lines of a `.pth` file that a release needs for this interpreter, if any.
     pub fn start_lines(&self) -> Option<String> {
-        // Without a `home` in pyvenv.cfg Python takes the release for the installation that `venv`
-        // is to link to.
+        // Without a `home` in pyvenv.cfg, `venv` would take the release for the base installation.
         let base = (self.home == InterpreterHome::Release).then(|| {
             format!(
                 "import sys; sys._base_executable = sys.base_prefix + \"/bin/python{}\"\n",
                 self.python
             )
         });
-        // Without it, its OpenSSL would trust no one.
+        // Without this module, its OpenSSL would trust no certificate.
         let certificates = self
             .has_certificates
             .then(|| format!("import {CERTIFICATES_MODULE}\n"));
@@ -190,7 +189,7 @@ impl Runtime {
             ..
         } = made;
         if runs_here {
-            // It was asked before it had its place in the cache, or the cache has moved.
+            // The record has another path if the layer was new, or if the cache has moved.
             interpreter.path = layer
                 .place
                 .files()
@@ -198,7 +197,7 @@ impl Runtime {
             interpreter.base.clone_from(&interpreter.path);
         }
         let original = cpython.path.value.join(format!("bin/python{python}"));
-        // Of another machine's interpreter, this machine's stands in.
+        // The build machine's interpreter replaces one for another architecture.
         let builds_with = if runs_here && original.is_file() {
             original
         } else {
@@ -218,6 +217,7 @@ impl Runtime {
     }
 }
 
+/// Returns the runtime from the cache, or prepares it.
 fn find(
     cpython: &Cpython,
     python: PythonMinor,
@@ -259,12 +259,13 @@ fn find(
     Ok(Runtime::of(made, layer, python, home, cpython))
 }
 
-/// What a person calls an interpreter.
+/// Returns the label of an interpreter's layer.
 fn label(version: &str) -> String {
     format!("interpreter `CPython {version}`")
 }
 
-/// Everything that decides what is made, as far as the system tells without anything being read.
+/// Returns the key of a prepared interpreter, from everything that determines its files: file times
+/// and sizes stand for their content.
 fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&InterpreterPrefix>) -> String {
     let stamp = |path: &Path| serde_json::to_string(&FileFingerprint::of(path)).unwrap_or_default();
     let mut parts = vec![
@@ -292,7 +293,7 @@ fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&InterpreterPre
                 .iter()
                 .map(|pattern| pattern.value.clone()),
         );
-        // Whoever installs a library lets the linker's cache be written anew.
+        // Installing a library updates the linker's cache.
         parts.push(stamp(Path::new("/etc/ld.so.cache")));
     }
     match directory {
@@ -305,7 +306,7 @@ fn key(cpython: &Cpython, python: PythonMinor, directory: Option<&InterpreterPre
     cache::key(parts.iter().map(String::as_str))
 }
 
-/// Holds an archive against its `sha256`.
+/// Verifies an archive against its `sha256`.
 fn check_sum(cpython: &Cpython) -> Result<()> {
     let file = &cpython.path.value;
     let found = Digest::of_reader(fs::open(file)?)
@@ -313,17 +314,17 @@ fn check_sum(cpython: &Cpython) -> Result<()> {
         .sha256;
     match &cpython.sha256 {
         Some(wanted) if wanted.value != found => Err(Error::new(format!(
-            "`{}` is not the archive that it should be",
+            "`{}` does not match its `sha256`",
             shown(file)
         ))
         .at(wanted.at.clone())
         .cause_text(format!("its SHA-256 is {found}"))
-        .hint("download it again; if it is another one on purpose, write its sum")),
+        .hint("download it again, or update `sha256` if the archive was replaced on purpose")),
         _ => Ok(()),
     }
 }
 
-/// Refuses an interpreter for another machine than the release is for.
+/// Refuses an interpreter for another architecture than the release's.
 fn check_machine(cpython: &Cpython, machine: &str, wanted: Option<Arch>) -> Result<()> {
     match wanted {
         Some(wanted) if wanted != Arch::Any && wanted.as_str() != machine => Err(Error::new(
@@ -331,12 +332,13 @@ fn check_machine(cpython: &Cpython, machine: &str, wanted: Option<Arch>) -> Resu
         )
         .cause_text(format!("the release is for {wanted}"))
         .hint(format!(
-            "name an interpreter for {wanted}, or build with `--arch {machine}`"
+            "use an interpreter for {wanted}, or build with `--arch {machine}`"
         ))),
         _ => Ok(()),
     }
 }
 
+/// Reports the size of an interpreter, and its parts that do not ship.
 fn tell(made: &MadeLayer, layer: &Layer, report: &Report) {
     let total: u64 = made.left.iter().map(|(_, _, bytes)| bytes).sum();
     let part = |(what, _, bytes): &(String, u64, u64)| format!("{what} {}", human_bytes(*bytes));
@@ -371,23 +373,23 @@ fn tell(made: &MadeLayer, layer: &Layer, report: &Report) {
     }
     if let Some(processor) = &made.processor {
         report.warning(&format!(
-            "CPython {} was compiled for the processor `{processor}`: it does not run on hosts that have an older one",
+            "CPython {} was compiled for the processor `{processor}` and does not run on older ones",
             made.version
         ));
     }
 }
 
-/// The error that a pattern of `bundle-libraries` matches nothing.
+/// Returns the error for a pattern of `bundle-libraries` that matches nothing.
 fn useless_pattern(pattern: &Located<String>) -> Error {
     Error::new(format!(
-        "the interpreter needs no library `{}` that can be bundled",
+        "the interpreter needs no library `{}` that pkgapp can bundle",
         pattern.value
     ))
     .at(pattern.at.clone())
-    .hint("write the sonames as `ldd` shows them, such as `libssl.so.3`; glibc's are the host's")
+    .hint("write sonames as in the output of `ldd`, such as `libssl.so.3`; glibc is never bundled")
 }
 
-/// An interpreter on its way into a layer.
+/// The preparation of an interpreter as a layer.
 struct Preparation<'a> {
     cpython: &'a Cpython,
     python: PythonMinor,
@@ -401,18 +403,18 @@ struct Preparation<'a> {
     room: TempDir,
 }
 
-/// How the executable of an interpreter is linked.
+/// The linkage of an interpreter's executable.
 struct ExecutableLinkage {
     machine: &'static str,
     /// Absolute run paths.
     run_paths: Vec<PathBuf>,
-    /// Whether it needs `libpython`.
+    /// Whether the executable needs `libpython`.
     needs_library: bool,
-    /// Whether it needs that library by its place beside it, and so no run path.
+    /// Whether the executable names the relative path of that library, so that it needs no run path.
     finds_library: bool,
 }
 
-/// A prefix that is to have an interpreter of a version.
+/// A prefix in which pkgapp looks for an interpreter of a version.
 struct WantedInterpreter<'a> {
     place: &'a Path,
     python: PythonMinor,
@@ -420,7 +422,7 @@ struct WantedInterpreter<'a> {
 }
 
 impl<'a> WantedInterpreter<'a> {
-    /// The error that it has none, and a way out.
+    /// Returns the error that the prefix lacks the interpreter, with a hint.
     fn missing(&self, why: &str) -> Error {
         let Self { place, python, .. } = self;
         let error = Error::new(format!(
@@ -433,9 +435,9 @@ impl<'a> WantedInterpreter<'a> {
                 "name the directory that `python{python} -c 'import sys; print(sys.base_prefix)'` prints, or an \
                  archive of python-build-standalone"
             )),
-            [] => error.hint("name an archive of python-build-standalone, or a CPython's prefix"),
+            [] => error.hint("name an archive of python-build-standalone, or the prefix of a CPython"),
             others => error.hint(format!(
-                "it has {}: write that as `version`, or name another one",
+                "it has {}: change `version`, or name another prefix",
                 others.join(" and ")
             )),
         }
@@ -453,13 +455,15 @@ impl<'a> WantedInterpreter<'a> {
         let (python, name) = (self.python, format!("bin/python{}", self.python));
         let bytes = fs::read(executable)?;
         let machine = ElfBinary::machine(&bytes).ok_or_else(|| {
-            self.missing(&format!("its `{name}` is no program for x86_64 or aarch64"))
+            self.missing(&format!(
+                "its `{name}` is not a program for x86_64 or aarch64"
+            ))
         })?;
         let damaged =
             |why: &str| Error::new(format!("cannot read `{}`", shown(executable))).cause_text(why);
         let binary = ElfBinary::parse(&bytes)
             .map_err(damaged)?
-            .ok_or_else(|| self.missing(&format!("its `{name}` is no program")))?;
+            .ok_or_else(|| self.missing(&format!("its `{name}` is not a program")))?;
         kind::check_executable(&binary, python, self.place)?;
 
         let library = format!("libpython{python}.so.1.0");
@@ -480,14 +484,14 @@ impl<'a> WantedInterpreter<'a> {
                 .map_err(damaged)?
                 .map_or_else(Vec::new, |run_path| absolute_paths(&run_path)),
             needs_library,
-            // So it was in python-build-standalone until May of 2025; since then the executable has
-            // all of it in itself.
+            // python-build-standalone did this until May of 2025. Since then, the executable is
+            // linked statically.
             finds_library: needed.contains(&format!("$ORIGIN/../{lib}/{library}")),
         })
     }
 }
 
-/// The absolute paths in a run path.
+/// Returns the absolute paths in a run path.
 fn absolute_paths(run_path: &str) -> Vec<PathBuf> {
     run_path
         .split(':')
@@ -496,13 +500,13 @@ fn absolute_paths(run_path: &str) -> Vec<PathBuf> {
         .collect()
 }
 
-/// A file as it will ship.
+/// A file that is ready to ship.
 struct PreparedFile {
     path: ReleasePath,
     source: TreeSource,
-    /// The libraries that it needs.
+    /// The libraries that the file needs.
     needed: Vec<String>,
-    /// Bytes of it that do not ship.
+    /// The number of bytes that were stripped.
     stripped: u64,
 }
 
@@ -538,15 +542,9 @@ impl<'a> Preparation<'a> {
         })
     }
 
+    /// Builds the layer of the interpreter.
     fn make(&self, cache: &Cache, report: &Report) -> Result<(MadeLayer, Layer)> {
-        let (chosen, mut left) = self.choose()?;
-        let mut prepared: Vec<PreparedFile> = chosen
-            .par_iter()
-            .map(|(path, item)| self.prepare(path, item))
-            .collect::<Vec<_>>()
-            .into_iter()
-            .filter_map(Result::transpose)
-            .collect::<Result<_>>()?;
+        let (mut prepared, mut left) = self.prepare_all()?;
         let bundled = self.bundle(&mut prepared)?;
         self.add_executable(&mut prepared, !bundled.is_empty())?;
         let stripped = prepared.iter().filter(|file| file.stripped > 0);
@@ -555,25 +553,12 @@ impl<'a> Preparation<'a> {
             stripped.clone().count() as u64,
             stripped.map(|file| file.stripped).sum(),
         );
-        let has_certificates = !needs_foreign_openssl(&prepared);
-        if has_certificates {
-            let path = self.path(&format!(
-                "{}/python{}/{CERTIFICATES_MODULE}.py",
-                self.lib, self.python
-            ))?;
-            prepared.push(self.place(path, CERTIFICATES.as_bytes(), 0o644)?);
-        }
+        let has_certificates = self.add_certificates(&mut prepared)?;
         self.add_licenses(&mut prepared, &bundled, report)?;
+
         let sources = self.sources(prepared)?;
         let (interpreter, version, runs_here) = self.ask(cache)?;
-        let compiler = ByteCompiler::of(&interpreter, self.python)?;
-        let prune = crate::prune::Pruner::default();
-        let builder = LayerBuilder {
-            cache,
-            compiler: &compiler,
-            prune: &prune,
-        };
-        let layer = Layer::for_interpreter(&builder, &label(&version), &sources)?;
+        let layer = self.layer(&sources, &interpreter, &version, cache)?;
         let made = MadeLayer {
             layer: layer.key.clone(),
             version,
@@ -589,14 +574,54 @@ impl<'a> Preparation<'a> {
         Ok((made, layer))
     }
 
-    /// What ships of the prefix, but for the executable, and what stays behind.
+    /// Prepares all files of the prefix that ship, except for the executable; also returns the parts
+    /// that do not ship.
+    fn prepare_all(&self) -> Result<(Vec<PreparedFile>, LeftBehind)> {
+        let (chosen, left) = self.choose()?;
+        let prepared = chosen
+            .par_iter()
+            .map(|(path, item)| self.prepare(path, item))
+            .collect::<Vec<_>>()
+            .into_iter()
+            .filter_map(Result::transpose)
+            .collect::<Result<_>>()?;
+        Ok((prepared, left))
+    }
+
+    /// Adds the module that finds the host's CA certificates, if the interpreter has its own
+    /// OpenSSL; returns whether it does.
+    fn add_certificates(&self, prepared: &mut Vec<PreparedFile>) -> Result<bool> {
+        if needs_foreign_openssl(prepared) {
+            return Ok(false);
+        }
+        let path = self.path(&format!(
+            "{}/python{}/{CERTIFICATES_MODULE}.py",
+            self.lib, self.python
+        ))?;
+        prepared.push(self.place(path, CERTIFICATES.as_bytes(), 0o644)?);
+        Ok(true)
+    }
+
+    fn layer(
+        &self,
+        sources: &BTreeMap<ReleasePath, TreeSource>,
+        interpreter: &Interpreter,
+        version: &str,
+        cache: &Cache,
+    ) -> Result<Layer> {
+        let compiler = ByteCompiler::of(interpreter, self.python)?;
+        let builder = LayerBuilder {
+            cache,
+            compiler: &compiler,
+            prune: &crate::prune::Pruner::default(),
+        };
+        Layer::for_interpreter(&builder, &label(version), sources)
+    }
+
+    /// Divides the prefix, except for the executable, into files that ship and parts that do not.
     fn choose(&self) -> Result<(BTreeMap<&ReleasePath, &PrefixItem>, LeftBehind)> {
-        let prune: Vec<String> = self
-            .cpython
-            .prune
-            .iter()
-            .map(|name| name.value.clone())
-            .collect();
+        let names = self.cpython.prune.iter();
+        let prune: Vec<String> = names.map(|name| name.value.clone()).collect();
         let choice = PartChoice {
             python: self.python,
             lib: self.lib,
@@ -616,6 +641,12 @@ impl<'a> Preparation<'a> {
             }
         }
         chosen.remove(&ReleasePath::parse(&format!("bin/python{}", self.python))?);
+        self.check_pruned(&left)?;
+        Ok((chosen, left))
+    }
+
+    /// Refuses names in `prune` that match no module.
+    fn check_pruned(&self, left: &LeftBehind) -> Result<()> {
         let unknown = self
             .cpython
             .prune
@@ -624,12 +655,12 @@ impl<'a> Preparation<'a> {
         let errors = unknown.map(|name| {
             Error::new(format!("CPython {} has no module `{}` that would ship", self.python, name.value))
                 .at(name.at.clone())
-                .hint("name modules as an import does; those of extension modules begin with `_`, such as `_curses`")
+                .hint("write names as in an import; many extension modules begin with `_`, such as `_curses`")
         });
-        Error::all(errors.collect::<Vec<_>>()).map_or(Ok((chosen, left)), Err)
+        Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
     }
 
-    /// Makes a file ready to ship; `None` for a link that leads to nothing that is here.
+    /// Prepares a file to ship; `None` for a link whose target is missing.
     fn prepare(&self, path: &ReleasePath, item: &PrefixItem) -> Result<Option<PreparedFile>> {
         let release_path = self.path(path.as_str())?;
         let (file, size) = match item {
@@ -664,8 +695,8 @@ impl<'a> Preparation<'a> {
         self.place(release_path, &bytes, 0o644).map(Some)
     }
 
-    /// The executable and its other names. It has a run path if there is something of its own to be
-    /// found there.
+    /// Adds the executable and its other names. It gets a run path only if it has libraries of its
+    /// own.
     fn add_executable(&self, prepared: &mut Vec<PreparedFile>, has_libraries: bool) -> Result<()> {
         let original = fs::read(&self.executable)?;
         let is_searched =
@@ -697,7 +728,7 @@ impl<'a> Preparation<'a> {
         Ok(())
     }
 
-    /// Returns compiled code that does not say where it was built, and the libraries that it needs.
+    /// Returns compiled code without the paths of its build, and the libraries that it needs.
     fn relocated(
         &self,
         bytes: &[u8],
@@ -705,11 +736,7 @@ impl<'a> Preparation<'a> {
         run_path: RunPath,
     ) -> Result<(Vec<u8>, Vec<String>)> {
         let failed = |why: &'static str| {
-            Error::new(format!(
-                "cannot make `{}` independent of its place",
-                shown(file)
-            ))
-            .cause_text(why)
+            Error::new(format!("cannot make `{}` relocatable", shown(file))).cause_text(why)
         };
         let Some(mut binary) = ElfBinary::parse(bytes).map_err(failed)? else {
             return Ok((bytes.to_vec(), Vec::new()));
@@ -725,7 +752,7 @@ impl<'a> Preparation<'a> {
         };
         changed.map_err(|why| {
             failed(why).hint(format!(
-                "let patchelf give it the run path first: `patchelf --force-rpath --set-rpath '$ORIGIN/../{}' FILE`, in a \
+                "set the run path with patchelf first: `patchelf --force-rpath --set-rpath '$ORIGIN/../{}' FILE`, in a \
                  copy of the interpreter",
                 self.lib
             ))
@@ -734,18 +761,18 @@ impl<'a> Preparation<'a> {
         Ok((binary.into_bytes(), needed))
     }
 
-    /// Adds the libraries that the user wants to have with the interpreter, and those that they
-    /// need and that are wanted too. Returns their names, and where they were found.
+    /// Adds the libraries that match `bundle-libraries`, including those that other bundled
+    /// libraries need. Returns their names and their paths on the build machine.
     fn bundle(&self, prepared: &mut Vec<PreparedFile>) -> Result<Vec<(String, PathBuf)>> {
         let patterns = &self.cpython.bundle_libraries;
         if patterns.is_empty() {
             return Ok(Vec::new());
         }
         if self.linkage.machine != std::env::consts::ARCH {
-            return Err(
-                Error::new("libraries of this machine can't be bundled for another one")
-                    .at(patterns[0].at.clone()),
-            );
+            return Err(Error::new(
+                "cannot bundle libraries of the build machine for another architecture",
+            )
+            .at(patterns[0].at.clone()));
         }
         let wanted = globs(patterns.iter().map(|pattern| pattern.value.as_str()))?;
         let mut open = self.needed_libraries(prepared)?;
@@ -777,7 +804,7 @@ impl<'a> Preparation<'a> {
         Error::all(unused.collect::<Vec<_>>()).map_or(Ok(bundled), Err)
     }
 
-    /// The libraries that the executable and what ships with it need.
+    /// Returns the libraries that the executable and the prepared files need.
     fn needed_libraries(&self, prepared: &[PreparedFile]) -> Result<BTreeSet<String>> {
         let of_files = prepared.iter().flat_map(|file| file.needed.iter().cloned());
         let executable = ElfBinary::parse(&fs::read(&self.executable)?)
@@ -789,11 +816,11 @@ impl<'a> Preparation<'a> {
             .collect())
     }
 
-    /// Makes a library of this machine ready to ship; returns also where it was found.
+    /// Prepares a library of the build machine to ship; also returns its path.
     fn bundled_library(&self, soname: &str) -> Result<(PreparedFile, PathBuf)> {
         let file = libraries::find(soname, &self.linkage.run_paths).ok_or_else(|| {
             Error::new(format!(
-                "`{soname}` is to be bundled, and is not on this machine"
+                "cannot find `{soname}` to bundle on the build machine"
             ))
         })?;
         let file = file.canonicalize().unwrap_or(file);
@@ -806,8 +833,8 @@ impl<'a> Preparation<'a> {
         Ok((library, file))
     }
 
-    /// The interpreter's licences, and those of bundled libraries as far as a package manager knows
-    /// them.
+    /// Adds the licenses of the interpreter, and those of bundled libraries if the package manager
+    /// has them.
     fn add_licenses(
         &self,
         prepared: &mut Vec<PreparedFile>,
@@ -817,7 +844,7 @@ impl<'a> Preparation<'a> {
         let own = ReleasePath::parse(&format!("{}/python{}/LICENSE.txt", self.lib, self.python))?;
         if self.prefix.licenses.is_empty() && self.prefix.file(&own).is_none() {
             report.warning(&format!(
-                "`{}` has no text of Python's licence, which has to be shipped with it",
+                "`{}` has no text of Python's license, which must ship with it",
                 shown(&self.cpython.path.value)
             ));
         }
@@ -826,7 +853,7 @@ impl<'a> Preparation<'a> {
             match license_of(file) {
                 Some(license) => _ = licenses.insert(format!("{soname}.copyright"), license),
                 None => report.warning(&format!(
-                    "no text of the licence of `{soname}` is known, which has to be shipped with it"
+                    "cannot find the license of `{soname}`, which must ship with it"
                 )),
             }
         }
@@ -837,13 +864,13 @@ impl<'a> Preparation<'a> {
         Ok(())
     }
 
-    /// What the layer is made of: all that is there, with the directories above.
+    /// Returns the sources of the layer, without links whose targets do not ship.
     fn sources(&self, prepared: Vec<PreparedFile>) -> Result<BTreeMap<ReleasePath, TreeSource>> {
         let mut sources: BTreeMap<ReleasePath, TreeSource> = BTreeMap::new();
         let present: BTreeSet<ReleasePath> =
             prepared.iter().map(|file| file.path.clone()).collect();
         for file in prepared {
-            // What a link leads to may have stayed behind.
+            // The target of a link may not ship.
             if let TreeSource::Symlink(target) = &file.source {
                 let to =
                     layer::resolve(&file.path, target).and_then(|to| ReleasePath::parse(&to).ok());
@@ -856,14 +883,14 @@ impl<'a> Preparation<'a> {
         Ok(sources)
     }
 
-    /// Runs the interpreter where it is prepared, as proof that it does not need the place it comes
-    /// from. One for another machine is represented by one of this machine.
+    /// Runs the prepared interpreter, which proves that it does not need its original place. A Python
+    /// of the build machine stands in for an interpreter for another architecture.
     fn ask(&self, cache: &Cache) -> Result<(Interpreter, String, bool)> {
         if self.linkage.machine != std::env::consts::ARCH {
             let version = self.version()?;
             let interpreter = Interpreter::find(cache, self.python).map_err(|error| {
                 error.cause_text(format!(
-                    "byte code for {} is made by an interpreter of this machine",
+                    "compiling byte code for {} needs an interpreter of the build machine",
                     self.linkage.machine
                 ))
             })?;
@@ -875,7 +902,7 @@ impl<'a> Preparation<'a> {
             .join(self.path(&format!("bin/python{}", self.python))?.as_str());
         let interpreter = Interpreter::query(&executable).map_err(|error| {
             error.context(format!(
-                "`{}` does not run when it lies elsewhere",
+                "`{}` does not run from another directory",
                 shown(&self.cpython.path.value)
             ))
         })?;
@@ -883,7 +910,7 @@ impl<'a> Preparation<'a> {
         Ok((interpreter, version, true))
     }
 
-    /// Reads the version from the program: it is a text of its own there.
+    /// Reads the version from the program, which contains it as a separate string.
     fn version(&self) -> Result<String> {
         let library = ReleasePath::parse(&format!("{}/libpython{}.so.1.0", self.lib, self.python))?;
         let library = self.prefix.file(&library).map(|(file, _)| file.to_owned());
@@ -902,17 +929,17 @@ impl<'a> Preparation<'a> {
             }
         }
         Err(Error::new(format!(
-            "cannot tell which CPython {} this is",
+            "cannot determine the patch release of CPython {}",
             self.python
         )))
     }
 
-    /// A path of the layer.
+    /// Returns a path of the layer.
     fn path(&self, below: &str) -> Result<ReleasePath> {
         ReleasePath::parse(&format!("{}/{below}", directory(self.python)))
     }
 
-    /// Writes a file where the interpreter is prepared.
+    /// Writes a file to the directory in which the interpreter is prepared.
     fn place(&self, path: ReleasePath, bytes: &[u8], mode: u32) -> Result<PreparedFile> {
         use std::os::unix::fs::PermissionsExt;
         let file = self.room.path().join(path.as_str());
