@@ -1,4 +1,4 @@
-//! Debian packages: an ar archive of `debian-binary`, `control.tar.gz` and `data.tar.*` (deb(5)).
+//! Debian packages: ar archives of `debian-binary`, `control.tar.gz`, and `data.tar.*` (deb(5)).
 
 use std::io::Write;
 
@@ -14,7 +14,7 @@ use super::{
     description, one_line, sonames,
 };
 use crate::segment::Segments;
-use pkgapp_config::Compression;
+use pkgapp_config::{Compression, PackageRelations};
 use pkgapp_core::content::Bytes;
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Result};
@@ -29,17 +29,17 @@ use pkgapp_release::tree::{EntryKind, EntryOrigin, FileOwner, Tree, TreeEntry, U
 #[derive(Debug, Clone, Copy)]
 pub struct DebPackage;
 
-/// Longest value that the size field of an ar member holds, bytes (ar(5): ten decimal digits).
+/// The largest size of an ar member in bytes (ar(5): ten decimal digits).
 const MEMBER_LIMIT: u64 = 9_999_999_999;
 
 /// gzip's level for `control.tar.gz`.
 const CONTROL_LEVEL: u32 = 6;
 
-/// What the size of `control.tar.gz` is a multiple of, bytes. An edit changes it by a few, and then
-/// nothing after it moves.
+/// The size of `control.tar.gz` is a multiple of this number of bytes, so that a small edit does not
+/// move the data after it.
 const CONTROL_STEP: usize = 1024;
 
-/// Width at which long descriptions are folded; lintian warns of lines beyond 80.
+/// The width of folded long descriptions; lintian warns of lines beyond 80.
 const WIDTH: usize = 78;
 
 impl PackageFormat for DebPackage {
@@ -67,7 +67,7 @@ impl PackageFormat for DebPackage {
             )
         };
         let (control, payload) = if sums.are_known() {
-            // Both read the tree, and the one takes about as long as finding all segments.
+            // Both read the tree, and the control archive takes about as long as all segments.
             let (control, payload) = rayon::join(control, payload);
             (control?, payload?)
         } else {
@@ -75,16 +75,11 @@ impl PackageFormat for DebPackage {
             sums.complete()?;
             (control()?, payload)
         };
-        let name = match compression {
-            Compression::Zstd(_) => "data.tar.zst",
-            Compression::Gzip(_) => "data.tar.gz",
-            Compression::Xz(_) => "data.tar.xz",
-        };
-        let size = payload.size();
+        let (name, size) = (data_name(compression), payload.size());
         if size > MEMBER_LIMIT {
             return Err(
                 Error::new("the package is too large for a deb").note(format!(
-                    "`{name}` has {size} bytes, and an ar member ends at {MEMBER_LIMIT} (deb(5))"
+                    "`{name}` has {size} bytes, and an ar member at most {MEMBER_LIMIT} (deb(5))"
                 )),
             );
         }
@@ -359,7 +354,7 @@ fn control_files(
     Ok(files)
 }
 
-/// What `dpkg --verify` compares with; configuration is left out, as dh_md5sums does.
+/// Returns the file for `dpkg --verify`, without configuration files, as from dh_md5sums.
 fn md5sums(contents: &DebContents<'_>, sums: &Md5Sums<'_>) -> Result<String> {
     let mut text = String::new();
     for ((path, entry, _), sum) in contents.files().zip(sums.all()) {
@@ -376,15 +371,6 @@ fn control(package: &Package, contents: &DebContents<'_>) -> Result<String> {
     let meta = &package.meta;
     let version = PackageVersion::of(meta)?;
     let depends = sonames::depends(&package.depends)?;
-    let relations = &package.depends.relations;
-    // Policy §7.6: a package that takes the place of another one conflicts with it, so that it
-    // goes; one that takes over files of earlier versions breaks these, so that they are
-    // upgraded.
-    let (parts, whole): (Vec<&String>, Vec<&String>) = relations
-        .replaces
-        .deb
-        .iter()
-        .partition(|entry| entry.contains('('));
     let mut fields = vec![
         ("Package", meta.name.to_string()),
         ("Version", version.full()),
@@ -393,24 +379,21 @@ fn control(package: &Package, contents: &DebContents<'_>) -> Result<String> {
         ("Installed-Size", installed_size(contents).to_string()),
         ("Pre-Depends", package.scriptlets.deb.pre_depends.join(", ")),
         ("Depends", one_line(&depends.join(", "))),
-        ("Recommends", relations.recommends.deb.join(", ")),
-        ("Suggests", relations.suggests.deb.join(", ")),
-        ("Conflicts", listed(&relations.conflicts.deb, &whole)),
-        ("Breaks", listed(&[], &parts)),
-        ("Replaces", relations.replaces.deb.join(", ")),
-        ("Provides", relations.provides.deb.join(", ")),
+    ];
+    fields.extend(relation_fields(&package.depends.relations));
+    fields.extend([
         ("Section", meta.section.clone()),
         ("Priority", "optional".to_owned()),
         (
             "Homepage",
             one_line(meta.homepage.as_deref().unwrap_or_default()),
         ),
-        // Not an official field: where an organisation's own package came from.
+        // Not an official field: the commit from which the package was built.
         (
             "X-Commit",
             one_line(meta.commit.as_deref().unwrap_or_default()),
         ),
-    ];
+    ]);
     fields.retain(|(_, value)| !value.is_empty());
     fields.push((
         "Description",
@@ -422,7 +405,27 @@ fn control(package: &Package, contents: &DebContents<'_>) -> Result<String> {
         .collect())
 }
 
-/// Declared entries, and more that are not among them.
+/// Returns the fields of relations to other packages.
+fn relation_fields(relations: &PackageRelations) -> [(&'static str, String); 6] {
+    // Policy §7.6: a package that replaces another one conflicts with it, so that the other one is
+    // removed. A package that takes over files from earlier versions breaks these, so that they are
+    // upgraded.
+    let (parts, whole): (Vec<&String>, Vec<&String>) = relations
+        .replaces
+        .deb
+        .iter()
+        .partition(|entry| entry.contains('('));
+    [
+        ("Recommends", relations.recommends.deb.join(", ")),
+        ("Suggests", relations.suggests.deb.join(", ")),
+        ("Conflicts", listed(&relations.conflicts.deb, &whole)),
+        ("Breaks", listed(&[], &parts)),
+        ("Replaces", relations.replaces.deb.join(", ")),
+        ("Provides", relations.provides.deb.join(", ")),
+    ]
+}
+
+/// Joins the declared entries and those of `more` that are not among them.
 fn listed(declared: &[String], more: &[&String]) -> String {
     let mut all: Vec<&str> = declared.iter().map(String::as_str).collect();
     all.extend(
@@ -431,6 +434,15 @@ fn listed(declared: &[String], more: &[&String]) -> String {
             .filter(|entry| !declared.iter().any(|known| known == entry)),
     );
     all.join(", ")
+}
+
+/// Returns the name of the member with the payload.
+fn data_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Zstd(_) => "data.tar.zst",
+        Compression::Gzip(_) => "data.tar.gz",
+        Compression::Xz(_) => "data.tar.xz",
+    }
 }
 
 fn synopsis(meta: &PackageInfo) -> String {
@@ -443,15 +455,15 @@ fn synopsis(meta: &PackageInfo) -> String {
     }
 }
 
-/// Size in KiB as dpkg-gencontrol computes it: files and links rounded up one by one, everything
-/// else 1, with the parents.
+/// Returns the size in KiB as from dpkg-gencontrol: files and links are rounded up individually, and
+/// everything else, including parents, counts 1.
 fn installed_size(contents: &DebContents<'_>) -> u64 {
     let size = |entry: &TreeEntry| match &entry.kind {
         EntryKind::Directory => 1,
         EntryKind::File(content) => content.digest.size.div_ceil(1024),
         EntryKind::Symlink(target) => (target.len() as u64).div_ceil(1024),
     };
-    // The root directory counts too.
+    // The root directory counts, too.
     1 + contents
         .lines
         .iter()
@@ -459,8 +471,7 @@ fn installed_size(contents: &DebContents<'_>) -> u64 {
         .sum::<u64>()
 }
 
-/// Folds a long description (Policy §5.6.13): paragraphs are wrapped, indented lines stay as they
-/// are.
+/// Folds a long description (Policy §5.6.13): wraps paragraphs, but not indented lines.
 fn folded(text: &str) -> String {
     let mut lines: Vec<String> = Vec::new();
     let mut paragraph: Vec<&str> = Vec::new();

@@ -1142,11 +1142,11 @@ fn a_tarball_refuses_a_host_directory_in_the_release() {
 fn other_files_are_no_artifacts() {
     let directory = tempfile::tempdir().unwrap();
     for (bytes, message) in [
-        (&b""[..], "is no tarball, deb or rpm"),
-        (b"#!/bin/sh\n", "is no tarball, deb or rpm"),
+        (&b""[..], "is not a tarball, deb, or rpm"),
+        (b"#!/bin/sh\n", "is not a tarball, deb, or rpm"),
         (b"!<arch>\n", "is damaged"),
         (b"\xed\xab\xee\xdb\x03\x00", "is damaged"),
-        (b"\x28\xb5\x2f\xfdxxxxxxx", "is no tarball, deb or rpm"),
+        (b"\x28\xb5\x2f\xfdxxxxxxx", "is not a tarball, deb, or rpm"),
     ] {
         let file = directory.path().join("x");
         std::fs::write(&file, bytes).unwrap();

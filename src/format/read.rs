@@ -1,5 +1,5 @@
-//! Reads artifacts back: tarballs, debs and rpms, by pkgapp or by anyone else. Payloads stream;
-//! nothing is unpacked.
+//! Reads tarballs, debs, and rpms, from pkgapp or from other tools. Payloads are streamed, not
+//! unpacked.
 
 use std::collections::{BTreeMap, HashSet};
 use std::fmt::Write as _;
@@ -16,36 +16,36 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 /// An artifact's metadata; its entries are read on demand.
 #[derive(Debug, Clone)]
 pub struct PackageReader {
-    /// Where it lies.
+    /// The path of the artifact.
     pub path: PathBuf,
-    /// Which format.
+    /// The format.
     pub kind: ArtifactKind,
-    /// The package's name; of a tarball, that of its top directory.
+    /// The name of the package, or that in the top directory of a tarball.
     pub name: String,
-    /// The whole version, as the format writes it: `[epoch:]upstream-revision`; of a tarball, that
-    /// of its top directory.
+    /// The whole version in the notation of the format, `[epoch:]upstream-revision`, or that in the
+    /// top directory of a tarball.
     pub version: String,
-    /// The architecture, as the format names it; of a tarball, as its file name has it.
+    /// The format's name of the architecture, or that in the file name of a tarball.
     pub arch: Option<String>,
-    /// One line.
+    /// The summary in one line.
     pub summary: Option<String>,
-    /// `Depends:` or `Requires:`, one relation each; a tarball has none.
+    /// The relations of `Depends:` or `Requires:`; a tarball has none.
     pub depends: Vec<String>,
-    /// Name and text of each scriptlet, as the format names it.
+    /// The format's name and the text of each scriptlet.
     pub scriptlets: Vec<(String, String)>,
-    /// Codec of the payload: `zstd`, `gzip`, `xz` or `none`.
+    /// The codec of the payload: `zstd`, `gzip`, `xz`, or `none`.
     pub compression: String,
-    /// Size of the file, bytes.
+    /// The size of the file in bytes.
     pub size: u64,
-    /// Whether there is a signature in it, by whatever key.
+    /// Whether the artifact contains a signature, from any key.
     pub is_signed: bool,
-    /// Names of configuration files, absolute.
+    /// The absolute paths of configuration files.
     config: HashSet<String>,
-    /// Where the payload begins.
+    /// The offset of the payload.
     payload: u64,
-    /// How long it is.
+    /// The size of the payload.
     payload_size: u64,
-    /// Of an rpm's files: owners.
+    /// The owners of an rpm's files.
     owners: BTreeMap<String, (String, String)>,
 }
 
@@ -60,55 +60,55 @@ pub enum ArtifactKind {
     Rpm,
 }
 
-/// A file, link or directory in an artifact.
+/// A file, link, or directory in an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ArtifactEntry {
-    /// Absolute in packages; in a tarball as the archive has it.
+    /// The absolute path in a package, or the path in a tarball.
     pub path: String,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: ListedKind,
-    /// Permission bits.
+    /// The permission bits.
     pub mode: u32,
-    /// Who owns it, by name.
+    /// The names of the user and the group.
     pub owner: (String, String),
-    /// Seconds since 1970.
+    /// The time of modification, in seconds since 1970.
     pub mtime: u64,
     /// Whether an administrator's changes survive an upgrade.
     pub config: bool,
 }
 
-/// What an entry of an artifact is.
+/// The kind of an entry in an artifact.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ListedKind {
     /// A directory.
     Directory,
     /// A regular file.
     File {
-        /// Bytes.
+        /// The size in bytes.
         size: u64,
         /// SHA-256 of the content in the artifact.
         sha256: Sha256Sum,
     },
-    /// A symbolic link, and its target.
+    /// A symbolic link with its target.
     Symlink(String),
-    /// Anything else: pkgapp writes none.
+    /// Any other kind, which pkgapp does not write.
     Other,
 }
 
-/// Longest control file, scriptlet or release record that is read into memory, bytes.
+/// The largest control file, scriptlet, or release record in bytes that is read into memory.
 const TEXT_LIMIT: u64 = 256 << 20;
 
-/// Most bytes of a name in a cpio archive: Linux's PATH_MAX is a sixteenth of it.
+/// The longest name in a cpio archive in bytes: sixteen times PATH_MAX of Linux.
 const LONGEST_NAME: u64 = 1 << 16;
 
-/// Where a release keeps its record, below the prefix.
+/// The path of the release record, below the prefix.
 const RECORD: &str = "/.pkgapp/release.json";
 
 impl PackageReader {
-    /// Reads the metadata.
+    /// Reads the metadata of an artifact.
     ///
     /// # Errors
-    /// It can't be read, or it is none of the three formats, or it is damaged.
+    /// The artifact cannot be read, has another format, or is damaged.
     pub fn open(path: &Path) -> Result<Self> {
         let mut file = pkgapp_core::fs::open(path)?;
         let mut magic = [0; 8];
@@ -138,10 +138,11 @@ impl PackageReader {
         Ok(entries)
     }
 
-    /// Returns the text form of all entries, as [`pkgapp_release::tree::Tree::dump`] has it.
+    /// Returns the text form of all entries, in the format of
+    /// [`pkgapp_release::tree::Tree::dump`].
     ///
     /// # Errors
-    /// As [`PackageReader::entries`].
+    /// As for [`PackageReader::entries`].
     pub fn dump(&self) -> Result<String> {
         let mut entries = self.entries()?;
         entries.sort_by(|a, b| a.path.cmp(&b.path));
@@ -153,7 +154,7 @@ impl PackageReader {
         Ok(text)
     }
 
-    /// Reads the release's record, `.pkgapp/release.json`; `None` if there is none.
+    /// Reads the release record, `.pkgapp/release.json`; `None` if there is none.
     ///
     /// # Errors
     /// The payload is damaged.
@@ -161,7 +162,7 @@ impl PackageReader {
         self.find(|path| path.ends_with(RECORD))
     }
 
-    /// Reads the content of the first file whose path the condition takes.
+    /// Reads the content of the first file whose path satisfies the condition.
     ///
     /// # Errors
     /// The payload is damaged, or the file is too large to be a text.
@@ -177,7 +178,7 @@ impl PackageReader {
         Ok(found)
     }
 
-    /// Hands over the path of every entry, and where a symbolic link leads.
+    /// Calls `see` with the path of every entry, and the target of a symbolic link.
     ///
     /// # Errors
     /// The payload is damaged.
@@ -193,7 +194,7 @@ impl PackageReader {
         })
     }
 
-    /// Hands over one entry after another with its content; the SHA-256 of files is not known yet.
+    /// Calls `visit` with each entry and its content; the SHA-256 of files is not known yet.
     fn each(
         &self,
         mut visit: impl FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>,
@@ -267,7 +268,7 @@ fn read_text(content: &mut dyn Read) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     content.take(TEXT_LIMIT + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > TEXT_LIMIT {
-        return Err(io::Error::other("a text in it is larger than 256 MiB"));
+        return Err(io::Error::other("a text is larger than 256 MiB"));
     }
     Ok(bytes)
 }
@@ -288,7 +289,7 @@ fn sum(content: &mut dyn Read) -> io::Result<Sha256Sum> {
 
 type Visit<'a> = &'a mut dyn FnMut(ArtifactEntry, &mut dyn Read) -> io::Result<ControlFlow<()>>;
 
-/// The path on a host of a name in data.tar; `None` for the root itself.
+/// Returns the path on a host for a name in data.tar; `None` for the root itself.
 fn absolute(name: &str) -> Option<String> {
     let below = name.strip_prefix("./").unwrap_or(name).trim_matches('/');
     (!below.is_empty() && below != ".").then(|| format!("/{below}"))
@@ -305,32 +306,7 @@ fn each_tar(
         let Some(path) = path(&String::from_utf8_lossy(&member.path_bytes())) else {
             continue;
         };
-        let header = member.header();
-        let text =
-            |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
-        let kind = match header.entry_type() {
-            tar::EntryType::Directory => ListedKind::Directory,
-            tar::EntryType::Regular => ListedKind::File {
-                size: member.size(),
-                sha256: Sha256Sum([0; 32]),
-            },
-            tar::EntryType::Symlink => {
-                ListedKind::Symlink(text(member.link_name_bytes().as_deref()))
-            }
-            _ => ListedKind::Other,
-        };
-        let owner = (
-            text(header.username_bytes()),
-            text(header.groupname_bytes()),
-        );
-        let entry = ArtifactEntry {
-            path,
-            kind,
-            mode: header.mode()? & 0o7777,
-            owner,
-            mtime: header.mtime()?,
-            config: false,
-        };
+        let entry = tar_entry(path, &member)?;
         if visit(entry, &mut member)?.is_break() {
             break;
         }
@@ -338,22 +314,44 @@ fn each_tar(
     Ok(())
 }
 
+fn tar_entry(path: String, member: &tar::Entry<'_, impl Read>) -> io::Result<ArtifactEntry> {
+    let text =
+        |bytes: Option<&[u8]>| String::from_utf8_lossy(bytes.unwrap_or_default()).into_owned();
+    let header = member.header();
+    let kind = match header.entry_type() {
+        tar::EntryType::Directory => ListedKind::Directory,
+        tar::EntryType::Regular => ListedKind::File {
+            size: member.size(),
+            sha256: Sha256Sum([0; 32]),
+        },
+        tar::EntryType::Symlink => ListedKind::Symlink(text(member.link_name_bytes().as_deref())),
+        _ => ListedKind::Other,
+    };
+    let owner = (
+        text(header.username_bytes()),
+        text(header.groupname_bytes()),
+    );
+    Ok(ArtifactEntry {
+        path,
+        kind,
+        mode: header.mode()? & 0o7777,
+        owner,
+        mtime: header.mtime()?,
+        config: false,
+    })
+}
+
 fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader> {
     let unknown = || {
-        Error::new(format!("`{}` is no tarball, deb or rpm", shown(path)))
-            .hint("name a file that `pkgapp build` made, or any other deb or rpm")
+        Error::new(format!("`{}` is not a tarball, deb, or rpm", shown(path)))
+            .hint("name an artifact of `pkgapp build`, or any other deb or rpm")
     };
     let (codec, plain) =
         compress::decoder(BufReader::new(file)).map_err(|error| unknown().cause(error))?;
-    let mut top = None;
-    let first = |entry: ArtifactEntry, _: &mut dyn Read| {
-        top = Some(entry.path.split('/').next().unwrap_or_default().to_owned());
-        Ok(ControlFlow::Break(()))
-    };
-    let mut first = first;
-    // What the error quotes of a file that is no archive helps nobody.
-    each_tar(plain, |name| Some(name.to_owned()), &mut first).map_err(|_| unknown())?;
-    let top = top.ok_or_else(unknown)?;
+    // The error of the tar crate quotes bytes of the file, which do not help.
+    let top = top_directory(plain)
+        .map_err(|_| unknown())?
+        .ok_or_else(unknown)?;
     let (name, version) = top.rsplit_once('-').unwrap_or((&top, ""));
     let file_name = path
         .file_name()
@@ -380,13 +378,24 @@ fn open_tar(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader>
     })
 }
 
+/// Returns the top directory of the first member; `None` for an empty archive.
+fn top_directory(plain: impl Read) -> io::Result<Option<String>> {
+    let mut top = None;
+    let mut first = |entry: ArtifactEntry, _: &mut dyn Read| {
+        top = Some(entry.path.split('/').next().unwrap_or_default().to_owned());
+        Ok(ControlFlow::Break(()))
+    };
+    each_tar(plain, |name| Some(name.to_owned()), &mut first)?;
+    Ok(top)
+}
+
 // Debian
 
-/// The parts of a deb that describe it, and where its data lies.
+/// The metadata of a deb, and the position of its payload.
 struct DebMembers {
     /// The files of control.tar, by name.
     control: BTreeMap<String, String>,
-    /// Where data.tar begins.
+    /// The offset of data.tar.
     payload: u64,
     payload_size: u64,
 }
@@ -396,7 +405,7 @@ impl DebMembers {
     fn read(file: fs_err::File) -> io::Result<Option<Self>> {
         let mut control = None;
         let mut archive = ar::Archive::new(BufReader::new(file));
-        // The magic, then a header of 60 bytes before each member, which ends at an even place.
+        // After the magic, each member has a header of 60 bytes and ends at an even offset.
         let mut offset = 8;
         while let Some(member) = archive.next_entry() {
             let member = member?;
@@ -473,7 +482,7 @@ fn open_deb(path: &Path, file: fs_err::File, size: u64) -> Result<PackageReader>
     })
 }
 
-/// Reads the files of control.tar: name and text.
+/// Reads the names and texts of the files in control.tar.
 fn read_control(member: impl Read) -> io::Result<BTreeMap<String, String>> {
     let mut files = BTreeMap::new();
     let (_, plain) = compress::decoder(BufReader::new(member))?;
@@ -499,7 +508,7 @@ fn control_field(control: &str, name: &str) -> Option<String> {
     })
 }
 
-/// Looks for a signature, which stands behind the data as `_gpgorigin` and the like (deb(5),
+/// Returns whether a deb has a signature, such as the member `_gpgorigin` after the data (deb(5),
 /// debsigs(1p)).
 fn has_debsig(path: &Path) -> Result<bool> {
     let damaged = || format!("`{}` is damaged", shown(path));
@@ -519,62 +528,61 @@ fn has_debsig(path: &Path) -> Result<bool> {
 
 // RPM
 
-/// Signatures of the header, and of header and payload: RPMSIGTAG_DSA, _RSA, _OPENPGP, _PGP and
-/// _GPG.
+/// The tags of signatures of the header, and of header and payload: RPMSIGTAG_DSA, _RSA, _OPENPGP,
+/// _PGP, and _GPG.
 const SIGNATURES: [u32; 5] = [267, 268, 278, 1002, 1005];
 
 fn open_rpm(path: &Path, size: u64) -> Result<PackageReader> {
     let damaged = || format!("`{}` is damaged", shown(path));
     header::check(BufReader::new(pkgapp_core::fs::open(path)?)).context(damaged)?;
     let metadata = PackageMetadata::open(path).context(damaged)?;
-    let header = &metadata.header;
-    let version = metadata.get_version().context(damaged)?;
-    let release = metadata.get_release().context(damaged)?;
-    let epoch = header
-        .get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH)
-        .ok()
-        .filter(|epoch| *epoch != 0);
-    let epoch = epoch.map_or_else(String::new, |epoch| format!("{epoch}:"));
     let files = metadata.get_file_entries().unwrap_or_default();
     let name_of = |file: &::rpm::FileEntry<'_>| file.path().to_string_lossy().into_owned();
+    let owners = files.iter().map(|file| {
+        let owner = (file.user().to_owned(), file.group().to_owned());
+        (name_of(file), owner)
+    });
+    let config = files
+        .iter()
+        .filter(|file| file.flags().contains(FileFlags::CONFIG));
+    let compressor = metadata
+        .header
+        .get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR);
+    let mut signatures = SIGNATURES.iter();
     let payload = metadata.get_package_segment_offsets().payload;
+
     Ok(PackageReader {
         path: path.to_owned(),
         kind: ArtifactKind::Rpm,
         name: metadata.get_name().context(damaged)?.to_owned(),
-        version: format!("{epoch}{version}-{release}"),
+        version: rpm_version(&metadata).context(damaged)?,
         arch: metadata.get_arch().ok().map(str::to_owned),
         summary: metadata.get_summary().ok().map(str::to_owned),
         depends: requires(&metadata),
         scriptlets: rpm_scriptlets(&metadata),
-        compression: header
-            .get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR)
-            .unwrap_or("none")
-            .to_owned(),
+        compression: compressor.unwrap_or("none").to_owned(),
         size,
-        is_signed: SIGNATURES
-            .iter()
-            .any(|tag| metadata.signature.entry_is_present(*tag)),
-        config: files
-            .iter()
-            .filter(|file| file.flags().contains(FileFlags::CONFIG))
-            .map(name_of)
-            .collect(),
+        is_signed: signatures.any(|tag| metadata.signature.entry_is_present(*tag)),
+        config: config.map(name_of).collect(),
         payload,
         payload_size: size.saturating_sub(payload),
-        owners: files
-            .iter()
-            .map(|file| {
-                (
-                    name_of(file),
-                    (file.user().to_owned(), file.group().to_owned()),
-                )
-            })
-            .collect(),
+        owners: owners.collect(),
     })
 }
 
-/// What must be on the host: rpm's own features and the package's configuration are left out.
+/// Returns the whole version, `[epoch:]version-release`.
+fn rpm_version(metadata: &PackageMetadata) -> std::result::Result<String, ::rpm::Error> {
+    let (version, release) = (metadata.get_version()?, metadata.get_release()?);
+    let epoch = metadata
+        .header
+        .get_entry_data_as_u32(IndexTag::RPMTAG_EPOCH)
+        .ok()
+        .filter(|epoch| *epoch != 0);
+    let epoch = epoch.map_or_else(String::new, |epoch| format!("{epoch}:"));
+    Ok(format!("{epoch}{version}-{release}"))
+}
+
+/// Returns the requirements on a host, without rpm's features and the package's configuration.
 fn requires(metadata: &PackageMetadata) -> Vec<String> {
     let mut shown: Vec<String> = Vec::new();
     for needed in metadata.get_requires().unwrap_or_default() {
@@ -634,17 +642,7 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
             return Ok(());
         }
         let mut content = (&mut plain).take(header.size);
-        let kind = match header.mode & 0o170_000 {
-            0o040_000 => ListedKind::Directory,
-            0o100_000 => ListedKind::File {
-                size: header.size,
-                sha256: Sha256Sum([0; 32]),
-            },
-            0o120_000 => {
-                ListedKind::Symlink(String::from_utf8_lossy(&read_text(&mut content)?).into_owned())
-            }
-            _ => ListedKind::Other,
-        };
+        let kind = header.kind(&mut content)?;
         if let Some(path) = absolute(&header.name) {
             let entry = ArtifactEntry {
                 path,
@@ -663,7 +661,7 @@ fn each_cpio(plain: impl Read, visit: Visit<'_>) -> io::Result<()> {
     }
 }
 
-/// What stands before the content of a member of a cpio archive.
+/// The header of a member of a cpio archive.
 struct CpioHeader {
     name: String,
     mode: u32,
@@ -672,26 +670,41 @@ struct CpioHeader {
 }
 
 impl CpioHeader {
-    /// The length of its numbers, which the name follows.
+    /// The length of the numbers before the name.
     const LENGTH: usize = 110;
+
+    /// Returns the kind of the member; reads the target of a symbolic link from its content.
+    fn kind(&self, content: &mut impl Read) -> io::Result<ListedKind> {
+        Ok(match self.mode & 0o170_000 {
+            0o040_000 => ListedKind::Directory,
+            0o100_000 => ListedKind::File {
+                size: self.size,
+                sha256: Sha256Sum([0; 32]),
+            },
+            0o120_000 => {
+                ListedKind::Symlink(String::from_utf8_lossy(&read_text(content)?).into_owned())
+            }
+            _ => ListedKind::Other,
+        })
+    }
 
     fn read(plain: &mut impl BufRead) -> io::Result<Self> {
         let damaged = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
         let mut header = [0; Self::LENGTH];
         plain.read_exact(&mut header)?;
-        // Fields are cut out by their bytes.
+        // Only ASCII text can be sliced at any offset.
         let text = std::str::from_utf8(&header)
             .ok()
             .filter(|text| text.is_ascii())
             .ok_or_else(|| damaged("a cpio header is not ASCII"))?;
         if !matches!(&text[..6], "070701" | "070702") {
-            // `07070X` records, of packages with files over 4 GiB, have no names of their own.
+            // The `07070X` headers of packages with files over 4 GiB have no names.
             return Err(damaged("the payload is not in cpio's newc format"));
         }
         let field = |index: usize| {
             let digits = &text[6 + 8 * index..14 + 8 * index];
             u32::from_str_radix(digits, 16)
-                .map_err(|_| damaged("a cpio header has no number where one must be"))
+                .map_err(|_| damaged("a cpio header has an invalid number"))
         };
         let (mode, mtime, size) = (field(1)?, field(5)?, u64::from(field(6)?));
 
@@ -712,7 +725,7 @@ impl CpioHeader {
     }
 }
 
-/// Bytes up to the next multiple of four.
+/// Returns the number of bytes up to the next multiple of four.
 fn padding(size: u64) -> u64 {
     size.next_multiple_of(4) - size
 }

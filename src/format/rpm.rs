@@ -1,14 +1,13 @@
 //! RPM packages, version 4: lead, signature header, header, compressed cpio payload
 //! (<https://rpm-software-management.github.io/rpm/manual/format_v4.html>).
 //!
-//! The headers are the `rpm` crate's; its builder is not used, because it holds the compressed
-//! payload in memory, reads every file twice and takes three sums of both forms. Here the payload
-//! is made of segments first, so that its digest is known when the headers are written.
+//! The headers come from the `rpm` crate, but not its builder, which keeps the compressed payload in
+//! memory, reads every file twice, and computes three checksums of both forms. Instead, the payload
+//! is built from segments first, so that its digest is known when the headers are written.
 //!
-//! Tags that rpmbuild writes and this does not: COOKIE, OPTFLAGS, PLATFORM (they name the building
-//! machine), FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (which nothing but multilib
-//! transactions reads), PAYLOADDIGESTALT (a second pass; only needed by delta rpms), and MD5 sums
-//! of the whole.
+//! In contrast to rpmbuild, pkgapp does not write these tags: COOKIE, OPTFLAGS, PLATFORM (they name
+//! the build machine), FILECLASS, CLASSDICT, FILECOLORS, FILEDEPENDS* (only multilib transactions
+//! read them), PAYLOADDIGESTALT (a second pass, only for delta rpms), and MD5 sums of the whole.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -55,31 +54,31 @@ mod sense {
 /// `RPMFILE_CONFIG | RPMFILE_NOREPLACE`: an administrator's changes survive an upgrade.
 const CONFIG_NOREPLACE: u32 = 1 | 1 << 4;
 
-/// `RPMFILE_GHOST`: the package's, and not in its payload.
+/// `RPMFILE_GHOST`: a file that belongs to the package, but is not in its payload.
 const GHOST: u32 = 1 << 6;
 
-/// What is verified of a ghost: all but digest, size, target and time (rpm's `rpmVerifyAttrs`).
+/// The verified properties of a ghost: all but digest, size, target, and time (`rpmVerifyAttrs`).
 const VERIFY_GHOST: u32 = !(1 | 1 << 1 | 1 << 2 | 1 << 5);
 
 /// A file trigger's name in a spec file.
 const TRIGGER: &str = "transfiletriggerin";
 
-/// What rpmbuild gives a file trigger that names none (rpm's `RPMTRIGGER_DEFAULT_PRIORITY`).
+/// The default priority of file triggers (rpm's `RPMTRIGGER_DEFAULT_PRIORITY`).
 const TRIGGER_PRIORITY: u32 = 1_000_000;
 
 /// SHA-256 in rpm's numbering (RFC 4880 §9.4).
 const SHA256: u32 = 8;
 
-/// A cpio newc header tells sizes in 32 bits.
+/// The largest file: sizes in a cpio newc header have 32 bits.
 const FILE_LIMIT: u64 = u32::MAX as u64;
 
-/// In place of the building machine's name, as distributions with reproducible packages have it.
+/// The build host, as in distributions with reproducible packages.
 const BUILD_HOST: &str = "reproducible";
 
-/// What rpmbuild writes where a package has none; Fedora's guidelines discourage groups.
+/// The default group of rpmbuild; Fedora's guidelines discourage groups.
 const GROUP: &str = "Unspecified";
 
-/// The tag must be there; what an application's metadata does not name is not for pkgapp to invent.
+/// The license of an application whose metadata names none: rpm requires the tag.
 const NO_LICENSE: &str = "LicenseRef-Unspecified";
 
 impl PackageFormat for RpmPackage {
@@ -94,7 +93,7 @@ impl PackageFormat for RpmPackage {
 
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()> {
         check_sizes(&package.tree)?;
-        // The header's lists take about as long as the payload's sum.
+        // Building the header takes about as long as computing the payload's checksum.
         let payload = || {
             let payload = segments.payload(
                 ArchiveKind::Cpio,
@@ -119,21 +118,7 @@ impl PackageFormat for RpmPackage {
         let version = PackageVersion::of(&package.meta)?;
         let requires = requires(package, &version)?
             .into_iter()
-            .map(|(name, version, flags)| {
-                let comparison: String = [
-                    (sense::LESS, '<'),
-                    (sense::GREATER, '>'),
-                    (sense::EQUAL, '='),
-                ]
-                .iter()
-                .filter(|(flag, _)| flags & flag != 0)
-                .map(|(_, sign)| *sign)
-                .collect();
-                format!("{name} {comparison} {version}")
-                    .trim_end()
-                    .to_owned()
-                    + "\n"
-            });
+            .map(dependency_line);
         let mut texts = vec![("requires".to_owned(), requires.collect::<String>())];
         let scriptlets = &package.scriptlets.rpm;
         texts
@@ -146,6 +131,22 @@ impl PackageFormat for RpmPackage {
         }));
         Ok(texts)
     }
+}
+
+/// Returns a dependency as a line of text.
+fn dependency_line((name, version, flags): (String, String, u32)) -> String {
+    let signs = [
+        (sense::LESS, '<'),
+        (sense::GREATER, '>'),
+        (sense::EQUAL, '='),
+    ];
+    let comparison: String = signs
+        .iter()
+        .filter(|(flag, _)| flags & flag != 0)
+        .map(|(_, sign)| *sign)
+        .collect();
+    let line = format!("{name} {comparison} {version}");
+    line.trim_end().to_owned() + "\n"
 }
 
 /// Returns rpm's name for an architecture.
@@ -167,21 +168,21 @@ fn check_sizes(tree: &Tree) -> Result<()> {
         .filter(|(_, _, content)| content.digest.size > FILE_LIMIT);
     let errors = too_large.map(|(path, _, _)| {
         Error::new(format!("`{path}` is too large for an rpm"))
-            .note("its payload holds files below 4 GiB (cpio newc)")
+            .note("files in an rpm are smaller than 4 GiB (cpio newc)")
     });
     Error::all(errors).map_or(Ok(()), Err)
 }
 
 // Headers
 
-/// Returns lead, signature header and header.
+/// Returns the lead, the signature header, and the header.
 fn metadata(
     package: &Package,
     entries: Vec<HeaderEntry>,
     payload: &Payload<'_>,
     sum: &[u8; 32],
 ) -> Result<Vec<u8>> {
-    let cannot = || "cannot make an rpm's header".to_owned();
+    let cannot = || "cannot write the header of an rpm".to_owned();
     let digest = [
         entry(
             IndexTag::RPMTAG_PAYLOADSHA256,
@@ -207,26 +208,32 @@ fn metadata(
         header,
     };
     let header_bytes = metadata.header_bytes().context(cannot)?;
-    let mut signature = SignatureHeaderBuilder::new()
-        .format(RpmFormat::V4)
-        // Room for a signature that is added later without moving the payload.
-        .reserved_space(Some(SignatureHeaderBuilder::DEFAULT_RESERVED_SPACE))
-        .calculate_digests(&header_bytes);
-    // A size that needs 64 bits is left out: nothing reads it.
-    let size = header_bytes.len() as u64 + payload.size();
-    if size <= u64::from(u32::MAX) {
-        signature = signature.set_content_length(size);
-    }
-    metadata.signature =
-        with_archive_size(signature.build().context(cannot)?, payload.plain_size())
-            .context(cannot)?;
+    metadata.signature = signature_header(&header_bytes, payload).context(cannot)?;
     let mut bytes = Vec::new();
     metadata.write(&mut bytes).context(cannot)?;
     Ok(bytes)
 }
 
-/// Adds the payload's uncompressed size where it needs 64 bits: in the header itself, rpm takes
-/// that tag for damage.
+/// Returns the signature header, without a signature.
+fn signature_header(
+    header: &[u8],
+    payload: &Payload<'_>,
+) -> std::result::Result<Header<IndexSignatureTag>, ::rpm::Error> {
+    let mut signature = SignatureHeaderBuilder::new()
+        .format(RpmFormat::V4)
+        // Space to add a signature later without moving the payload.
+        .reserved_space(Some(SignatureHeaderBuilder::DEFAULT_RESERVED_SPACE))
+        .calculate_digests(header);
+    // Omitted if it needs 64 bits: nothing reads the 64-bit tag.
+    let size = header.len() as u64 + payload.size();
+    if size <= u64::from(u32::MAX) {
+        signature = signature.set_content_length(size);
+    }
+    with_archive_size(signature.build()?, payload.plain_size())
+}
+
+/// Adds the payload's uncompressed size if it needs 64 bits. In the main header, rpm would reject
+/// that tag as damage.
 fn with_archive_size(
     signature: Header<IndexSignatureTag>,
     size: u64,
@@ -259,7 +266,7 @@ fn translated(tag: IndexTag, text: impl Into<String>) -> HeaderEntry {
     entry(tag, IndexData::I18NString(vec![text.into()]))
 }
 
-/// A size in 32 bits under one tag, or in 64 under another.
+/// Returns a size under a tag for 32 bits, or under another one for 64 bits.
 fn size_entry(size: u64, short: IndexTag, long: IndexTag) -> HeaderEntry {
     match u32::try_from(size) {
         Ok(size) => entry(short, IndexData::Int32(vec![size])),
@@ -267,11 +274,11 @@ fn size_entry(size: u64, short: IndexTag, long: IndexTag) -> HeaderEntry {
     }
 }
 
-/// All entries of the header but the payload's digest.
+/// Returns all entries of the header except for the payload's digest.
 fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     let version = PackageVersion::of(&package.meta)?;
     let mut entries = name_entries(&package.meta, &version)?;
-    // Links count by the length of their targets.
+    // Links count with the length of their targets.
     let installed: u64 = package
         .tree
         .iter()
@@ -282,8 +289,7 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
         IndexTag::RPMTAG_SIZE,
         IndexTag::RPMTAG_LONGSIZE,
     ));
-    // rpm2cpio up to rpm 4.19 compares it and fails without. One of 64 bits belongs in the
-    // signature header.
+    // rpm2cpio up to rpm 4.19 requires this tag. A size of 64 bits belongs in the signature header.
     if let Ok(archive) = u32::try_from(archive_size(&package.tree)) {
         entries.push(entry(
             IndexTag::RPMTAG_ARCHIVESIZE,
@@ -295,23 +301,7 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     entries.push(string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR, compressor));
     entries.push(string(IndexTag::RPMTAG_PAYLOADFLAGS, flags));
     entries.extend(scriptlet_entries(&package.scriptlets.rpm));
-    entries.extend(dependency_entries(
-        &provides(package, &version)?,
-        [
-            IndexTag::RPMTAG_PROVIDENAME,
-            IndexTag::RPMTAG_PROVIDEFLAGS,
-            IndexTag::RPMTAG_PROVIDEVERSION,
-        ],
-    ));
-    entries.extend(dependency_entries(
-        &requires(package, &version)?,
-        [
-            IndexTag::RPMTAG_REQUIRENAME,
-            IndexTag::RPMTAG_REQUIREFLAGS,
-            IndexTag::RPMTAG_REQUIREVERSION,
-        ],
-    ));
-    entries.extend(relation_entries(package)?);
+    entries.extend(all_dependency_entries(package, &version)?);
     entries.push(entry(
         IndexTag::RPMTAG_FILEDIGESTALGO,
         IndexData::Int32(vec![SHA256]),
@@ -322,13 +312,8 @@ fn header_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     Ok(entries)
 }
 
+/// Returns the entries that describe the package itself.
 fn name_entries(meta: &PackageInfo, version: &PackageVersion) -> Result<Vec<HeaderEntry>> {
-    let summary = one_line(&meta.summary);
-    let summary = if summary.is_empty() {
-        meta.name.to_string()
-    } else {
-        summary.trim_end_matches('.').to_owned()
-    };
     let license = meta
         .license
         .as_deref()
@@ -342,7 +327,7 @@ fn name_entries(meta: &PackageInfo, version: &PackageVersion) -> Result<Vec<Head
         string(IndexTag::RPMTAG_NAME, meta.name.as_str()),
         string(IndexTag::RPMTAG_VERSION, &version.upstream),
         string(IndexTag::RPMTAG_RELEASE, &version.revision),
-        translated(IndexTag::RPMTAG_SUMMARY, summary),
+        translated(IndexTag::RPMTAG_SUMMARY, summary(meta)),
         translated(IndexTag::RPMTAG_DESCRIPTION, description(meta)),
         entry(
             IndexTag::RPMTAG_BUILDTIME,
@@ -357,7 +342,7 @@ fn name_entries(meta: &PackageInfo, version: &PackageVersion) -> Result<Vec<Head
         translated(IndexTag::RPMTAG_GROUP, GROUP),
         string(IndexTag::RPMTAG_OS, "linux"),
         string(IndexTag::RPMTAG_ARCH, architecture(meta.arch)),
-        // Its presence is how rpm tells a binary package.
+        // rpm recognizes a binary package by this tag.
         string(
             IndexTag::RPMTAG_SOURCERPM,
             format!("{}-{}.src.rpm", meta.name, version.without_epoch()),
@@ -369,6 +354,13 @@ fn name_entries(meta: &PackageInfo, version: &PackageVersion) -> Result<Vec<Head
         string(IndexTag::RPMTAG_ENCODING, "utf-8"),
     ];
     entries.extend(changelog(meta, version)?);
+    entries.extend(optional_entries(meta, version));
+    Ok(entries)
+}
+
+/// Returns the entries that only some packages have.
+fn optional_entries(meta: &PackageInfo, version: &PackageVersion) -> Vec<HeaderEntry> {
+    let mut entries = Vec::new();
     if version.epoch != 0 {
         entries.push(entry(
             IndexTag::RPMTAG_EPOCH,
@@ -384,11 +376,20 @@ fn name_entries(meta: &PackageInfo, version: &PackageVersion) -> Result<Vec<Head
             format!("git#{}", one_line(commit)),
         ));
     }
-    Ok(entries)
+    entries
 }
 
-/// One entry: what a person sees with `rpm -q --changelog`. As rpmbuild does, its time is noon of
-/// the day.
+/// Returns the summary, or the name of a package without one.
+fn summary(meta: &PackageInfo) -> String {
+    let summary = one_line(&meta.summary);
+    if summary.is_empty() {
+        meta.name.to_string()
+    } else {
+        summary.trim_end_matches('.').to_owned()
+    }
+}
+
+/// Returns the single entry of `rpm -q --changelog`. As with rpmbuild, its time is noon of the day.
 fn changelog(meta: &PackageInfo, version: &PackageVersion) -> Result<[HeaderEntry; 3]> {
     const DAY: u32 = 86_400;
     let time = mtime(meta)?;
@@ -413,7 +414,7 @@ fn changelog(meta: &PackageInfo, version: &PackageVersion) -> Result<[HeaderEntr
 fn mtime(meta: &PackageInfo) -> Result<u32> {
     u32::try_from(meta.timestamp).map_err(|error| {
         Error::new(format!(
-            "{} is no time that an rpm can hold",
+            "the time {} is too late for an rpm",
             meta.timestamp
         ))
         .cause(error)
@@ -428,8 +429,8 @@ fn compressor(compression: Compression) -> (&'static str, String) {
     }
 }
 
-/// A scriptlet: its name in a spec file, its text, the tags of text and interpreter, and the flag
-/// of the dependency on the interpreter.
+/// A scriptlet: its name in a spec file, its text, the tags of its text and its interpreter, and
+/// the flag of the dependency on the interpreter.
 type Script<'a> = (&'static str, &'a str, IndexTag, IndexTag, u32);
 
 fn scripts(scriptlets: &RpmScriptlets) -> impl Iterator<Item = Script<'_>> {
@@ -488,8 +489,8 @@ fn scriptlet_entries(scriptlets: &RpmScriptlets) -> Vec<HeaderEntry> {
     entries
 }
 
-/// One script, and for each of its paths a line: path, index of the script, and that it is about
-/// files that are installed.
+/// Returns the entries of a trigger: one script, and the path, script index, and flags of each of
+/// its paths.
 fn trigger_entries(trigger: &FileTrigger) -> [HeaderEntry; 7] {
     let count = trigger.paths.len();
     let texts = |texts: Vec<String>| IndexData::StringArray(texts);
@@ -527,7 +528,7 @@ fn trigger_entries(trigger: &FileTrigger) -> [HeaderEntry; 7] {
 
 // Dependencies
 
-/// Name, flags, version; sorted and without repetitions.
+/// Dependencies as name, version, and flags, sorted and without repetitions.
 type Dependencies = std::collections::BTreeSet<(String, String, u32)>;
 
 fn dependency_entries(
@@ -560,8 +561,8 @@ fn dependency_entries(
     ]
 }
 
-/// The package itself, and nothing that its files might be taken to provide: what a release holds
-/// is for it alone.
+/// Returns the package's own name and the declared provides. The files of a release provide nothing
+/// to other packages.
 fn provides(package: &Package, version: &PackageVersion) -> Result<Dependencies> {
     let name = &package.meta.name;
     let evr = version.full();
@@ -580,7 +581,7 @@ fn all_declared(list: &[String]) -> Result<Dependencies> {
     list.iter().map(|text| declared(text)).collect()
 }
 
-/// Conflicts, obsoletes and weak dependencies, as far as there are any.
+/// Returns the entries of conflicts, obsoletes, and weak dependencies.
 fn relation_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     use IndexTag as Tag;
     let relations = &package.depends.relations;
@@ -627,11 +628,31 @@ fn relation_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
     Ok(entries)
 }
 
+/// Returns the entries of all dependencies and relations.
+fn all_dependency_entries(package: &Package, version: &PackageVersion) -> Result<Vec<HeaderEntry>> {
+    let mut entries = Vec::new();
+    entries.extend(dependency_entries(
+        &provides(package, version)?,
+        [
+            IndexTag::RPMTAG_PROVIDENAME,
+            IndexTag::RPMTAG_PROVIDEFLAGS,
+            IndexTag::RPMTAG_PROVIDEVERSION,
+        ],
+    ));
+    entries.extend(dependency_entries(
+        &requires(package, version)?,
+        [
+            IndexTag::RPMTAG_REQUIRENAME,
+            IndexTag::RPMTAG_REQUIREFLAGS,
+            IndexTag::RPMTAG_REQUIREVERSION,
+        ],
+    ));
+    entries.extend(relation_entries(package)?);
+    Ok(entries)
+}
+
 fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies> {
-    let mut requires = Dependencies::new();
-    for needed in host_requirements(&package.depends) {
-        requires.insert(needed);
-    }
+    let mut requires = Dependencies::from_iter(host_requirements(&package.depends));
     let programs = package.depends.programs.iter().map(|program| program.rpm());
     let declared = programs
         .chain(package.depends.declared_rpm.iter().map(String::as_str))
@@ -641,19 +662,8 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
         return Err(error);
     }
     requires.extend(declared.into_iter().flatten());
-    let scriptlets = &package.scriptlets.rpm;
-    for (_, _, _, _, flag) in scripts(scriptlets) {
-        requires.insert(("/bin/sh".to_owned(), String::new(), flag | sense::INTERP));
-    }
-    if scriptlets.trigger.is_some() {
-        requires.insert(("/bin/sh".to_owned(), String::new(), sense::INTERP));
-    }
-    requires.extend(
-        scriptlets
-            .requires_pre
-            .iter()
-            .map(|name| (name.clone(), String::new(), sense::SCRIPT_PRE)),
-    );
+    requires.extend(scriptlet_requirements(&package.scriptlets.rpm));
+
     let features = features(
         package,
         version,
@@ -669,7 +679,17 @@ fn requires(package: &Package, version: &PackageVersion) -> Result<Dependencies>
     Ok(requires)
 }
 
-/// What the host must have, as rpm's own dependency generators would say it.
+/// Returns the programs that scriptlets need.
+fn scriptlet_requirements(scriptlets: &RpmScriptlets) -> Vec<(String, String, u32)> {
+    let shell = |flags| ("/bin/sh".to_owned(), String::new(), flags);
+    let scripts = scripts(scriptlets).map(|(_, _, _, _, flag)| shell(flag | sense::INTERP));
+    let trigger = scriptlets.trigger.iter().map(|_| shell(sense::INTERP));
+    let programs = scriptlets.requires_pre.iter();
+    let programs = programs.map(|name| (name.clone(), String::new(), sense::SCRIPT_PRE));
+    scripts.chain(trigger).chain(programs).collect()
+}
+
+/// Returns the requirements on a host, in the form of rpm's own dependency generators.
 fn host_requirements(depends: &HostDependencies) -> Vec<(String, String, u32)> {
     let mut needed = Vec::new();
     if let Some(python) = depends.python {
@@ -692,8 +712,8 @@ fn host_requirements(depends: &HostDependencies) -> Vec<(String, String, u32)> {
         let mark = if library.is_64 { "(64bit)" } else { "" };
         let any = std::iter::once("");
         for version in any.chain(library.versions.iter().map(String::as_str)) {
-            // A bare name has its parentheses only before a mark: `libc.so.6()(64bit)`,
-            // `libc.so.6`.
+            // A name without a version has parentheses only before a mark: `libc.so.6()(64bit)`,
+            // but `libc.so.6`.
             let parentheses = if version.is_empty() && mark.is_empty() {
                 String::new()
             } else {
@@ -709,7 +729,7 @@ fn host_requirements(depends: &HostDependencies) -> Vec<(String, String, u32)> {
     needed
 }
 
-/// Reads a dependency as a spec file has it: `libpq`, `libpq >= 13`, or a rich one in parentheses.
+/// Reads a dependency as in a spec file: `libpq`, `libpq >= 13`, or a rich one in parentheses.
 fn declared(text: &str) -> Result<(String, String, u32)> {
     let bad = || {
         Error::new(format!("`{text}` under `depends.rpm` is not a dependency"))
@@ -739,8 +759,8 @@ fn declared(text: &str) -> Result<(String, String, u32)> {
     }
 }
 
-/// What an rpm must know to read the package, and the version that learnt it (rpm's `rpmlib`
-/// provides).
+/// Returns the features of rpm that the package needs, each with the first version that has it
+/// (rpm's `rpmlib` provides).
 fn features(
     package: &Package,
     version: &PackageVersion,
@@ -771,7 +791,7 @@ fn features(
 struct HeaderFile<'a> {
     path: &'a InstallPath,
     entry: &'a TreeEntry,
-    /// Whether a scriptlet makes it: the payload does not have it.
+    /// Whether a scriptlet creates the file, which is not in the payload.
     is_ghost: bool,
 }
 
@@ -798,7 +818,7 @@ impl HeaderFile<'_> {
         }
     }
 
-    /// The properties that `rpm --verify` compares: all, but for those of a ghost.
+    /// Returns the properties that `rpm --verify` compares: all, except for a ghost.
     fn verify_flags(&self) -> u32 {
         if self.is_ghost {
             VERIFY_GHOST
@@ -807,14 +827,14 @@ impl HeaderFile<'_> {
         }
     }
 
-    /// The path of the directory, with a slash at the end.
+    /// Returns the path of the directory, with a slash at the end.
     fn directory(&self) -> &str {
         let path = self.path.as_str();
         &path[..path.len() - self.path.file_name().len()]
     }
 }
 
-/// The files of the tree and the ghosts, by their paths.
+/// Returns the files of the tree and the ghosts, sorted by path.
 fn header_files<'a>(package: &'a Package, ghost: &'a TreeEntry) -> Vec<HeaderFile<'a>> {
     let ghosts = package.ghosts.iter().map(|path| (path, ghost));
     let mut files: Vec<HeaderFile<'_>> = package
@@ -831,10 +851,10 @@ fn header_files<'a>(package: &'a Package, ghost: &'a TreeEntry) -> Vec<HeaderFil
     files
 }
 
-/// The arrays that describe the files, in the order of the tree: rpm finds a file of the payload by
-/// its name here.
+/// Returns the arrays that describe the files, in the order of the tree: rpm finds a file of the
+/// payload by its name there.
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
-    // No entry's is later.
+    // No entry has a later time.
     mtime(&package.meta)?;
     let file_time = |file: &HeaderFile<'_>| {
         u32::try_from(archive::mtime(&package.meta, file.entry)).unwrap_or(u32::MAX)
@@ -877,7 +897,7 @@ fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
             IndexTag::RPMTAG_FILEGROUPNAME,
             texts(&files, |file| file.entry.owner.group.to_string()),
         ),
-        // Every file is an inode of its own, so that no two are taken for one with two names.
+        // Every file has its own inode number, so that rpm takes no two files for hard links.
         (
             IndexTag::RPMTAG_FILEDEVICES,
             IndexData::Int32(vec![1; count]),
@@ -915,7 +935,7 @@ fn texts<'a>(files: &[HeaderFile<'a>], value: impl Fn(&HeaderFile<'a>) -> String
     IndexData::StringArray(files.iter().map(value).collect())
 }
 
-/// What stands for a file that a scriptlet makes.
+/// Returns the entry of a file that a scriptlet creates.
 fn ghost() -> TreeEntry {
     let origin = Arc::new(EntryOrigin {
         label: "byte code".into(),
@@ -924,10 +944,10 @@ fn ghost() -> TreeEntry {
     TreeEntry::file(Content::memory(Vec::new()), 0o644, &origin)
 }
 
-/// Directory names, each once, with a slash at the end; and each file's index among them.
+/// Returns the directories, each once with a slash at the end, and the index of each file's.
 fn directories(files: &[HeaderFile<'_>]) -> (Vec<String>, Vec<u32>) {
     let directories: Vec<&str> = files.iter().map(HeaderFile::directory).collect();
-    // Most lie beside the one before.
+    // Most files are in the same directory as the file before.
     let groups = || directories.chunk_by(|a, b| a == b);
     let mut names: BTreeMap<&str, u32> = groups().map(|group| (group[0], 0)).collect();
     for (number, index) in (0..).zip(names.values_mut()) {
@@ -941,7 +961,7 @@ fn directories(files: &[HeaderFile<'_>]) -> (Vec<String>, Vec<u32>) {
 
 // Payload
 
-/// All members, in the tree's order: rpm finds a member in its header by the name.
+/// Returns all members in the tree's order: rpm finds a member in its header by the name.
 fn members(package: &Package) -> Vec<MemberHeader<'_>> {
     let member = |(path, entry)| MemberHeader {
         name: format!(".{path}"),

@@ -1,16 +1,16 @@
 //! Payloads in pieces: a layer's entries are compressed once, and every later package copies the
 //! compressed bytes.
 //!
-//! A **segment** is a run of an archive's members that come from one layer, as the format writes
-//! them, compressed to blocks that can be joined with others (`codec`). It is kept in the cache as
+//! A **segment** is a run of an archive's members from one layer, as the format writes them,
+//! compressed to blocks that can be joined with others (`codec`). The cache keeps it as
 //! `segments/<key>`, under the SHA-256 of everything that determines its bytes: the members with
-//! their names, attributes and digests, the archive, the codec, its level and its library. So a
-//! build whose layer has not changed opens none of the layer's files, and reads the segment once:
-//! whether it is sound is told on the way into the package. What belongs to one build alone
-//! (directories, generated files) goes the same way, but is not kept.
+//! their names, attributes, and digests, the archive, the codec, its level, and its library. A build
+//! with an unchanged layer opens none of the layer's files, and reads the segment only once: it is
+//! verified on the way into the package. Members that belong to a single build (directories,
+//! generated files) are compressed in the same way, but not kept.
 //!
-//! The division does not depend on what is in the cache or on the number of cores, so neither does
-//! the payload.
+//! The division into segments depends neither on the cache nor on the number of cores, so neither
+//! does the payload.
 
 mod codec;
 mod entry;
@@ -40,33 +40,34 @@ use pkgapp_core::content::Content;
 use pkgapp_core::content::LastOpened;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Error, Result, shown};
-use pkgapp_release::tree::{EntryKind, TreeEntry, UpgradeRole};
+use pkgapp_release::tree::{EntryKind, UpgradeRole};
 
-/// Counts changes of the bytes that are made of the same members: it is part of every key.
+/// The version of segments, part of every key. To be raised when the same members result in other
+/// bytes.
 const FORMAT: u32 = 3;
 
-/// Plain bytes after which a layer's next member begins another segment, so that large layers are
-/// compressed on several cores; a member that is larger is divided. Splitting costs little from
+/// The number of plain bytes after which a layer's next member begins another segment, so that
+/// several cores compress a large layer. Larger members are divided. Splitting costs little from
 /// four windows of the highest levels on.
 const LIMIT: u64 = 32 << 20;
 
-/// The same for encoders that hold all of a piece.
+/// The same limit for encoders that keep a whole piece in memory.
 const SMALL_LIMIT: u64 = 8 << 20;
 
-/// Memory that all encoders together may take, bytes. One works always.
+/// The memory in bytes for all encoders together. At least one encoder always runs.
 const MEMORY: u64 = 1 << 30;
 
-/// Largest segment of those that are not kept that needs no file, bytes.
+/// The largest segment in bytes that stays in memory if it is not kept.
 const SMALL: usize = 1 << 18;
 
-/// Size of the buffers around an encoder.
+/// The size of the buffers around an encoder.
 const BUFFER: usize = 1 << 18;
 
-/// Least size of the portions that finished pieces are handed on in: so large that no other buffer
-/// is filled on the way.
+/// The minimum size of the portions in which pieces are written: large enough to bypass all other
+/// buffers.
 const PORTION: usize = 1 << 20;
 
-/// Makes payloads out of a cache's segments, and puts those that are missing there.
+/// Builds payloads from a cache's segments, and adds missing segments to the cache.
 #[derive(Debug)]
 pub struct Segments<'a> {
     cache: &'a Cache,
@@ -77,20 +78,20 @@ pub struct Segments<'a> {
     damaged: AtomicBool,
 }
 
-/// What was compressed and what was found, so far.
+/// The numbers of reused and compressed segments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SegmentCounts {
-    /// Segments that the cache had.
+    /// Segments from the cache.
     pub reused: u64,
-    /// Their plain bytes.
+    /// The plain bytes of reused segments.
     pub reused_bytes: u64,
-    /// Segments that were compressed, with those that are never kept.
+    /// Compressed segments, including those that are never kept.
     pub made: u64,
-    /// Their plain bytes.
+    /// The plain bytes of compressed segments.
     pub made_bytes: u64,
 }
 
-/// Reads all of an entry, and returns what of it is not what it was; empty if it is sound.
+/// Verifies an entry against its checksum; returns the damage, or nothing if the entry is sound.
 pub fn damage(file: &Path) -> Vec<String> {
     if entry::is_sound(file) {
         Vec::new()
@@ -114,19 +115,19 @@ impl<'a> Segments<'a> {
         }
     }
 
-    /// Returns the cache that they are in.
+    /// Returns the cache of the segments.
     pub(crate) fn cache(&self) -> &'a Cache {
         self.cache
     }
 
-    /// Returns whether a payload failed for segments that were found to be altered when part of
-    /// them was written already. They are no longer in the cache, so that it can be written
-    /// anew. To be asked once for a failure.
+    /// Returns whether a payload failed because pkgapp found a damaged segment after writing a part
+    /// of it. The segment is no longer in the cache, so that a second attempt compresses it again.
+    /// Resets the answer.
     pub fn forgot_damaged(&self) -> bool {
         self.damaged.swap(false, Ordering::Relaxed)
     }
 
-    /// Returns what was compressed and what was found, of all payloads so far.
+    /// Returns the counts of all payloads so far.
     pub fn counts(&self) -> SegmentCounts {
         let value = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         SegmentCounts {
@@ -150,43 +151,12 @@ impl<'a> Segments<'a> {
             archive,
             compression,
         };
-        let mut largest_first: Vec<(usize, &MemberRun<'_>)> = runs.iter().enumerate().collect();
-        // What is not kept is sure to take long.
-        largest_first.sort_by_key(|(_, run)| (run.kept, std::cmp::Reverse(run.size)));
-        let pieces: Mutex<BTreeMap<usize, Result<SegmentPiece>>> = Mutex::default();
-        let work = || {
-            // A bridge hands them out one by one, so that no core is left with two large ones.
-            largest_first
-                .into_iter()
-                .par_bridge()
-                .for_each(|(number, run)| {
-                    let piece = recipe.piece(run);
-                    if let Ok(mut pieces) = pieces.lock() {
-                        pieces.insert(number, piece);
-                    }
-                });
-        };
-        match pool(compression)? {
-            Some(pool) => pool.install(work),
-            None => work(),
-        }
-        let (mut whole, mut errors) = (Vec::new(), Vec::new());
-        let pieces = pieces
-            .into_inner()
-            .map_err(|_| Error::bug("a thread that compresses has panicked"))?;
-        for piece in pieces.into_values() {
-            piece.map_or_else(|error| errors.push(error), |piece| whole.push(piece));
-        }
-        // All parts of a file have the same to say.
-        errors.dedup_by_key(|error| error.to_string());
-        if let Some(error) = Error::all(errors) {
-            return Err(error);
-        }
-        let shapes: Vec<PieceShape> = whole.iter().map(|piece| piece.shape).collect();
+        let pieces = recipe.pieces(&runs)?;
+        let shapes: Vec<PieceShape> = pieces.iter().map(|piece| piece.shape).collect();
         let frame = StreamFrame::around(compression, &shapes);
         Ok(Payload {
             recipe,
-            pieces: runs.into_iter().zip(whole).collect(),
+            pieces: runs.into_iter().zip(pieces).collect(),
             frame,
         })
     }
@@ -202,7 +172,7 @@ impl<'a> Segments<'a> {
     }
 }
 
-/// A pool for encoders that need so much memory that not every core can have one.
+/// Returns a thread pool for encoders that need too much memory for one on every core.
 fn pool(compression: Compression) -> Result<Option<rayon::ThreadPool>> {
     let encoders = usize::try_from(MEMORY / encoder_memory(compression))
         .unwrap_or(1)
@@ -216,12 +186,12 @@ fn pool(compression: Compression) -> Result<Option<rayon::ThreadPool>> {
     pool.map(Some).context(|| "cannot start threads")
 }
 
-/// About what an encoder takes, bytes (`ZSTD_estimateCCtxSize`; xz(1), "DESCRIPTION").
+/// Estimates the memory of an encoder in bytes (`ZSTD_estimateCCtxSize`; xz(1), "DESCRIPTION").
 fn encoder_memory(compression: Compression) -> u64 {
     let megabytes = match compression {
         Compression::Gzip(_) => 1,
         Compression::Xz(..=2) => 32,
-        // With the piece, and what becomes of it.
+        // Includes the piece and its compressed bytes.
         Compression::Zstd(..=9) => 48,
         Compression::Zstd(10..=15) => 64,
         Compression::Zstd(16) | Compression::Xz(3..=6) => 100,
@@ -238,17 +208,17 @@ fn encoder_memory(compression: Compression) -> u64 {
 #[derive(Debug)]
 struct MemberRun<'m> {
     members: Vec<MemberHeader<'m>>,
-    /// If it is but a part of one member: which.
+    /// The part, if the run is only a part of one member.
     part: Option<MemberPart>,
-    /// Whether it is kept in the cache.
+    /// Whether the cache keeps the run.
     kept: bool,
-    /// Whether the archive ends with it.
+    /// Whether the run ends the archive.
     last: bool,
-    /// Its plain bytes.
+    /// The number of plain bytes.
     size: u64,
 }
 
-/// A part of a large member, from its header's first byte on.
+/// A part of a large member. Offsets begin with the first byte of the header.
 #[derive(Debug, Clone)]
 struct MemberPart {
     range: Range<u64>,
@@ -256,7 +226,7 @@ struct MemberPart {
     whole: Arc<MemberDigest>,
 }
 
-/// What the parts of a member must be, once someone wants to know.
+/// The checksums of the parts of a member, computed on demand.
 #[derive(Debug)]
 struct MemberDigest {
     part_size: u64,
@@ -264,8 +234,8 @@ struct MemberDigest {
 }
 
 impl MemberPart {
-    /// Returns the CRC-32 of the part, as a pass over all of the member gives it that proves the
-    /// member's digest.
+    /// Returns the CRC-32 of the part, from a pass over the whole member that verifies the member's
+    /// digest.
     fn sum(&self, archive: ArchiveKind, member: &MemberHeader<'_>) -> Result<u32> {
         let pass = || {
             let mut sums = PartSums {
@@ -288,7 +258,7 @@ impl MemberPart {
     }
 }
 
-/// Takes the CRC-32 of every so many bytes.
+/// Computes the CRC-32 of each part of `part_size` bytes.
 struct PartSums {
     part_size: u64,
     done: Vec<u32>,
@@ -319,55 +289,23 @@ impl Write for PartSums {
     }
 }
 
-/// Directories, then each layer's members, then what was made for this build alone; each in the
-/// order given.
+/// Divides members into runs: directories, then the members of each layer, then the members of this
+/// build alone; each in the given order.
 ///
-/// Directories come first because rpm before 4.18 makes none of its own.
+/// Directories come first because rpm before 4.18 does not create parents.
 fn divide(
     archive: ArchiveKind,
     compression: Compression,
     members: Vec<MemberHeader<'_>>,
 ) -> Vec<MemberRun<'_>> {
-    let (mut directories, mut loose) = (Vec::new(), Vec::new());
-    let mut layers: Vec<Vec<MemberHeader<'_>>> = Vec::new();
-    let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
-    let mut last = None;
-    for member in members {
-        match member.place {
-            None
-            | Some((
-                _,
-                TreeEntry {
-                    kind: EntryKind::Directory,
-                    ..
-                },
-            )) => directories.push(member),
-            Some((_, entry)) => match &entry.origin.layer {
-                Some(key) => {
-                    let origin = &entry.origin;
-                    // Most come from where the one before came from.
-                    let number = match last {
-                        Some((known, number)) if Arc::ptr_eq(known, origin) => number,
-                        _ => *numbers.entry((&origin.label, key)).or_insert(layers.len()),
-                    };
-                    last = Some((origin, number));
-                    if number == layers.len() {
-                        layers.push(Vec::new());
-                    }
-                    layers[number].push(member);
-                }
-                None => loose.push(member),
-            },
-        }
-    }
+    let groups = MemberGroups::of(members);
     let split = |members, kept| split(archive, limit(effective(compression, kept)), members, kept);
-    let mut runs = split(directories, false);
-    runs.extend(
-        numbers
-            .into_values()
-            .flat_map(|number| split(std::mem::take(&mut layers[number]), true)),
-    );
-    runs.extend(split(loose, false));
+    let mut runs = split(groups.directories, false);
+    for layer in groups.layers {
+        runs.extend(split(layer, true));
+    }
+    runs.extend(split(groups.loose, false));
+
     if runs.last().is_none_or(|run| run.kept || run.part.is_some()) {
         runs.push(MemberRun {
             members: Vec::new(),
@@ -384,7 +322,52 @@ fn divide(
     runs
 }
 
-/// What is not kept is compressed at every build, so it gets no more than a moderate level.
+/// The members of an archive by their origin.
+#[derive(Default)]
+struct MemberGroups<'m> {
+    directories: Vec<MemberHeader<'m>>,
+    /// The members of each layer, by the layer's label and key.
+    layers: Vec<Vec<MemberHeader<'m>>>,
+    /// The members of this build alone.
+    loose: Vec<MemberHeader<'m>>,
+}
+
+impl<'m> MemberGroups<'m> {
+    fn of(members: Vec<MemberHeader<'m>>) -> Self {
+        let mut groups = Self::default();
+        let mut layers: Vec<Vec<MemberHeader<'_>>> = Vec::new();
+        let mut numbers: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+        let mut last = None;
+        for member in members {
+            let Some((_, entry)) = member.place else {
+                groups.directories.push(member);
+                continue;
+            };
+            let origin = &entry.origin;
+            match &origin.layer {
+                _ if matches!(entry.kind, EntryKind::Directory) => groups.directories.push(member),
+                None => groups.loose.push(member),
+                Some(key) => {
+                    // Most members have the same origin as the member before.
+                    let number = match last {
+                        Some((known, number)) if Arc::ptr_eq(known, origin) => number,
+                        _ => *numbers.entry((&origin.label, key)).or_insert(layers.len()),
+                    };
+                    last = Some((origin, number));
+                    if number == layers.len() {
+                        layers.push(Vec::new());
+                    }
+                    layers[number].push(member);
+                }
+            }
+        }
+        let take = |number: usize| std::mem::take(&mut layers[number]);
+        groups.layers = numbers.into_values().map(take).collect();
+        groups
+    }
+}
+
+/// Limits the level of runs that are not kept: every build compresses them again.
 fn effective(compression: Compression, kept: bool) -> Compression {
     match compression {
         Compression::Zstd(level) if !kept => Compression::Zstd(level.min(9)),
@@ -393,7 +376,7 @@ fn effective(compression: Compression, kept: bool) -> Compression {
     }
 }
 
-/// Returns how many plain bytes a segment may have; the end of an archive comes on top of that.
+/// Returns the maximum number of plain bytes of a segment, without the end of an archive.
 fn limit(compression: Compression) -> u64 {
     if codec::in_one_go(compression) {
         SMALL_LIMIT
@@ -429,7 +412,7 @@ fn split(
     runs
 }
 
-/// A member of its own, in parts of about the same size.
+/// Divides a member into parts of about the same size.
 fn parts<'m>(
     member: &MemberHeader<'m>,
     size: u64,
@@ -461,7 +444,7 @@ fn parts<'m>(
 
 // Pieces
 
-/// How a run becomes a piece.
+/// The parameters for compressing runs to pieces.
 #[derive(Debug, Clone, Copy)]
 struct PieceRecipe<'m> {
     segments: &'m Segments<'m>,
@@ -473,22 +456,56 @@ struct PieceRecipe<'m> {
 #[derive(Debug)]
 struct SegmentPiece {
     shape: PieceShape,
-    /// Of the compressed bytes.
+    /// The SHA-256 of the compressed bytes.
     sha256: Sha256Sum,
     place: SegmentPlace,
 }
 
-/// Where compressed bytes are.
+/// The place of compressed bytes.
 #[derive(Debug)]
 enum SegmentPlace {
-    /// In an entry of the cache of this key; and whether it counts among those that were made or
-    /// found sound.
+    /// An entry of the cache with this key, and whether the entry has been counted.
     Kept(String, AtomicBool),
-    /// In memory, or in a file that has no name. It may be read by one thread at a time.
+    /// Memory or an unnamed file, which one thread reads at a time.
     Own(Mutex<SpooledTempFile>),
 }
 
 impl PieceRecipe<'_> {
+    /// Returns the pieces of all runs, in their order; compresses missing ones in parallel.
+    fn pieces(&self, runs: &[MemberRun<'_>]) -> Result<Vec<SegmentPiece>> {
+        let mut largest_first: Vec<(usize, &MemberRun<'_>)> = runs.iter().enumerate().collect();
+        // Runs that are not kept come first: they are always compressed.
+        largest_first.sort_by_key(|(_, run)| (run.kept, std::cmp::Reverse(run.size)));
+        let pieces: Mutex<BTreeMap<usize, Result<SegmentPiece>>> = Mutex::default();
+        let work = || {
+            // A bridge assigns runs one by one, so that no core ends up with two large ones.
+            largest_first
+                .into_iter()
+                .par_bridge()
+                .for_each(|(number, run)| {
+                    let piece = self.piece(run);
+                    if let Ok(mut pieces) = pieces.lock() {
+                        pieces.insert(number, piece);
+                    }
+                });
+        };
+        match pool(self.compression)? {
+            Some(pool) => pool.install(work),
+            None => work(),
+        }
+
+        let (mut whole, mut errors) = (Vec::new(), Vec::new());
+        let pieces = pieces
+            .into_inner()
+            .map_err(|_| Error::bug("a thread that compresses has panicked"))?;
+        for piece in pieces.into_values() {
+            piece.map_or_else(|error| errors.push(error), |piece| whole.push(piece));
+        }
+        // All parts of a file have the same error.
+        errors.dedup_by_key(|error| error.to_string());
+        Error::all(errors).map_or(Ok(whole), Err)
+    }
+
     fn piece(&self, run: &MemberRun<'_>) -> Result<SegmentPiece> {
         if !run.kept {
             let mut file =
@@ -502,10 +519,10 @@ impl PieceRecipe<'_> {
         }
         let key = self.key(run);
         let path = self.path(&key);
-        // What can't be held is made again if it goes away.
+        // If the entry cannot be held and disappears, it is compressed again.
         self.segments.cache.hold(&path);
         let (shape, sums, counted) = match entry::open(&path, &key) {
-            // Whether it is sound shows when it is copied: it is read once.
+            // The entry is verified when it is copied, so that it is read only once.
             Some((shape, sums)) => (shape, sums, false),
             None => {
                 let (_, shape, sums) = self.make(run, &key)?;
@@ -519,8 +536,8 @@ impl PieceRecipe<'_> {
         })
     }
 
-    /// Makes an entry of the cache, and returns it open. Another build may make the same one: then
-    /// it has the same bytes.
+    /// Compresses a run to an entry of the cache; returns the open file. Another build may write
+    /// the same entry, which then has the same bytes.
     fn make(&self, run: &MemberRun<'_>, key: &str) -> Result<(File, PieceShape, PieceSums)> {
         let (place, path) = (self.segments.cache.temporary_file()?, self.path(key));
         let failed = || format!("cannot write `{}`", shown(&path));
@@ -531,7 +548,7 @@ impl PieceRecipe<'_> {
             .open(&place)
             .context(failed)?;
         let (shape, sums) = self.compress(run, &mut file)?;
-        // Not synced: what a host that loses power makes of it is noticed when it is opened.
+        // Not synced: damage from a loss of power is noticed when the entry is opened.
         entry::finish(&mut file, key, shape, sums).context(failed)?;
         let cache = self.segments.cache;
         if let Err(error) = place.persist(&path) {
@@ -548,8 +565,8 @@ impl PieceRecipe<'_> {
         Ok((file, shape, sums))
     }
 
-    /// Writes a run behind the place for an entry's header, decodes it again, and returns the sums
-    /// of what it became.
+    /// Writes a run after the space for an entry's header, decodes it again, and returns its
+    /// checksums.
     fn compress(
         &self,
         run: &MemberRun<'_>,
@@ -562,26 +579,15 @@ impl PieceRecipe<'_> {
             compression,
             run.size,
         );
-        // Members come in many small parts, and each costs a call into the codec, if that does not
-        // gather them itself.
+        // Members consist of many small parts, and each is a call into the codec unless the codec
+        // gathers them itself.
         let gathered = if codec::in_one_go(compression) {
             0
         } else {
             BUFFER
         };
         let mut out = BufWriter::with_capacity(gathered, encoder.context(cannot_write)?);
-        let mut last = LastOpened::default();
-        for member in &run.members {
-            match &run.part {
-                Some(part) => self
-                    .archive
-                    .append_part(member, part.range.clone(), &mut out)?,
-                None => self.archive.append(member, &mut last, &mut out)?,
-            }
-        }
-        if run.last {
-            self.archive.end(&mut out)?;
-        }
+        self.write_members(run, &mut out)?;
         let encoder = out
             .into_inner()
             .map_err(std::io::IntoInnerError::into_error)
@@ -597,7 +603,24 @@ impl PieceRecipe<'_> {
         Ok((shape, sums))
     }
 
-    /// Proves that a run has the bytes that it should have, as far as that was not done on the way.
+    /// Writes the plain bytes of a run.
+    fn write_members(&self, run: &MemberRun<'_>, mut out: &mut impl Write) -> Result<()> {
+        let mut last = LastOpened::default();
+        for member in &run.members {
+            match &run.part {
+                Some(part) => self
+                    .archive
+                    .append_part(member, part.range.clone(), &mut out)?,
+                None => self.archive.append(member, &mut last, &mut out)?,
+            }
+        }
+        if run.last {
+            self.archive.end(&mut out)?;
+        }
+        Ok(())
+    }
+
+    /// Verifies the plain bytes of a run, as far as the archive has not verified them.
     fn check_plain(&self, run: &MemberRun<'_>, shape: PieceShape) -> Result<()> {
         if let (Some(part), [member]) = (&run.part, &run.members[..])
             && part.sum(self.archive, member)? != shape.crc32
@@ -614,7 +637,7 @@ impl PieceRecipe<'_> {
         }
     }
 
-    /// The SHA-256 of everything that determines a segment's bytes.
+    /// Returns the SHA-256 of everything that determines a segment's bytes.
     fn key(&self, run: &MemberRun<'_>) -> String {
         let mut hasher = Sha256::new();
         let Self {
@@ -642,9 +665,9 @@ impl PieceRecipe<'_> {
         self.segments.cache.segments().join(key)
     }
 
-    /// Hands on the compressed bytes of a piece. An entry that went away since it was opened, or
-    /// that is not what it was, is made again; unless part of it was handed on before that
-    /// showed: then `out` is damaged, and takes no more.
+    /// Copies the compressed bytes of a piece. If an entry has disappeared or is damaged, it is
+    /// compressed again; but if a part of a damaged entry has already been copied, `out` is marked
+    /// as damaged.
     fn copy(&self, run: &MemberRun<'_>, piece: &SegmentPiece, out: &mut Portions) -> Result<()> {
         let shape = piece.shape;
         let (key, counted) = match &piece.place {
@@ -657,30 +680,20 @@ impl PieceRecipe<'_> {
             SegmentPlace::Kept(key, counted) => (key, counted),
         };
         let path = self.path(key);
-        let found = entry::reopen(&path, key, shape);
-        let sound = match (found, usize::try_from(shape.packed)) {
-            (Some((mut file, crc32)), Ok(size @ ..PORTION)) => {
-                let room = out.room(size);
-                let sound = file.read_exact(room).is_ok() && crc32fast::hash(room) == crc32;
-                if sound {
-                    out.hand_on(size);
-                }
-                sound
-            }
-            (Some((mut file, crc32)), _) => {
-                if !matches!(stream(&mut file, shape.packed, out), Ok(sum) if sum == crc32) {
-                    out.damaged = true;
-                    return std::fs::remove_file(&path)
-                        .context(|| format!("cannot remove `{}`", shown(&path)));
-                }
-                true
-            }
-            (None, _) => false,
+        let copied = match entry::reopen(&path, key, shape) {
+            Some((file, crc32)) => copy_entry(file, crc32, shape, out),
+            None => CopiedEntry::NotCopied,
         };
-        if !sound {
-            copy_own(&mut self.again(run, key, shape)?, shape, out)?;
+        match copied {
+            CopiedEntry::Sound => {}
+            CopiedEntry::NotCopied => copy_own(&mut self.again(run, key, shape)?, shape, out)?,
+            CopiedEntry::Damaged => {
+                out.damaged = true;
+                return std::fs::remove_file(&path)
+                    .context(|| format!("cannot remove `{}`", shown(&path)));
+            }
         }
-        if !counted.swap(true, Ordering::Relaxed) && sound {
+        if !counted.swap(true, Ordering::Relaxed) && copied == CopiedEntry::Sound {
             self.segments.cache.count("segments", true);
             self.segments.count(shape, true);
         }
@@ -692,12 +705,40 @@ impl PieceRecipe<'_> {
         if made == shape {
             Ok(file)
         } else {
-            Err(Error::bug("a segment was made twice and differs"))
+            Err(Error::bug("a segment differs after compressing it again"))
         }
     }
 }
 
-/// Hands on a piece that this build has made.
+/// The result of copying an entry of the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CopiedEntry {
+    Sound,
+    /// The entry is missing or damaged, and no part of it has been copied.
+    NotCopied,
+    /// The entry is damaged, and a part of it has been copied.
+    Damaged,
+}
+
+/// Copies an entry of the cache. A small entry is verified before it is copied.
+fn copy_entry(mut file: File, crc32: u32, shape: PieceShape, out: &mut Portions) -> CopiedEntry {
+    match usize::try_from(shape.packed) {
+        Ok(size @ ..PORTION) => {
+            let room = out.room(size);
+            if file.read_exact(room).is_err() || crc32fast::hash(room) != crc32 {
+                return CopiedEntry::NotCopied;
+            }
+            out.hand_on(size);
+            CopiedEntry::Sound
+        }
+        _ => match stream(&mut file, shape.packed, out) {
+            Ok(sum) if sum == crc32 => CopiedEntry::Sound,
+            _ => CopiedEntry::Damaged,
+        },
+    }
+}
+
+/// Copies a piece that this build has compressed.
 fn copy_own(file: &mut (impl Read + Seek), shape: PieceShape, out: &mut Portions) -> Result<()> {
     entry::begin(file)
         .and_then(|()| stream(file, shape.packed, out))
@@ -705,11 +746,11 @@ fn copy_own(file: &mut (impl Read + Seek), shape: PieceShape, out: &mut Portions
         .context(|| "cannot read the cache")
 }
 
-/// Hands on bytes while they are read, and returns their CRC-32.
+/// Copies bytes in steps; returns their CRC-32.
 fn stream(file: &mut impl Read, size: u64, out: &mut Portions) -> std::io::Result<u32> {
     let (mut crc, mut left) = (crc32fast::Hasher::new(), size);
     while left > 0 {
-        // Its sum is taken while it is near the processor.
+        // The checksum is computed while the bytes are in the processor's cache.
         let step = usize::try_from(left).unwrap_or(BUFFER).min(BUFFER);
         let room = out.room(step);
         file.read_exact(room)?;
@@ -720,8 +761,8 @@ fn stream(file: &mut impl Read, size: u64, out: &mut Portions) -> std::io::Resul
     Ok(crc.finalize())
 }
 
-/// Writes down what of a member determines its bytes; every part ends where it can't be taken for
-/// the next one.
+/// Describes everything that determines the bytes of a member. Each part is preceded by its length,
+/// so that two descriptions never coincide.
 fn describe(member: &MemberHeader<'_>, out: &mut Vec<u8>) {
     let mut part = |bytes: &[u8]| {
         out.extend((bytes.len() as u64).to_le_bytes());
@@ -759,7 +800,7 @@ fn describe(member: &MemberHeader<'_>, out: &mut Vec<u8>) {
 
 // Payloads
 
-/// A compressed archive: one zstd frame, gzip member or xz stream.
+/// A compressed archive: one zstd frame, gzip member, or xz stream.
 #[derive(Debug)]
 pub(crate) struct Payload<'m> {
     recipe: PieceRecipe<'m>,
@@ -768,7 +809,7 @@ pub(crate) struct Payload<'m> {
 }
 
 impl Payload<'_> {
-    /// Size of the compressed bytes.
+    /// Returns the size of the compressed bytes.
     pub(crate) fn size(&self) -> u64 {
         let pieces: u64 = self
             .pieces
@@ -778,17 +819,17 @@ impl Payload<'_> {
         (self.frame.head.len() + self.frame.tail.len()) as u64 + pieces
     }
 
-    /// Size of the archive.
+    /// Returns the size of the archive.
     pub(crate) fn plain_size(&self) -> u64 {
         self.pieces.iter().map(|(_, piece)| piece.shape.plain).sum()
     }
 
-    /// Writes all of it.
+    /// Writes the whole payload.
     pub(crate) fn write_to(&self, out: &mut dyn Write) -> Result<()> {
         self.write_from(0, out)
     }
 
-    /// Writes what comes after so many pieces. Another thread reads ahead.
+    /// Writes the payload without its first pieces. Another thread reads ahead.
     fn write_from(&self, first: usize, out: &mut dyn Write) -> Result<()> {
         let (full, portions) = sync_channel(1);
         let (emptied, spare) = sync_channel(2);
@@ -829,12 +870,12 @@ impl Payload<'_> {
             return Ok(());
         }
         self.recipe.segments.damaged.store(true, Ordering::Relaxed);
-        Err(Error::new("segments of the cache were altered")
-            .hint("build again: they are made anew"))
+        Err(Error::new("segments in the cache are damaged")
+            .hint("the next build creates them again"))
     }
 
-    /// Returns the SHA-256 of the compressed bytes. Those that were summed for an earlier payload
-    /// are not read: whether they are sound shows when they are copied.
+    /// Returns the SHA-256 of the compressed bytes. Pieces that an earlier payload began with are
+    /// not read: they are verified when they are copied.
     pub(crate) fn sha256(&self) -> Result<[u8; 32]> {
         let cache = self.recipe.segments.cache;
         let mut chain = SumChain::new(&self.frame.head);
@@ -866,7 +907,7 @@ impl Payload<'_> {
         Ok(sum)
     }
 
-    /// What later payloads have in common with this one, so that they may begin alike.
+    /// Returns the properties that payloads with the same first pieces have in common.
     fn kind(&self) -> String {
         let first = self
             .pieces
@@ -884,7 +925,7 @@ impl Payload<'_> {
     }
 }
 
-/// Writes what is read until there is no more.
+/// Writes portions until the reader has no more.
 fn write_portions(
     portions: Receiver<Portion>,
     emptied: &SyncSender<Portion>,
@@ -892,40 +933,38 @@ fn write_portions(
 ) -> Result<()> {
     for mut portion in portions {
         let used = std::mem::take(&mut portion.used);
-        // Of about the same size, so that none is small.
+        // The chunks are of about the same size, so that none is small.
         let each = used.div_ceil((used / PORTION).max(1)).max(1);
         portion.bytes[..used]
             .chunks(each)
             .try_for_each(|bytes| out.write_all(bytes))
             .context(cannot_write)?;
-        // One too many is dropped.
+        // A surplus buffer is dropped.
         _ = emptied.try_send(portion);
     }
     Ok(())
 }
 
-/// Bytes, of which the first ones count.
+/// A buffer, of which the first `used` bytes count.
 #[derive(Default)]
 struct Portion {
     bytes: Vec<u8>,
     used: usize,
 }
 
-/// Gathers pieces to portions of at least [`PORTION`], so that small ones are copied but once.
+/// Gathers pieces in portions of at least [`PORTION`], so that small pieces are copied only once.
 struct Portions {
     full: SyncSender<Portion>,
     spare: Receiver<Portion>,
     now: Portion,
-    /// Whether who writes takes no more.
+    /// Whether the writer takes no more.
     refused: bool,
-    /// Whether what was handed on is not what it should be: then nothing is any more, and the rest
-    /// is only looked at.
+    /// Whether damaged bytes were sent. Nothing is sent anymore, and the rest is only verified.
     damaged: bool,
 }
 
 impl Portions {
-    /// Returns room for so many bytes behind those that are gathered. What is in it counts once it
-    /// is handed on.
+    /// Returns space for `size` bytes after the gathered ones. They count once they are handed on.
     fn room(&mut self, size: usize) -> &mut [u8] {
         let Portion { bytes, used } = &mut self.now;
         let end = *used + size;
@@ -935,7 +974,7 @@ impl Portions {
         &mut bytes[*used..end]
     }
 
-    /// Hands on what was put into the room that was asked for last.
+    /// Counts the bytes in the space that `room` returned last; sends full portions.
     fn hand_on(&mut self, size: usize) {
         self.now.used += size;
         if self.now.used >= PORTION {
@@ -954,9 +993,9 @@ impl Portions {
             return;
         }
         let full = std::mem::take(&mut self.now);
-        // Who writes has failed, and says why.
+        // If sending fails, the writer has failed and reports the reason.
         self.refused |= self.full.send(full).is_err();
-        // Buffers come back: fresh ones would cost as much as filling them.
+        // Buffers are reused: allocating new ones would cost as much as filling them.
         self.now = self.spare.try_recv().unwrap_or_default();
     }
 }

@@ -6,7 +6,7 @@ use crate::{DebPackage, PackageFormat, RpmPackage, by_name, judge};
 use pkgapp_core::digest::Digest;
 use pkgapp_core::path::InstallPath;
 use pkgapp_release::package::Package;
-use pkgapp_release::tree::{EntryOrigin, Tree};
+use pkgapp_release::tree::{EntryOrigin, Tree, TreeEntry};
 
 /// Two layers with files on disk, one that is only a link, and files that belong to no layer.
 fn tree(files: &Path, prefix: &str) -> Tree {
