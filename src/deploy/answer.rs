@@ -311,19 +311,25 @@ mod tests {
         };
         let said = |command: &mut Command| pkgapp_testing::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
-        let script = [script::PRELUDE, script::ANY_SYSTEM, script::PACKAGE_FACTS].concat();
+        let parameters = [
+            ("state", state.clone()),
+            ("token", String::new()),
+            ("name", "dpkg".to_owned()),
+            ("prefix", "/opt/dpkg".to_owned()),
+            ("sums", String::new()),
+            ("runtimes", String::new()),
+        ];
+        let script = [
+            &crate::hosts::script::assignments(&parameters),
+            "\n",
+            script::PRELUDE,
+            script::ANY_SYSTEM,
+            script::PACKAGE_FACTS,
+        ]
+        .concat();
         let script = script.replace("apt-get -s -qq satisfy", "false");
         let run = |version: &str, depends: &str| {
-            let args = [
-                &*state,
-                "",
-                "dpkg",
-                "/opt/dpkg",
-                "deb",
-                "dpkg",
-                version,
-                depends,
-            ];
+            let args = ["deb", "dpkg", version, depends];
             let args = args.into_iter().chain([
                 "deb",
                 "libc6",

@@ -12,6 +12,7 @@ use super::pieces::FilePieces;
 use super::script::{self, RemoteState};
 use super::step::{PushStage, Step, StepAction};
 use super::stored::{FailureMark, IncomingPackage, StoredPackage};
+use crate::hosts::script::assignments;
 use crate::hosts::{HostCommand, Upload, UploadContent, UploadForm};
 use pkgapp_config::CommandLine;
 use pkgapp_core::name::AppName;
@@ -78,7 +79,10 @@ impl StepBuilder<'_> {
         let patience = patience.as_secs().to_string();
         let command = self
             .command("taking the lock", script::LOCK)
-            .args([owner, dead, &patience, seen])
+            .parameter("owner", owner)
+            .parameter("dead", dead)
+            .parameter("patience", patience)
+            .parameter("seen", seen)
             .args(told);
         Self::run(PushStage::Lock, None, command.ends_with_us())
     }
@@ -93,12 +97,11 @@ impl StepBuilder<'_> {
 
     /// Clears away the lock of a push that died.
     pub(super) fn sweep(&self, token: &str, known: bool) -> Step {
-        let command = self.command("clearing away the lock of a push that died", script::SWEEP);
-        Self::run(
-            PushStage::Unlock,
-            None,
-            command.arg(token).arg(if known { "dead" } else { "" }),
-        )
+        let command = self
+            .command("clearing away the lock of a push that died", script::SWEEP)
+            .parameter("holder", token)
+            .parameter("known", if known { "dead" } else { "" });
+        Self::run(PushStage::Unlock, None, command)
     }
 
     pub(super) fn beat(&self) -> HostCommand {
@@ -141,7 +144,7 @@ impl StepBuilder<'_> {
         }
     }
 
-    /// Runs `script`, which migrates, with these assignments besides those that every script of a
+    /// Runs `script`, which migrates, with these parameters besides those that every script of a
     /// migration has.
     pub(super) fn migrate(
         &self,
@@ -154,11 +157,11 @@ impl StepBuilder<'_> {
             "{}/packages/{}/migrated",
             self.remote.directory, package.sha256
         );
-        let mut all = vec![("name", self.name.to_string()), ("mark", mark)];
-        all.extend(parameters);
         let command = self
             .command(&format!("migrating with {}", package.release), script)
-            .arg(script::assignments(&all))
+            .parameter("name", self.name.as_str())
+            .parameter("mark", mark)
+            .parameters(parameters)
             .args(migration.exec.words.iter().map(String::as_str));
         Self::run(
             PushStage::Migrate,
@@ -178,7 +181,7 @@ impl StepBuilder<'_> {
                 &format!("the {} hook `{}`", stage.name(), line.text),
                 script::COMMAND,
             )
-            .arg(self.prefix.clone())
+            .parameter("prefix", self.prefix.clone())
             .args(line.words.iter().map(String::as_str));
         Self::run(
             stage,
@@ -213,19 +216,14 @@ impl StepBuilder<'_> {
         parameters: &[(&str, String)],
         script: &str,
     ) -> Step {
-        let parameters = script::assignments(parameters);
-        let args = [
-            self.name.as_str(),
-            goal,
-            from.unwrap_or_default(),
-            &parameters,
-            script,
-        ];
-        Self::run(
-            PushStage::Install,
-            Some(line),
-            self.command(what, script::INSTALL).args(args),
-        )
+        let command = self
+            .command(what, script::INSTALL)
+            .parameter("name", self.name.as_str())
+            .parameter("goal", goal)
+            .parameter("expected", from.unwrap_or_default())
+            .parameter("parameters", assignments(parameters))
+            .parameter("transaction", script);
+        Self::run(PushStage::Install, Some(line), command)
     }
 
     pub(super) fn health(&self, check: &HealthCheck) -> Step {
@@ -248,13 +246,11 @@ impl StepBuilder<'_> {
                 &format!("waiting until {}", parts.join(", ")),
                 script::HEALTH,
             )
-            .args([
-                self.name.as_str(),
-                &self.prefix,
-                &check.timeout.as_secs().to_string(),
-                &check.settle.as_secs().to_string(),
-                url,
-            ])
+            .parameter("name", self.name.as_str())
+            .parameter("prefix", self.prefix.clone())
+            .parameter("patience", check.timeout.as_secs().to_string())
+            .parameter("settle", check.settle.as_secs().to_string())
+            .parameter("url", url)
             .args(words);
         // After Ctrl-C it is still waited for: a host that has changed gets to the end of its
         // steps.
@@ -284,14 +280,13 @@ impl StepBuilder<'_> {
         let line = entry.to_string();
         let result = entry["result"].as_str().unwrap_or_default();
         let body = [script::RECORD, self.remote.after_record].concat();
-        let command = self.command(&format!("writing down: {result}"), &body);
-        let args = [
-            good,
-            marked,
-            mark.to_owned(),
-            keep.to_string(),
-            line.trim_start_matches('{').to_owned(),
-        ];
-        Self::run(PushStage::Record, None, command.args(args))
+        let command = self
+            .command(&format!("writing down: {result}"), &body)
+            .parameter("good", good)
+            .parameter("marked", marked)
+            .parameter("mark", mark)
+            .parameter("keep", keep.to_string())
+            .parameter("line", line.trim_start_matches('{'));
+        Self::run(PushStage::Record, None, command)
     }
 }

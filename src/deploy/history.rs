@@ -47,9 +47,9 @@ impl HistoryEntry {
     /// may not read them, and it prints the directory.
     pub fn command(remote: &RemoteState, count: u32) -> HostCommand {
         let body = "if closed_to_us; then exit 77; fi\n\
-                    [ ! -f \"$state/history.jsonl\" ] || tail -n \"$1\" \"$state/history.jsonl\"\n";
+                    [ ! -f \"$state/history.jsonl\" ] || tail -n \"$count\" \"$state/history.jsonl\"\n";
         script::command("reading the history", body, remote, "")
-            .arg(count.to_string())
+            .parameter("count", count.to_string())
             .question()
     }
 }

@@ -30,10 +30,11 @@ pub(super) fn command(
         .flat_map(|artifact| arguments(artifact, artifacts));
 
     script::command("looking around", script, remote, "")
-        .args([name.as_str(), prefix])
+        .parameter("name", name.as_str())
+        .parameter("prefix", prefix)
+        .parameter("sums", sums.join(" "))
+        .parameter("runtimes", runtimes.join(" "))
         .args(asked)
-        .env("PKGAPP_SUMS", sums.join(" "))
-        .env("PKGAPP_RUNTIMES", runtimes.join(" "))
         .question()
 }
 

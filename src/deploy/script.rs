@@ -2,7 +2,6 @@
 
 use crate::facts::PackageManager;
 use crate::hosts;
-use pkgapp_core::text::shell_quoted;
 
 /// Asks for the facts that all hosts have; see [`PACKAGE_FACTS`].
 pub(super) const FACTS: &str = include_str!("scripts/facts.sh");
@@ -144,7 +143,8 @@ pub(super) fn command(
 ) -> hosts::HostCommand {
     let script = [PRELUDE, remote.library, body].concat();
     let command = hosts::HostCommand::new(what, script)
-        .args([remote.directory.clone(), token.to_owned()])
+        .parameter("state", remote.directory.clone())
+        .parameter("token", token)
         .sudo(remote.sudo);
     let env = remote.env.iter();
     env.fold(command, |command, (name, value)| {
@@ -174,19 +174,9 @@ pub(super) fn own_migrate() -> String {
     .concat()
 }
 
-/// Writes assignments of sh, one a line.
-pub(super) fn assignments(parameters: &[(&str, String)]) -> String {
-    let lines: Vec<String> = parameters
-        .iter()
-        .map(|(name, value)| format!("{name}={}", shell_quoted(value)))
-        .collect();
-    lines.join("\n")
-}
-
 /// The script that switches `current`; it finds its parameters beside itself.
 pub(super) fn switch() -> String {
-    let begin =
-        "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\nset -- \"$state\" \"$token\"\n";
+    let begin = "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\n";
     [begin, PRELUDE, USER, SWITCH].concat()
 }
 
@@ -198,16 +188,19 @@ mod tests {
 
     use super::*;
 
-    /// Runs a script of packages on a state below a directory; returns whether it has ended well,
-    /// and what it has said.
-    fn run(state: &Path, body: &str, args: &[&str]) -> (bool, String) {
-        let script = [PRELUDE, ANY_SYSTEM, body].concat();
+    /// Runs a script of packages with its parameters on a state below a directory; returns whether it
+    /// has ended well, and what it has said.
+    fn run(state: &Path, body: &str, parameters: &[(&str, &str)]) -> (bool, String) {
+        let of_all = [("state", state.to_str().unwrap()), ("token", "token")];
+        let all: Vec<(&str, String)> = of_all
+            .iter()
+            .chain(parameters)
+            .map(|(name, value)| (*name, (*value).to_owned()))
+            .collect();
+        let parameters = hosts::script::assignments(&all);
+        let script = [&parameters, "\n", PRELUDE, ANY_SYSTEM, body].concat();
         let mut sh = Command::new("sh");
-        sh.args(["-c", &script, "sh"])
-            .arg(state)
-            .arg("token")
-            .args(args)
-            .stdin(Stdio::null());
+        sh.args(["-c", &script]).stdin(Stdio::null());
         let output = sh.output().unwrap();
         (
             output.status.success(),
@@ -230,7 +223,19 @@ mod tests {
             .collect()
     }
 
-    const LOCKED: [&str; 4] = ["ada", "", "2", ""];
+    const LOCKED: [(&str, &str); 4] = [
+        ("owner", "ada"),
+        ("dead", ""),
+        ("patience", "2"),
+        ("seen", ""),
+    ];
+
+    const ASKED: [(&str, &str); 4] = [
+        ("name", "shop"),
+        ("prefix", "/opt/shop"),
+        ("sums", ""),
+        ("runtimes", ""),
+    ];
 
     #[test]
     fn a_state_that_earlier_versions_have_left_open_is_closed_whoever_holds_its_locks() {
@@ -307,7 +312,7 @@ mod tests {
                     "{said}"
                 );
                 assert_eq!(std::fs::read(state.join("lock")).unwrap(), lock);
-                let (_, facts) = run(&state, PACKAGE_FACTS, &["shop", "/opt/shop"]);
+                let (_, facts) = run(&state, PACKAGE_FACTS, &ASKED);
                 let told = crate::facts::HostFacts::parse(&facts).unwrap().distrusted;
                 assert!(
                     told.as_ref()
@@ -336,7 +341,13 @@ mod tests {
             let (done, said) = run(
                 &state,
                 RECORD,
-                &["", "", "failed", "3", "\"result\":\"ok\"}"],
+                &[
+                    ("good", ""),
+                    ("marked", ""),
+                    ("mark", "failed"),
+                    ("keep", "3"),
+                    ("line", "\"result\":\"ok\"}"),
+                ],
             );
             assert!(done, "{said}");
         }

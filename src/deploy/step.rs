@@ -1,6 +1,8 @@
 //! Steps: what a push does on one host, one after another. A step is what people read and the exact
 //! command.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::hosts::{HostCommand, Upload, UploadContent};
@@ -94,6 +96,7 @@ impl Step {
             StepAction::Run(command) => json!({
                 "run": {
                     "script": command.script,
+                    "parameters": command.parameters.iter().cloned().collect::<BTreeMap<_, _>>(),
                     "args": command.args,
                     "env": command.env,
                     "sudo": command.sudo,

@@ -265,7 +265,7 @@ fn an_upgrade_is_prepared_migrated_once_switched_and_has_a_way_back() {
     let StepAction::Run(hook) = &plan.hosts[1].switch[0].action else {
         panic!()
     };
-    assert_eq!(hook.args[2..], ["/opt/shop", "say", "before"]);
+    assert_eq!(hook.args, ["say", "before"]);
     let env = [
         ("PKGAPP_HOST", "web2"),
         ("PKGAPP_NAME", "shop"),
@@ -312,7 +312,7 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
         .flatten();
         for step in steps {
             let (sudo, state) = match &step.action {
-                StepAction::Run(command) => (command.sudo, command.args[0].as_str()),
+                StepAction::Run(command) => (command.sudo, parameter(command, "state")),
                 StepAction::Upload(upload) => (upload.sudo, upload.path.as_str()),
                 StepAction::Local(_) => panic!(),
             };
@@ -332,7 +332,7 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
     let StepAction::Run(hook) = &plan.hosts[1].switch[0].action else {
         panic!()
     };
-    assert_eq!(hook.args[2], "/home/ada/shop/current");
+    assert_eq!(parameter(hook, "prefix"), "/home/ada/shop/current");
     // The same bytes are not sent again, but unpacked if they are not.
     let mut back = sites[0].facts.clone();
     back.kept.push(kept(&tarball("0.9"), Some(0)));
@@ -876,7 +876,8 @@ impl Host for Pretender {
         } else {
             "/home/ada/shop/.pkgapp"
         };
-        assert_eq!(command.args[..2], [state, "machine.1.2"]);
+        assert_eq!(parameter(command, "state"), state);
+        assert_eq!(parameter(command, "token"), "machine.1.2");
         self.ask(&command.what)
     }
 
@@ -1094,6 +1095,13 @@ fn is_golden(name: &str, text: &str) {
     similar_asserts::assert_eq!(std::fs::read_to_string(golden).unwrap_or_default(), text);
 }
 
+/// The value of a variable that a script is given.
+fn parameter<'a>(command: &'a HostCommand, name: &str) -> &'a str {
+    let mut parameters = command.parameters.iter();
+    let found = parameters.find(|(each, _)| *each == name);
+    &found.unwrap_or_else(|| panic!("{name} in {command:?}")).1
+}
+
 /// What the names of `failures.txt` stand for, byte for byte: `golden/commands.txt`. Scripts are
 /// shown by their names.
 #[test]
@@ -1130,17 +1138,16 @@ fn every_step_is_the_golden_command() {
         for (name, value) in &command.env {
             _ = write!(text, " {name}={value}");
         }
-        for arg in &command.args {
-            let arg = match arg {
-                arg if PackageManager::ALL
-                    .map(script::transaction)
-                    .contains(&arg.as_str()) =>
-                {
-                    "«transaction.sh»"
-                }
-                arg if *arg == switch => "«tarball/transaction.sh»",
-                arg => arg,
+        let transactions = PackageManager::ALL.map(script::transaction);
+        for (name, value) in &command.parameters {
+            let value = match value {
+                value if transactions.contains(&value.as_str()) => "«transaction.sh»",
+                value if *value == switch => "«tarball/transaction.sh»",
+                value => value,
             };
+            _ = write!(text, "\n      {name}={:?}", value.replace('\n', "¶"));
+        }
+        for arg in &command.args {
             _ = write!(text, "\n      {:?}", arg.replace('\n', "¶"));
         }
         text
@@ -1368,7 +1375,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         let StepAction::Run(command) = step.action else {
             panic!()
         };
-        let parameters: BTreeMap<String, String> = command.args[5]
+        let parameters: BTreeMap<String, String> = parameter(&command, "parameters")
             .lines()
             .map(|line| line.split_once('=').unwrap())
             .map(|(name, value)| (name.to_owned(), value.trim_matches('\'').to_owned()))
@@ -1455,7 +1462,7 @@ fn an_interpreter_comes_along_in_the_same_installation_and_goes_back_with_it() {
         panic!()
     };
     assert!(
-        lock.args[7].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "),
+        lock.args[1].contains("\nruntime=pkgapp-python3.13 3.13.1-1 "),
         "{lock:?}"
     );
 }
@@ -1481,8 +1488,8 @@ fn a_newer_interpreter_alone_is_a_reason_to_push_and_does_not_spoil_the_release(
         panic!()
     };
     assert_eq!(
-        record.args[2..4],
-        [app.sha256.to_string(), String::new()],
+        ["good", "marked"].map(|name| parameter(record, name)),
+        [&app.sha256.to_string(), ""],
         "1.0.0 is not marked as failed"
     );
     there.orders.insert(1, VersionOrder::Same);
@@ -1549,15 +1556,15 @@ fn of_an_interpreter_too_a_host_gets_what_it_does_not_have() {
         panic!()
     };
     assert_eq!(
-        lock.args[9..],
+        lock.args[3..],
         [
             python.sha256.to_string(),
-            lock.args[10].clone(),
+            lock.args[4].clone(),
             python.pieces.to_string()
         ]
     );
     assert!(
-        lock.args[10].ends_with("\nname=pkgapp-python3.13"),
+        lock.args[4].ends_with("\nname=pkgapp-python3.13"),
         "{lock:?}"
     );
 }

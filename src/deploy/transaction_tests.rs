@@ -19,6 +19,7 @@ use super::artifact::tests::{candidate, runtime, shared};
 use super::facts::{HostFacts, PackageManager};
 use super::health::HealthCheck;
 use super::hosts::HostCommand;
+use super::hosts::script::assignments;
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::AllowFlags;
@@ -127,11 +128,13 @@ impl FakeHost {
     }
 
     fn run(&self, command: &HostCommand) -> Output {
+        let parameters = assignments(&command.parameters);
+        let script = format!("cd /\n{parameters}\n{}", command.script);
         let mut process = Command::new("nsenter");
         process
             .args(["--user", "--mount", "--preserve-credentials", "--target"])
             .arg(self.anchor.id().to_string())
-            .args(["sh", "-c", &format!("cd /\n{}", command.script), "sh"])
+            .args(["sh", "-c", &script, "sh"])
             .args(&command.args)
             .envs(&command.env)
             .env("PATH", "/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin")

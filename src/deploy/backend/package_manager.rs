@@ -71,10 +71,10 @@ impl Backend for PackageManagerBackend {
         )
     }
 
-    fn status(&self, prefix: &str) -> HostCommand {
+    fn status(&self, _: &str) -> HostCommand {
         let remote = self.remote_state(None);
         script::command("asking for its condition", script::STATUS, &remote, "")
-            .args([self.name.as_str(), prefix])
+            .parameter("name", self.name.as_str())
             .question()
     }
 
@@ -388,7 +388,7 @@ fn stage(
     );
     let command = steps
         .command(&what, script::STAGE)
-        .arg(staged(steps, package))
+        .parameter("staged", staged(steps, package))
         .args(packages().flat_map(|each| [steps.place(each), each.sha256.to_string()]));
     StepBuilder::run(PushStage::Stage, None, command)
 }

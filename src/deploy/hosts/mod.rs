@@ -14,7 +14,7 @@ mod log;
 mod prompt;
 #[cfg(test)]
 pub mod recording;
-mod script;
+pub(crate) mod script;
 pub mod select;
 mod shell;
 mod ssh;
@@ -86,7 +86,9 @@ pub struct HostCommand {
     pub what: String,
     /// POSIX sh; neither it nor its arguments are seen by any other shell, nor by `ps`.
     pub script: String,
-    /// Reach the script as `"$1"` and so on, byte for byte.
+    /// Variables of the script, not exported, byte for byte.
+    pub parameters: Vec<(&'static str, String)>,
+    /// Reach the script as `"$@"`, byte for byte: a list, as a script's single values have names.
     pub args: Vec<String>,
     /// Exported before the script runs.
     pub env: BTreeMap<String, String>,
@@ -133,6 +135,7 @@ impl HostCommand {
         Self {
             what: what.into(),
             script: script.into(),
+            parameters: Vec::new(),
             args: Vec::new(),
             env: BTreeMap::new(),
             stdin: None,
@@ -141,6 +144,23 @@ impl HostCommand {
             limits: OutputLimits::None,
             orphan: OrphanPolicy::Finishes,
         }
+    }
+
+    /// Sets a variable of the script.
+    #[must_use]
+    pub fn parameter(mut self, name: &'static str, value: impl Into<String>) -> Self {
+        self.parameters.push((name, value.into()));
+        self
+    }
+
+    /// Sets variables of the script.
+    #[must_use]
+    pub fn parameters(
+        mut self,
+        parameters: impl IntoIterator<Item = (&'static str, String)>,
+    ) -> Self {
+        self.parameters.extend(parameters);
+        self
     }
 
     /// Adds an argument.

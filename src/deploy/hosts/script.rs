@@ -3,8 +3,8 @@
 //! What is given to ssh is read by the login's shell, which may be bash, dash, fish or csh. So it
 //! is one constant text, [`BOOT`], of which none of them sees more than a word in single quotes: no
 //! newline, quote, backslash or `!` in it. It starts `/bin/sh`, which reads one line from its
-//! standard input, the payload: the script, its arguments and its environment, quoted for POSIX sh
-//! and then for `printf %b` (which POSIX describes under "printf"). So neither `ps` nor a login's
+//! standard input, the payload: the script, its parameters, arguments and environment, quoted for POSIX
+//! sh and then for `printf %b` (which POSIX describes under "printf"). So neither `ps` nor a login's
 //! shell sees any of them, and they may hold every byte but NUL. What follows the line is the
 //! script's standard input.
 //!
@@ -73,6 +73,7 @@ pub(super) fn payload(command: &HostCommand, mark: &LineMark) -> Result<String> 
         .iter()
         .map(|(name, value)| ["export ", name, "=", &shell_quoted(value), "\n"].concat())
         .collect();
+    let parameters = assignments(&command.parameters);
     let args: String = command
         .args
         .iter()
@@ -80,12 +81,12 @@ pub(super) fn payload(command: &HostCommand, mark: &LineMark) -> Result<String> 
         .collect();
     // An error of syntax in the script then ends the subshell alone, after the beginning was told.
     let inner = format!(
-        "{exports}set --{args}\neval {}\n",
+        "{exports}{parameters}\nset --{args}\neval {}\n",
         shell_quoted(&command.script)
     );
     if inner.contains('\0') {
         return Err(Error::new(format!(
-            "`{}` has a NUL character in its script or arguments",
+            "`{}` has a NUL character in its script, parameters or arguments",
             command.what
         )));
     }
@@ -99,6 +100,15 @@ pub(super) fn payload(command: &HostCommand, mark: &LineMark) -> Result<String> 
     Ok(line(&format!(
         "unset l\n{begin}; {begin} >&2\n{run}{end} $s >&2; exit $s\n"
     )))
+}
+
+/// Writes assignments of sh, one a line.
+pub(crate) fn assignments(parameters: &[(&str, String)]) -> String {
+    let lines: Vec<String> = parameters
+        .iter()
+        .map(|(name, value)| format!("{name}={}", shell_quoted(value)))
+        .collect();
+    lines.join("\n")
 }
 
 /// A script in its own session, which gets SIGTERM when our standard input ends: the user or the
@@ -196,12 +206,13 @@ mod tests {
         fn arguments_and_variables_arrive_byte_for_byte(
             args in prop::collection::vec("[^\0]{0,40}", 0..4),
             value in "[^\0]{0,40}",
+            parameter in "[^\0]{0,40}",
             stdin in "[^\0]{0,60}",
             ends in any::<bool>(),
         ) {
-            let script = "for a; do printf '%s\\n' \"<$a>\"; done; printf '%s\\n' \"$V\"; cat";
-            let mut command = HostCommand::new("x", script).args(args.clone()).env("V", value.clone());
-            let mut expected = format!("{BEGIN}{}{value}\n", args.iter().map(|a| format!("<{a}>\n")).collect::<String>());
+            let script = "for a; do printf '%s\\n' \"<$a>\"; done; printf '%s\\n' \"$V\" \"$p\"; env | grep '^p='; cat";
+            let mut command = HostCommand::new("x", script).args(args.clone()).env("V", value.clone()).parameter("p", parameter.clone());
+            let mut expected = format!("{BEGIN}{}{value}\n{parameter}\n", args.iter().map(|a| format!("<{a}>\n")).collect::<String>());
             if ends {
                 command = command.ends_with_us();
             } else {
@@ -283,6 +294,7 @@ mod tests {
             "x",
             "tr '\\0' ' ' </proc/$PPID/cmdline; tr '\\0' ' ' </proc/$$/cmdline # topsecret",
         )
+        .parameter("name", "topsecret")
         .arg("topsecret");
         for command in [command.clone(), command.ends_with_us()] {
             let (_, printed, _) = by(&["sh", "-c"], "", &command);

@@ -1,8 +1,9 @@
-# Says what a push must know of a host, as lines of KEY=VALUE; changes nothing. Arguments: the application's name, its
-# prefix, and then for each artifact that may go there: its kind, its package's name (the application's, or that of an
-# interpreter that comes along), its version as the package manager writes it, and what it depends on, one relation a line.
-name=$1 prefix=$2
-shift 2
+# Says what a push must know of a host, as lines of KEY=VALUE; changes nothing. Arguments, for each artifact that may
+# go there: its kind, its package's name (the application's, or that of an interpreter that comes along), its version as the
+# package manager writes it, and what it depends on, one relation a line.
+#   name prefix   the application's
+#   sums          the SHA-256 of the artifacts of the application
+#   runtimes      NAME=SHA256 of the interpreters that come along
 if [ $mode = tarball ]; then prefix=$into/current; fi
 
 (
@@ -56,8 +57,8 @@ if [ $mode = package ]; then tell_artifacts "$@"; fi
 # something asks about that and about what would be gone back to; who installs nothing of its own asks about all. After a boot
 # all are looked at until a push has noted that they are whole: only a loss of power changes them unseen.
 is_sound() {
-  if [ -n "${PKGAPP_SUMS-}" ] && [ "$checked" = "$(boot_id)" ]; then
-    case " $PKGAPP_SUMS ${PKGAPP_RUNTIMES-} " in
+  if [ -n "$sums" ] && [ "$checked" = "$(boot_id)" ]; then
+    case " $sums $runtimes " in
       *" ${1##*/} "*) [ "${1##*/}" != "$current" ] || [ -d "$(last_transaction)" ] || return 0 ;;
       *"=${1##*/} "*) ;;
       *) [ "${1##*/}" = "$current" ] || return 0 ;;
@@ -137,8 +138,8 @@ pieces() {
 }
 # Nobody needs them if what may come is here.
 # shellcheck disable=SC2086  # words
-if [ -n "${PKGAPP_SUMS-}" ] && has_none $PKGAPP_SUMS; then pieces ''; fi
-for runtime in ${PKGAPP_RUNTIMES-}; do
+if [ -n "$sums" ] && has_none $sums; then pieces ''; fi
+for runtime in $runtimes; do
   if has_none "${runtime#*=}"; then pieces "${runtime%%=*}"; fi
 done
 say "facts=end"

@@ -1,10 +1,9 @@
-# Waits until the release works. Arguments: the application's name, its prefix, how long to wait and how long a unit must
-# have run (both in seconds), an address or nothing; then a command or nothing.
+# Waits until the release works. Arguments: a command that must succeed, or nothing.
+#   name prefix       the application's
+#   patience settle   how long to wait and how long a unit must have run, in seconds
+#   url               an address that must answer, or nothing
 hold_lock
 umask 022
-name=$1 prefix=$2 patience=$3 settle=$4 url=$5
-shift 5
-
 units=
 if has_systemd; then units=$(units_of); fi
 get() {

@@ -1,8 +1,11 @@
 # Starts a transaction as a unit of its own, so that it ends as it should whatever becomes of this connection, of the
-# pusher, or of the host, and waits for its end. Arguments: the application's name, what the transaction goes to, the version
-# that is expected to be installed now, the transaction's parameters as assignments of sh, its script.
+# pusher, or of the host, and waits for its end.
+#   name          the application's
+#   goal          what the transaction goes to
+#   expected      the version that is expected to be installed now
+#   parameters    the transaction's, as assignments of sh
+#   transaction   its script
 hold_lock
-name=$1 goal=$2 expected=$3 parameters=$4 script=$5
 dir=$state/transaction unit=pkgapp-transaction-$name
 
 result() { result_in "$dir"; }
@@ -37,7 +40,7 @@ prepare() {
   new=$state/transaction.new
   rm -rf "$new"
   mkdir -p "$new" && printf "%s\ngoal='%s'\ntoken='%s'\nattempt=%s\nwhole=yes\n" "$parameters" "$goal" "$token" "$attempt" >"$new/parameters" &&
-    printf '%s' "$script" >"$new/run" && : >"$new/log" && : >"$new/running" && : >"$new/untried" &&
+    printf '%s' "$transaction" >"$new/run" && : >"$new/log" && : >"$new/running" && : >"$new/untried" &&
     # Its end is written in the place of this, should the disk be full by then.
     head -c 16384 /dev/zero >"$new/reserve" &&
     to_disk "$new/parameters" "$new/run" "$new/log" "$new/running" "$new/untried" "$new/reserve" "$new" || return 1

@@ -1,8 +1,8 @@
-# Takes the lock. Arguments: who asks, a token whose owner is known to be dead, how long to wait in seconds, the token of the
-# lock that was there when the host was looked at; and for each package that will come its SHA-256, what is known of it, and
-# its pieces.
-owner=$1 dead=$2 patience=$3 seen=$4
-shift 4
+# Takes the lock. Arguments, for each package that will come: its SHA-256, what is known of it, and its pieces.
+#   owner      who asks
+#   dead       a token whose owner is known to be dead, or nothing
+#   patience   how long to wait, in seconds
+#   seen       the token of the lock that was there when the host was looked at, or nothing
 take_lock() {
   if lock_alive && [ "$(value "$state/lock" token)" != "$token" ] && [ "$(value "$state/lock" token)" != "$dead" ]; then
     return 75

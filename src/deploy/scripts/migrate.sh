@@ -1,6 +1,6 @@
 # Runs a command of a release that is unpacked but not installed, as the service runs that will have this code: with its user,
 # directories, variables and sandbox, and with this host's configuration. The release is seen at its prefix, by this command
-# alone. It goes on if the connection dies. Arguments: parameters as assignments of sh, then the command:
+# alone. It goes on if the connection dies. Arguments: the command.
 #   name root prefix mark      the application, where its package is unpacked, where the release belongs, the mark to leave
 #   service                    the unit of the service, or nothing
 #   user group directory mask  the service's; `directory` lies below /var/lib and the like; each may be empty
@@ -12,8 +12,6 @@
 #   variables variables_sh     those of the host, for systemd and for sh
 hold_lock
 umask 022
-eval "$1"
-shift
 job=pkgapp-migrate-$name log=$state/migrate.log scratch=$state/migrating
 if [ -e "$mark" ]; then say "done before"; exit 0; fi
 

@@ -1,14 +1,15 @@
 # What every script of a push begins with: where things lie, and the lock. POSIX sh and what every distribution has. What sh
 # does by itself is not given to a program: starting one costs a host more than the work.
-# Before it stand the numbers that pkgapp shares with scripts (shared_numbers in script.rs).
-# Arguments: the directory of the application's state, the token of this push; the script's own come after them.
+# Before it stand the numbers that pkgapp shares with scripts (shared_numbers in script.rs), and before these, as assignments,
+# the parameters of every script:
+#   state   the directory of the application's state
+#   token   the token of this push
+# and those that the script names itself. Its arguments are a list, or none.
 set -u
 # What lies in the state is nobody else's to read. Scripts that run or unpack what is not ours, or write what others read, say so.
 umask 077
 LC_ALL=C PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin
 export LC_ALL PATH
-state=$1 token=$2
-shift 2
 
 say() { printf '%s\n' "$*"; }
 has() { command -v "$1" >/dev/null 2>&1; }

@@ -1,8 +1,9 @@
-# Writes down how a host's part of a push ended and clears away. Arguments: the SHA-256 of the package that is now
-# installed, `=` if that is the one of before, or nothing if none is; that of one that is marked, or nothing; the mark, `failed`
-# or `left`; how many packages to keep; and the rest of a line of the history, which is JSON.
+# Writes down how a host's part of a push ended and clears away.
+#   good          the SHA-256 of the package that is now installed, `=` if that is the one of before, or nothing if none is
+#   marked mark   that of a package that is marked, or nothing; the mark, `failed` or `left`
+#   keep          how many packages to keep
+#   line          the rest of a line of the history, which is JSON
 hold_lock
-good=$1 marked=$2 mark=$3 keep=$4 line=$5
 packages=$state/packages
 before=$(first_line "$state/current")
 if [ "$good" = = ]; then good=$before

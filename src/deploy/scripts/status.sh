@@ -1,5 +1,5 @@
-# Says how an installed application is: its files by the package manager, and its units. Arguments: its name, its prefix.
-name=$1 prefix=$2
+# Says how an installed application is: its files by the package manager, and its units.
+#   name   the application's
 if [ -f "$state/history.jsonl" ]; then fact deployed "$(whole_lines "$state/history.jsonl" | tail -n1)"; fi
 # The verifier exits with a status other than 0 if something differs, and that is no failure here.
 changed_files "$name" 2>/dev/null |

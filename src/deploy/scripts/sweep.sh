@@ -1,6 +1,6 @@
-# Clears away the lock of a push that died. Arguments: its token, and `dead` if it is known that its owner is no more; else
-# the lock goes if no sign of life came for too long.
-holder=$1 known=$2
+# Clears away the lock of a push that died.
+#   holder   its token
+#   known    `dead` if it is known that its owner is no more; else the lock goes if no sign of life came for too long
 sweep_lock() {
   if [ "$(value "$state/lock" token)" = "$holder" ] && { [ "$known" = dead ] || ! lock_alive; }; then
     rm -rf "$state/staged" "$state/transaction.new" "$state/unpacking" "$state/packages"/*/host.new

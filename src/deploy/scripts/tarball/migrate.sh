@@ -1,6 +1,5 @@
 # Runs a command of a release that `current` does not lead to yet, with the directories and variables of the service that will
-# have this code, and with this host's configuration. It goes on if the connection dies. Arguments: parameters as assignments
-# of sh, then the command:
+# have this code, and with this host's configuration. It goes on if the connection dies. Arguments: the command.
 #   name id sum mark       the application, the release's name, the SHA-256 of its tarball, the mark to leave
 #   service                the service's unit, or nothing
 #   directory mask         the service's; `directory` lies below /var/lib and the like
@@ -10,8 +9,6 @@
 #   variables_sh           variables of the host, for sh
 hold_lock
 umask 022
-eval "$1"
-shift
 release=$into/releases/$id kept=$packages/$sum
 if [ -e "$mark" ]; then say "done before"; exit 0; fi
 running=$state/migrating
