@@ -77,15 +77,27 @@ bring_replaced_back() {
 # install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
 install() { install_packages "$(way "$before" "$2")" ${with:+"$with"} ${1:+"$1"}; }
 
+# aim_there, aim_back: what `bring` goes to. `package_*` is the application's package, no file for none; `interpreter_*` what is
+# done about the interpreter.
+aim_there() {
+  package_file=$file package_sum=$sum package_version=$version package_record=$record
+  interpreter_way=$runtime_way interpreter_file=$runtime_file interpreter_sum=$runtime_sum
+  interpreter_version=$runtime_version interpreter_from=$runtime_from
+}
+aim_back() {
+  package_file=$back_file package_sum=$back_sum package_version=$back_version package_record=$back_record
+  interpreter_way=$back_runtime_way interpreter_file=$back_runtime_file interpreter_sum=$back_runtime_sum
+  interpreter_version=$back_runtime_version interpreter_from=$back_runtime_from
+}
 # What is installed counts, not what the package manager says.
-proven() { # VERSION RECORD
+proven() {
   there=$(installed)
-  if [ "$there" != "$1" ]; then why="version $1 is not installed, but $there"; return 1; fi
-  if [ -n "$2" ] && ! is_whole "$prefix/.pkgapp/release.json" "$2"; then
+  if [ "$there" != "$package_version" ]; then why="version $package_version is not installed, but $there"; return 1; fi
+  if [ -n "$package_record" ] && ! is_whole "$prefix/.pkgapp/release.json" "$package_record"; then
     why="$prefix/.pkgapp/release.json is not the one of the package"; return 1
   fi
-  if [ -n "$with" ] && [ "$(version_of "$runtime")" != "$with_version" ]; then
-    why="version $with_version of $runtime is not installed, but $(version_of "$runtime")"; return 1
+  if [ -n "$with" ] && [ "$(version_of "$runtime")" != "$interpreter_version" ]; then
+    why="version $interpreter_version of $runtime is not installed, but $(version_of "$runtime")"; return 1
   fi
   if [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ]; then
     why="these units do not run: $(tr '\n' ' ' <"/run/pkgapp/$name/failed")"; return 1
@@ -93,8 +105,8 @@ proven() { # VERSION RECORD
 }
 # The release itself is to blame: it was installed and does not run, or one of its scripts has failed. A package manager that
 # could not begin (a lock, no space, a dependency that nobody offers) says nothing about the release.
-guilty() { # VERSION
-  [ "$before" != "$(installed)" ] && [ "$(installed)" = "$1" ] && return 0
+guilty() {
+  [ "$before" != "$(installed)" ] && [ "$(installed)" = "$package_version" ] && return 0
   [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ] && return 0
   tail -c "+$((begun + 1))" "$dir/log" | script_failures | grep -qF -- "$name"
 }
@@ -108,54 +120,53 @@ untouched() {
 is_whole() {
   case $(sha256sum <"$1") in "$2 "*) ;; *) why="$1 is damaged"; return 1 ;; esac
 }
-# choose_runtime WAY FILE SHA256 VERSION FROM: sets `with` to the interpreter's package that is installed in the same call, or to
-# nothing. WAY is `up`: unless what is there is as new. `down`: if FROM, which this push has brought, is still there; other
-# applications may have got a newer one since.
+# Sets `with` to the interpreter's package that is installed in the same call, or to nothing. `up` is unless what is there is as
+# new, `down` if what this push has brought is still there; other applications may have got a newer one since.
 choose_runtime() {
-  with='' with_version=$4 with_before=''
+  with='' with_before=''
   [ -n "$runtime" ] || return 0
   with_before=$(version_of "$runtime")
-  case $1 in
-    up) [ -z "$with_before" ] || [ "$(compared "$with_before" "$4")" = -1 ] || return 0 ;;
-    down) [ "$with_before" = "$5" ] || return 0 ;;
+  case $interpreter_way in
+    up) [ -z "$with_before" ] || [ "$(compared "$with_before" "$interpreter_version")" = -1 ] || return 0 ;;
+    down) [ "$with_before" = "$interpreter_from" ] || return 0 ;;
     *) return 0 ;;
   esac
-  is_whole "$2" "$3" && with=$2
+  is_whole "$interpreter_file" "$interpreter_sum" && with=$interpreter_file
 }
-# drop_runtime WAY FROM: removes what this push has brought, if WAY says so and no other application needs it: dpkg and rpm know.
+# Removes the interpreter that this push has brought, if that is its way and no other application needs it: dpkg and rpm know.
 drop_runtime() {
-  [ "$1" = remove ] && [ "$(version_of "$runtime")" = "$2" ] || return 0
+  [ "$interpreter_way" = remove ] && [ "$(version_of "$runtime")" = "$interpreter_from" ] || return 0
   carry_out remove_runtime "$runtime" || say "$runtime stays"
 }
-# bring FILE SHA256 VERSION RECORD WAY FILE SHA256 VERSION FROM: to a version and, without a file, to none; and so the interpreter.
+# Brings the application and its interpreter to what is aimed at.
 bring() {
   state_before=$(status_of "$name") begun=$(stat -c %s "$dir/log")
   before=$(version_in "$state_before")
   unset there
   : >"$dir/tried"
-  choose_runtime "$5" "$6" "$7" "$8" "$9" || return 1
-  if [ -z "$1" ]; then
+  choose_runtime || return 1
+  if [ -z "$package_file" ]; then
     if [ -n "$before" ] || is_half_done; then
       remove_package
       status=$?
       if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
     fi
-    drop_runtime "$5" "$9"
+    drop_runtime
     bring_replaced_back
     return
   fi
-  is_whole "$1" "$2" || return 1
-  if [ -z "$before" ] && [ ! -e "${dir%/*}/replaced" ]; then note_replaced "$1"; fi
-  if [ -n "$with" ] && [ "$before" = "$3" ] && (with=; proven "$3" "$4"); then install '' "$3"
-  else install "$1" "$3"; fi
+  is_whole "$package_file" "$package_sum" || return 1
+  if [ -z "$before" ] && [ ! -e "${dir%/*}/replaced" ]; then note_replaced "$package_file"; fi
+  if [ -n "$with" ] && [ "$before" = "$package_version" ] && (with=; proven); then install '' "$package_version"
+  else install "$package_file" "$package_version"; fi
   status=$?
-  proven "$3" "$4" || { [ $status = 0 ] || why="$why; the package manager's exit status was $status"; return 1; }
+  proven || { [ $status = 0 ] || why="$why; the package manager's exit status was $status"; return 1; }
   # Of a status other than 0 with everything in place, as for another package's trouble, only the log tells.
   if [ $status != 0 ]; then
-    say "the package manager's exit status was $status, but $name $3 is in place"
+    say "the package manager's exit status was $status, but $name $package_version is in place"
     if is_half_done; then repair; fi
   fi
-  drop_runtime "$5" "$9"
+  drop_runtime
 }
 
 why=
@@ -163,8 +174,8 @@ if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ] || is_half_done; then repair;
 # It goes, as that needs no space.
 rm -f "$dir/untried"
 sync "$dir" 2>/dev/null || sync
-bring "$file" "$sum" "$version" "$record" \
-  "$runtime_way" "$runtime_file" "$runtime_sum" "$runtime_version" "$runtime_from" && finish 'done' ""
+aim_there
+bring && finish 'done' ""
 reason=$why
 say "$reason"
 # Its scripts may have said why they refuse. The way back prints a lot, so that is repeated behind it.
@@ -176,7 +187,7 @@ if [ "${status:-0}" -gt 128 ] && [ -d /run/systemd/system ]; then
     *) say "the host is shutting down; it is done again after that"; exit 1 ;;
   esac
 fi
-if guilty "$version"; then result=restored
+if guilty; then result=restored
 else
   result=refused
   if untouched; then finish refused "$reason"; fi
@@ -184,11 +195,12 @@ fi
 if [ "$back" = none ]; then finish failed "$reason"; fi
 repair
 say "back to ${back_version:-no installation}"
-bring "$back_file" "$back_sum" "$back_version" "$back_record" \
-  "$back_runtime_way" "$back_runtime_file" "$back_runtime_sum" "$back_runtime_version" "$back_runtime_from" && finish $result "$reason" "$said"
+aim_back
+bring && finish $result "$reason" "$said"
 # What keeps the interpreter from going back, another application for one, does not keep this one.
 if [ -n "$with" ]; then
   repair
-  bring "$back_file" "$back_sum" "$back_version" "$back_record" '' '' '' '' '' && finish $result "$reason" "$said"
+  interpreter_way=
+  bring && finish $result "$reason" "$said"
 fi
 finish failed "$reason; and back: $why" "$said"

@@ -38,7 +38,7 @@ install_packages() { # WAY FILE...
   way_=$1
   shift
   if [ -n "$with" ]; then
-    with_way=$(way "$with_before" "$with_version")
+    with_way=$(way "$with_before" "$interpreter_version")
     if [ $# -gt 1 ] && [ "$with_way" != "$way_" ]; then
       # Two calls: none of dnf's words means both.
       carry_out "$with_way" "$with" || return
