@@ -56,6 +56,21 @@ struct ExtraOffer<'a> {
     databases: &'a BTreeSet<Database>,
 }
 
+impl ExtraOffer<'_> {
+    /// Returns the first extra that ships and has a driver for a database.
+    fn extra_with_driver(&self, database: Database) -> Option<&str> {
+        self.extras
+            .iter()
+            .filter(|(name, _)| !is_for_developers(name))
+            .find(|(_, holds)| {
+                holds
+                    .iter()
+                    .any(|name| database.drivers().contains(&name.as_str()))
+            })
+            .map(|(name, _)| name.as_str())
+    }
+}
+
 impl ProjectChoices {
     /// Chooses extras and groups for an application that has `requires` without them.
     pub(super) fn of(
@@ -155,42 +170,42 @@ impl ProjectChoices {
 
     /// A driver for the database that the code names.
     fn drivers(&mut self, offer: &ExtraOffer<'_>, requires: &BTreeSet<String>) {
-        let others = || {
-            offer
-                .databases
-                .iter()
-                .filter(|database| !database.drivers().is_empty())
-        };
         let known = [Database::Postgresql, Database::Mysql]
             .map(Database::drivers)
             .concat();
-        if requires
-            .iter()
-            .chain(&self.brought)
-            .any(|name| known.contains(&name.as_str()))
-        {
+        let mut present = requires.iter().chain(&self.brought);
+        if present.any(|name| known.contains(&name.as_str())) {
             return;
         }
-        let is_certain = others().count() == 1 && !offer.databases.contains(&Database::Sqlite);
-        for database in others().copied().collect::<Vec<_>>() {
-            let mut with = offer.extras.iter().filter(|(name, holds)| {
-                !is_for_developers(name)
-                    && holds
-                        .iter()
-                        .any(|name| database.drivers().contains(&name.as_str()))
-            });
-            let extra = with.next().map(|(name, _)| name.clone());
-            let name = database.name();
-            match extra {
-                Some(extra) if is_certain => self.take(&extra, offer),
-                Some(extra) => self.open.push(format!("for {name}, write `extras = [\"{extra}\"]` below `[python]`")),
-                None if is_certain && database == Database::Postgresql => self.add.push(database.driver()),
-                None => self.open.push(format!(
-                    "none of its requirements is a driver for {name}: to use it, write `add = [\"{}\"]` below `[python]` \
-                     and run `pkgapp lock`",
-                    database.driver()
-                )),
+
+        let wanted: Vec<Database> = offer
+            .databases
+            .iter()
+            .copied()
+            .filter(|database| !database.drivers().is_empty())
+            .collect();
+        let is_certain = wanted.len() == 1 && !offer.databases.contains(&Database::Sqlite);
+        for database in wanted {
+            self.driver(database, is_certain, offer);
+        }
+    }
+
+    /// Takes a driver for a database that is certain to be used; else tells how to get one.
+    fn driver(&mut self, database: Database, is_certain: bool, offer: &ExtraOffer<'_>) {
+        let name = database.name();
+        match offer.extra_with_driver(database) {
+            Some(extra) if is_certain => self.take(extra, offer),
+            Some(extra) => self.open.push(format!(
+                "for {name}, write `extras = [\"{extra}\"]` below `[python]`"
+            )),
+            None if is_certain && database == Database::Postgresql => {
+                self.add.push(database.driver());
             }
+            None => self.open.push(format!(
+                "none of its requirements is a driver for {name}: to use it, write `add = [\"{}\"]` below `[python]` \
+                 and run `pkgapp lock`",
+                database.driver()
+            )),
         }
     }
 

@@ -110,32 +110,27 @@ impl DeploymentFiles {
             .iter()
             .map(|word| word.rsplit('/').next().unwrap_or(word))
             .collect();
-        if let Some(at) = names.iter().position(|name| SERVERS.contains(name))
-            && words[..at].iter().all(|word| !word.contains("install"))
-        {
-            self.servers.push(words[at..].join(" "));
+        if let Some(server) = server_command(&names, words) {
+            self.servers.push(server);
             return;
         }
-        if let Some(at) = names.iter().position(|name| *name == "celery")
-            && self.celery.is_none()
-            && words[at..].iter().any(|word| word == "worker")
-        {
-            let value = |options: [&str; 2]| {
-                option_value(&words[at..], options).filter(|value| !value.contains('$'))
-            };
-            self.celery = value(["-A", "--app"]).map(|app| (app, value(["-Q", "--queues"])));
+
+        if self.celery.is_none() {
+            self.celery = celery_worker(&names, words);
         }
-        let installs = |tools: &[&str], verbs: &[&str]| {
+
+        let arguments_of = |tools: &[&str], verbs: &[&str]| {
             names
                 .windows(2)
                 .position(|pair| tools.contains(&pair[0]) && verbs.contains(&pair[1]))
-                .map(|at| at + 2)
+                .map(|at| &words[at + 2..])
         };
-        if let Some(at) = installs(&["pip", "pip3"], &["install", "wheel"]) {
-            self.pip(root, &words[at..]);
-        } else if let Some(at) = installs(&["uv", "poetry", "pdm"], &["sync", "export", "install"])
+        if let Some(arguments) = arguments_of(&["pip", "pip3"], &["install", "wheel"]) {
+            self.pip(root, arguments);
+        } else if let Some(arguments) =
+            arguments_of(&["uv", "poetry", "pdm"], &["sync", "export", "install"])
         {
-            self.project_tool(&words[at..]);
+            self.project_tool(arguments);
         }
     }
 
@@ -150,27 +145,18 @@ impl DeploymentFiles {
             match option {
                 "-r" | "--requirement" | "--requirements" => {
                     let file = value().and_then(|file| requirements_file(root, &file));
-                    let is_new = |file: &String| !self.requirements.contains(file);
-                    if let Some(file) = file.filter(is_new) {
-                        self.requirements.push(file);
-                    }
+                    self.add_requirements(file);
                 }
                 "--group" => self.groups.extend(value().filter(|name| is_shipped(name))),
-                _ if word.starts_with("./[") || word.starts_with(".[") => {
-                    let extras = word
-                        .split_once('[')
-                        .map_or("", |(_, extras)| extras)
-                        .trim_end_matches(']');
-                    self.extras.extend(
-                        extras
-                            .split(',')
-                            .filter(|name| is_shipped(name))
-                            .map(str::to_owned),
-                    );
-                }
-                _ => {}
+                _ => self.extras.extend(extras_of_tree(word)),
             }
         }
+    }
+
+    fn add_requirements(&mut self, file: Option<String>) {
+        let is_new = |file: &String| !self.requirements.contains(file);
+        let file = file.filter(is_new);
+        self.requirements.extend(file);
     }
 
     /// `uv sync --extra NAME`, `poetry install -E NAME --with GROUP`, `pdm sync -G GROUP`.
@@ -199,6 +185,38 @@ impl DeploymentFiles {
             );
         }
     }
+}
+
+/// The command line of a web server, from its program on, if the words have one.
+fn server_command(names: &[&str], words: &[String]) -> Option<String> {
+    let at = names.iter().position(|name| SERVERS.contains(name))?;
+    let is_installed = words[..at].iter().any(|word| word.contains("install"));
+    (!is_installed).then(|| words[at..].join(" "))
+}
+
+/// The application and the queues of a command that starts a worker of Celery's.
+fn celery_worker(names: &[&str], words: &[String]) -> Option<(String, Option<String>)> {
+    let at = names.iter().position(|name| *name == "celery")?;
+    let arguments = &words[at..];
+    if !arguments.iter().any(|word| word == "worker") {
+        return None;
+    }
+    let value =
+        |options: [&str; 2]| option_value(arguments, options).filter(|value| !value.contains('$'));
+    Some((value(["-A", "--app"])?, value(["-Q", "--queues"])))
+}
+
+/// The extras of `.[EXTRA,…]` that ship.
+fn extras_of_tree(word: &str) -> Vec<String> {
+    let Some(extras) = word.strip_prefix("./[").or_else(|| word.strip_prefix(".[")) else {
+        return Vec::new();
+    };
+    extras
+        .trim_end_matches(']')
+        .split(',')
+        .filter(|name| is_shipped(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// The value of an option: `-Q a,b`, `--queues a,b`, `--queues=a,b`.

@@ -212,48 +212,35 @@ impl Survey {
 
         let (name, lacks_name) = project.name(root);
         let framework = code.framework(&requires);
-        let (web, web_base) = code.web(&requires).unzip();
-        let (workers, bases) = code.workers(&requires, name.as_str());
-        let bases = web_base
-            .into_iter()
-            .chain(bases)
-            .chain(code.manage_directory().map(Path::to_owned));
-        let started = started_tops(web.as_ref(), &workers, &project);
+        let programs = Programs::find(&code, &project, &requires, &name, has_backend);
+        let started = programs.started_tops(&project);
         let include = shipped_files(root, &project, &code, has_backend, started);
 
         let mut survey = Self {
             root: root.to_owned(),
+            name,
             lacks_name,
             lacks_version: !has_backend && !project.says("version"),
             has_backend,
             no_wheel,
             exclude: links::stray(root, &include),
             include,
-            import_from: import_roots(bases, has_backend),
+            import_from: import_roots(programs.bases, has_backend),
             requires_python: project
                 .requires_python(root)
                 .or_else(|| least_python(root, &pins)),
             says_python: root.join(".python-version").is_file(),
-            migrate: migration(&code, web.as_ref(), &requires),
+            framework,
+            web: programs.web,
+            starts_a_server: code.starts_a_server(&requires),
+            server_program: programs.server,
+            workers: programs.workers,
+            migrate: programs.migrate,
             collect_static: Vec::new(),
-            variables: if framework == Framework::Django {
-                code.variables().clone()
-            } else {
-                BTreeMap::new()
-            },
+            variables: demanded_variables(framework, &code),
             data_variables: code.data_variables().cloned().collect(),
             opens_from_here: code.opens_from_here(),
             writes: WritePlan::of(root, written, &code, has_backend),
-            starts_a_server: code.starts_a_server(&requires),
-            server_program: server_program(
-                &code,
-                &requires,
-                &project.scripts(),
-                &name,
-                has_backend,
-            )
-            .filter(|_| web.is_some()),
-            name,
             scripts: project.scripts(),
             open: choices.open,
             extras: choices.extras,
@@ -265,9 +252,6 @@ impl Survey {
             pins,
             gap,
             requires,
-            framework,
-            web,
-            workers,
         };
         survey.look_at_static_files(&code);
         survey.say_what_is_open(&project, &code);
@@ -412,6 +396,73 @@ impl LockedRequirements {
     }
 }
 
+/// The programs of an application.
+struct Programs {
+    web: Option<WebApp>,
+    /// The command of the application's own server.
+    server: Option<String>,
+    workers: Vec<Worker>,
+    migrate: Option<String>,
+    /// The directories that they import their modules from.
+    bases: Vec<PathBuf>,
+}
+
+impl Programs {
+    fn find(
+        code: &CodeFacts,
+        project: &ProjectFiles,
+        requires: &BTreeSet<String>,
+        name: &AppName,
+        has_backend: bool,
+    ) -> Self {
+        let (web, web_base) = code.web(requires).unzip();
+        let (workers, worker_bases) = code.workers(requires, name.as_str());
+        let bases = web_base
+            .into_iter()
+            .chain(worker_bases)
+            .chain(code.manage_directory().map(Path::to_owned))
+            .collect();
+
+        let server = server_program(code, requires, &project.scripts(), name, has_backend);
+        Self {
+            server: server.filter(|_| web.is_some()),
+            migrate: migration(code, web.as_ref(), requires),
+            web,
+            workers,
+            bases,
+        }
+    }
+
+    /// Returns the first names of the modules that services and console scripts start from.
+    fn started_tops<'s>(&'s self, project: &'s ProjectFiles) -> impl Iterator<Item = &'s str> {
+        let web = match &self.web {
+            Some(WebApp::Object { module, .. }) => Some(module.as_str()),
+            _ => None,
+        };
+        let celery = self.workers.iter().filter_map(|worker| {
+            worker
+                .exec
+                .strip_prefix("celery -A ")?
+                .split([' ', ':'])
+                .next()
+        });
+        let modules = web
+            .into_iter()
+            .chain(celery)
+            .chain(project.script_modules());
+        modules.filter_map(|module| module.split('.').next())
+    }
+}
+
+/// Returns the variables that the settings of Django demand, each with a value for builds.
+fn demanded_variables(framework: Framework, code: &CodeFacts) -> BTreeMap<String, &'static str> {
+    if framework == Framework::Django {
+        code.variables().clone()
+    } else {
+        BTreeMap::new()
+    }
+}
+
 /// Reads the modules of a tree, and the commands that the project's own deployment starts.
 fn read_code(root: &Path, deployment: &DeploymentFiles) -> Result<CodeFacts> {
     let mut code = code::read(root)?;
@@ -534,8 +585,11 @@ fn server_program(
 }
 
 /// The directories that modules are imported from, besides what is importable anyway.
-fn import_roots(bases: impl Iterator<Item = PathBuf>, has_backend: bool) -> Vec<String> {
-    let names: BTreeSet<String> = bases.map(|base| base.display().to_string()).collect();
+fn import_roots(bases: Vec<PathBuf>, has_backend: bool) -> Vec<String> {
+    let names: BTreeSet<String> = bases
+        .iter()
+        .map(|base| base.display().to_string())
+        .collect();
     // What a build backend makes a wheel of is importable wherever it lies in the tree.
     names
         .into_iter()
@@ -799,30 +853,6 @@ fn beside_packages(root: &Path, code: &CodeFacts) -> Vec<String> {
             .chain(migrations)
             .collect(),
     )
-}
-
-/// The first names of the modules that services and console scripts start from.
-fn started_tops<'s>(
-    web: Option<&'s WebApp>,
-    workers: &'s [Worker],
-    project: &'s ProjectFiles,
-) -> impl Iterator<Item = &'s str> {
-    let web = match web {
-        Some(WebApp::Object { module, .. }) => Some(module.as_str()),
-        _ => None,
-    };
-    let celery = workers.iter().filter_map(|worker| {
-        worker
-            .exec
-            .strip_prefix("celery -A ")?
-            .split([' ', ':'])
-            .next()
-    });
-    let modules = web
-        .into_iter()
-        .chain(celery)
-        .chain(project.script_modules());
-    modules.filter_map(|module| module.split('.').next())
 }
 
 /// Whether a module is in the tree, and not in the wheel that is built of it.

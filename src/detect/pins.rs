@@ -55,32 +55,33 @@ pub(super) fn required(
         declared(project, setup, &mut names);
         return Ok(names);
     };
+
     let file = root.join(name);
-    match name.as_str() {
-        "Pipfile.lock" => {
-            let lock: serde_json::Value = serde_json::from_str(&text(&file)?)
-                .context(|| format!("`{}` is not JSON", shown(&file)))?;
-            let default = lock.get("default").and_then(serde_json::Value::as_object);
-            names.extend(
-                default
-                    .into_iter()
-                    .flat_map(|table| table.keys())
-                    .filter_map(|name| normalized(name)),
-            );
-        }
-        name if name.ends_with(".lock") || name.ends_with(".toml") => {
-            declared(project, setup, &mut names);
-            names = locked(&toml(&file)?, names);
-        }
-        _ => {
-            each_requirement(&file, &mut 0, &mut |line| {
-                names.extend(normalized(leading_name(line)));
-                names.extend(brought_by_extras(line).map(str::to_owned));
-            })?;
-            declared(project, setup, &mut names);
-        }
+    if name == "Pipfile.lock" {
+        names.extend(pipfile_names(&file)?);
+    } else if name.ends_with(".lock") || name.ends_with(".toml") {
+        declared(project, setup, &mut names);
+        names = locked(&toml(&file)?, names);
+    } else {
+        each_requirement(&file, &mut 0, &mut |line| {
+            names.extend(normalized(leading_name(line)));
+            names.extend(brought_by_extras(line).map(str::to_owned));
+        })?;
+        declared(project, setup, &mut names);
     }
     Ok(names)
+}
+
+/// The distributions of a Pipfile.lock, without those for development.
+fn pipfile_names(file: &Path) -> Result<Vec<String>> {
+    let lock: serde_json::Value =
+        serde_json::from_str(&text(file)?).context(|| format!("`{}` is not JSON", shown(file)))?;
+    let default = lock.get("default").and_then(serde_json::Value::as_object);
+    Ok(default
+        .into_iter()
+        .flat_map(|table| table.keys())
+        .filter_map(|name| normalized(name))
+        .collect())
 }
 
 /// Whether every line of a requirements file, and of those that it includes, is a pin or needs
@@ -219,6 +220,7 @@ pub(super) fn pipfile_python(root: &Path) -> Option<String> {
 /// `[project] dependencies`, and what Poetry and setuptools had before.
 fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
     names.extend(install_requires(setup).filter_map(normalized));
+
     let dependencies = project
         .get("project")
         .and_then(|project| project.get("dependencies")?.as_array());
@@ -226,31 +228,27 @@ fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
         names.extend(normalized(leading_name(requirement)));
         names.extend(brought_by_extras(requirement).map(str::to_owned));
     }
+
     let poetry = project
         .get("tool")
         .and_then(|tool| tool.get("poetry")?.get("dependencies")?.as_table());
-    let extras = |name: &str, value: &Value| {
-        let list = value
-            .get("extras")?
-            .as_array()?
-            .iter()
-            .filter_map(Value::as_str)
-            .collect::<Vec<_>>()
-            .join(",");
-        brought_by_extras(&format!("{name}[{list}]"))
-    };
-    let brought = poetry
-        .into_iter()
-        .flatten()
-        .filter_map(|(name, value)| extras(name, value));
-    names.extend(brought.map(str::to_owned));
-    names.extend(
-        poetry
-            .into_iter()
-            .flat_map(Table::keys)
-            .filter(|name| *name != "python")
-            .filter_map(|n| normalized(n)),
-    );
+    for (name, value) in poetry.into_iter().flatten() {
+        if name != "python" {
+            names.extend(normalized(name));
+        }
+        names.extend(brought_by_poetry(name, value).map(str::to_owned));
+    }
+}
+
+/// The distributions that the extras of one of Poetry's dependencies bring.
+fn brought_by_poetry(name: &str, value: &Value) -> Option<&'static str> {
+    let extras: Vec<&str> = value
+        .get("extras")?
+        .as_array()?
+        .iter()
+        .filter_map(Value::as_str)
+        .collect();
+    brought_by_extras(&format!("{name}[{}]", extras.join(",")))
 }
 
 /// The packages of a lock that `roots` need: locks of uv, Poetry and PDM also hold development

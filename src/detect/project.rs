@@ -131,44 +131,35 @@ impl ProjectFiles {
             .get("build-system")?
             .get("build-backend")?
             .as_str()?;
-        let tops = |list: &Value| -> Option<Vec<String>> {
-            let names = list.as_array()?.iter().map(|name| {
-                let name = name.as_str().or_else(|| name.get("include")?.as_str())?;
-                let name = name.trim_start_matches("./").trim_start_matches("src/");
-                name.split(['/', '.'])
-                    .next()
-                    .filter(|top| !top.is_empty() && !top.contains('*'))
-                    .map(str::to_owned)
-            });
-            names.collect()
-        };
-        let own = || self.module().map(|module| vec![module]);
         match backend.split(['.', ':']).next()? {
-            "poetry" => {
-                let poetry = self.tool("poetry");
-                let key = |key: &str| poetry.and_then(|poetry| poetry.get(key));
-                match (key("packages"), key("include")) {
-                    (Some(packages), None) => tops(packages),
-                    (None, None) => own(),
-                    _ => None,
-                }
-            }
-            "hatchling" => {
-                let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
-                match build.map(|build| {
-                    build
-                        .get("targets")
-                        .and_then(|targets| targets.get("wheel")?.get("packages"))
-                }) {
-                    Some(Some(packages)) => tops(packages),
-                    Some(None) => None,
-                    None => own(),
-                }
-            }
-            "setuptools" => tops(self.tool("setuptools")?.get("packages")?),
-            "flit_core" | "uv_build" if self.tool("flit").is_none() => own(),
+            "poetry" => self.poetry_packages(),
+            "hatchling" => self.hatchling_packages(),
+            "setuptools" => top_names(self.tool("setuptools")?.get("packages")?),
+            "flit_core" | "uv_build" if self.tool("flit").is_none() => self.own_package(),
             _ => None,
         }
+    }
+
+    fn poetry_packages(&self) -> Option<Vec<String>> {
+        let poetry = self.tool("poetry");
+        let key = |key: &str| poetry.and_then(|poetry| poetry.get(key));
+        match (key("packages"), key("include")) {
+            (Some(packages), None) => top_names(packages),
+            (None, None) => self.own_package(),
+            _ => None,
+        }
+    }
+
+    fn hatchling_packages(&self) -> Option<Vec<String>> {
+        let Some(build) = self.tool("hatch").and_then(|hatch| hatch.get("build")) else {
+            return self.own_package();
+        };
+        top_names(build.get("targets")?.get("wheel")?.get("packages")?)
+    }
+
+    /// The package that is called like the project.
+    fn own_package(&self) -> Option<Vec<String>> {
+        self.module().map(|module| vec![module])
     }
 
     /// The extras, as they are spelled, and the distributions that each brings.
@@ -259,54 +250,68 @@ impl ProjectFiles {
     /// Returns why no wheel can be built of the tree, or would lack what the application needs;
     /// `None` if one can.
     pub(super) fn refuses_a_wheel(&self, root: &Path) -> Option<String> {
-        let says_no = |tool: &str, key: &str| {
+        let has_setup = root.join("setup.py").is_file();
+        self.refused_by_configuration()
+            .or_else(|| self.lacks_metadata(has_setup))
+            .or_else(|| self.refused_by_backend(root, has_setup))
+    }
+
+    /// The key that says that the project is no package.
+    fn refused_by_configuration(&self) -> Option<String> {
+        [
+            ("uv", "package"),
+            ("poetry", "package-mode"),
+            ("pdm", "distribution"),
+        ]
+        .into_iter()
+        .find(|(tool, key)| {
             self.tool(tool)
                 .and_then(|tool| tool.get(key))
                 .and_then(Value::as_bool)
                 == Some(false)
-        };
-        for (tool, key) in [
-            ("uv", "package"),
-            ("poetry", "package-mode"),
-            ("pdm", "distribution"),
-        ] {
-            if says_no(tool, key) {
-                return Some(format!("`[tool.{tool}] {key} = false`"));
-            }
-        }
-        let system = self.table.get("build-system");
-        let has_setup = root.join("setup.py").is_file();
-        if system.is_none() && !has_setup {
+        })
+        .map(|(tool, key)| format!("`[tool.{tool}] {key} = false`"))
+    }
+
+    /// The lines that a build backend needs, and that the project lacks.
+    fn lacks_metadata(&self, has_setup: bool) -> Option<String> {
+        if !self.table.contains_key("build-system") && !has_setup {
             // An application whose requirements are noted there, as `uv init` makes it.
             return Some("pyproject.toml has no `[build-system]`".to_owned());
         }
-        let names_it = self.says("name")
-            || self
-                .tool("poetry")
-                .is_some_and(|poetry| poetry.get("name").is_some())
-            || self
-                .tool("flit")
-                .is_some_and(|flit| flit.get("metadata").is_some());
         let has_setup_cfg = self.setup.contains("[metadata]");
-        if !names_it && !has_setup && !has_setup_cfg {
+        if !self.names_itself() && !has_setup && !has_setup_cfg {
             return Some("pyproject.toml has a `[build-system]` and no `[project]`".to_owned());
         }
-        let is_dynamic = |key: &str| {
-            let list = self.project("dynamic").and_then(Value::as_array);
-            list.is_some_and(|list| list.iter().any(|field| field.as_str() == Some(key)))
-        };
-        if self.says("name") && !self.says("version") && !is_dynamic("version") {
+        if self.says("name") && !self.says("version") && !self.is_dynamic("version") {
             return Some("`[project]` has no `version`".to_owned());
         }
-        let backend = system
+        None
+    }
+
+    /// Whether pyproject.toml has a name, in the table of some build backend.
+    fn names_itself(&self) -> bool {
+        let has = |tool: &str, key: &str| {
+            self.tool(tool)
+                .is_some_and(|table| table.get(key).is_some())
+        };
+        self.says("name") || has("poetry", "name") || has("flit", "metadata")
+    }
+
+    /// Whether the build backend finds the value of a key.
+    fn is_dynamic(&self, key: &str) -> bool {
+        let list = self.project("dynamic").and_then(Value::as_array);
+        list.is_some_and(|list| list.iter().any(|field| field.as_str() == Some(key)))
+    }
+
+    fn refused_by_backend(&self, root: &Path, has_setup: bool) -> Option<String> {
+        let backend = self
+            .table
+            .get("build-system")
             .and_then(|system| system.get("build-backend"))
-            .and_then(Value::as_str);
-        match backend
-            .unwrap_or("setuptools")
-            .split(['.', ':'])
-            .next()
-            .unwrap_or_default()
-        {
+            .and_then(Value::as_str)
+            .unwrap_or("setuptools");
+        match backend.split(['.', ':']).next().unwrap_or_default() {
             "setuptools" => self.refused_by_setuptools(root, has_setup),
             "hatchling" => self.refused_by_hatchling(root),
             "poetry" => self.refused_by_poetry(root),
@@ -375,32 +380,21 @@ impl ProjectFiles {
     /// The first module that setup.py imports although nothing has it there while a wheel is built.
     fn imported_by_setup(&self, root: &Path) -> Option<String> {
         let text = pins::text(&root.join("setup.py")).ok()?;
-        let wanted: BTreeSet<String> = self
+        let as_module = |name: &str| name.replace('-', "_");
+        let build_requires: BTreeSet<String> = self
             .build_requires()
             .iter()
-            .map(|name| name.replace('-', "_"))
+            .map(|name| as_module(name))
             .collect();
-        let required: BTreeSet<String> = pins::install_requires(&self.setup)
-            .map(|name| name.replace('-', "_"))
-            .collect();
+        let install_requires: BTreeSet<String> =
+            pins::install_requires(&self.setup).map(as_module).collect();
+
         top_level_imports(&text).into_iter().find(|module| {
             let lower = module.to_lowercase();
-            let own = root.join(module).join("__init__.py");
-            let heavy = || {
-                let text = pins::text(&own).unwrap_or_default();
-                let lacks = |inner: &String| {
-                    let beside = root.join(inner);
-                    let is_own =
-                        inner == module || beside.is_dir() || beside.with_extension("py").is_file();
-                    let is_there = ALWAYS_THERE.contains(&inner.as_str())
-                        || wanted.contains(&inner.to_lowercase());
-                    !is_own && !is_there && !imports::is_standard(inner)
-                };
-                top_level_imports(&text).iter().any(lacks)
-            };
             !ALWAYS_THERE.contains(&module.as_str())
-                && !wanted.contains(&lower)
-                && (required.contains(&lower) || own.is_file() && heavy())
+                && !build_requires.contains(&lower)
+                && (install_requires.contains(&lower)
+                    || imports_absent_modules(root, module, &build_requires))
         })
     }
 
@@ -507,44 +501,12 @@ impl ProjectFiles {
         let poetry = self
             .tool("poetry")
             .and_then(|poetry| poetry.get("name")?.as_str());
-        let directory = root.canonicalize().unwrap_or_else(|_| root.to_owned());
-        let directory = directory
-            .file_name()
-            .unwrap_or_default()
-            .to_string_lossy()
-            .into_owned();
-        // Unpacked sdists are called NAME-VERSION.
-        let plain = match directory.rsplit_once('-') {
-            Some((name, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => {
-                name.to_owned()
-            }
-            _ => directory.clone(),
-        };
         let text = project
             .or(poetry)
             .map(str::to_owned)
-            .or_else(|| assigned(&self.setup, "name"));
-        let text = text
-            .unwrap_or(plain)
-            .to_lowercase()
-            .replace(['_', '.', ' '], "-");
-        let inside: String = text
-            .chars()
-            .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
-            .take(64)
-            .collect();
-        let inside = inside
-            .trim_start_matches(|c: char| !c.is_ascii_lowercase())
-            .trim_end_matches('-');
-        // Debian's names have two characters at least.
-        let inside = if inside.len() == 1 {
-            format!("{inside}-app")
-        } else {
-            inside.to_owned()
-        };
-        let name = AppName::parse(&inside)
-            .unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"));
-        (name, project.is_none())
+            .or_else(|| assigned(&self.setup, "name"))
+            .unwrap_or_else(|| name_of_directory(root));
+        (app_name(&text), project.is_none())
     }
 
     pub(super) fn requires_python(&self, root: &Path) -> Option<VersionSpecifiers> {
@@ -558,6 +520,70 @@ impl ProjectFiles {
             .or_else(|| assigned(&self.setup, "python_requires"));
         text.or_else(|| pins::pipfile_python(root))?.parse().ok()
     }
+}
+
+/// The name of the directory, without the version that unpacked sdists have: NAME-VERSION.
+fn name_of_directory(root: &Path) -> String {
+    let directory = root.canonicalize().unwrap_or_else(|_| root.to_owned());
+    let name = directory.file_name().unwrap_or_default().to_string_lossy();
+    match name.rsplit_once('-') {
+        Some((plain, version)) if version.starts_with(|c: char| c.is_ascii_digit()) => {
+            plain.to_owned()
+        }
+        _ => name.into_owned(),
+    }
+}
+
+/// The nearest name that an application can have.
+fn app_name(text: &str) -> AppName {
+    let plain: String = text
+        .to_lowercase()
+        .replace(['_', '.', ' '], "-")
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '-')
+        .take(64)
+        .collect();
+    let name = plain
+        .trim_start_matches(|c: char| !c.is_ascii_lowercase())
+        .trim_end_matches('-');
+    // Debian's names have two characters at least.
+    let name = if name.len() == 1 {
+        format!("{name}-app")
+    } else {
+        name.to_owned()
+    };
+    AppName::parse(&name)
+        .unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"))
+}
+
+/// The first names of the packages in a list of a build backend; `None` if one is a pattern.
+fn top_names(list: &Value) -> Option<Vec<String>> {
+    let names = list.as_array()?.iter().map(|name| {
+        let name = name.as_str().or_else(|| name.get("include")?.as_str())?;
+        let name = name.trim_start_matches("./").trim_start_matches("src/");
+        name.split(['/', '.'])
+            .next()
+            .filter(|top| !top.is_empty() && !top.contains('*'))
+            .map(str::to_owned)
+    });
+    names.collect()
+}
+
+/// Whether a package of the tree imports modules that are absent while a wheel is built.
+fn imports_absent_modules(root: &Path, package: &str, build_requires: &BTreeSet<String>) -> bool {
+    let own = root.join(package).join("__init__.py");
+    if !own.is_file() {
+        return false;
+    }
+    let is_absent = |module: &String| {
+        let beside = root.join(module);
+        let is_own = module == package || beside.is_dir() || beside.with_extension("py").is_file();
+        let is_there = ALWAYS_THERE.contains(&module.as_str())
+            || build_requires.contains(&module.to_lowercase());
+        !is_own && !is_there && !imports::is_standard(module)
+    };
+    let text = pins::text(&own).unwrap_or_default();
+    top_level_imports(&text).iter().any(is_absent)
 }
 
 /// The distributions of a list of requirements.
@@ -641,33 +667,34 @@ fn values<'t>(text: &'t str, key: &'t str) -> impl Iterator<Item = &'t str> {
 
 /// The names of console scripts in setup.cfg and setup.py.
 fn console_scripts(setup: &str) -> Vec<String> {
-    let is_name = |name: &str| {
-        !name.is_empty()
-            && name
-                .chars()
-                .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'))
-    };
-    let entry = |text: &str| {
-        let (name, object) = text.split_once('=')?;
-        (is_name(name.trim()) && object.contains(':')).then(|| name.trim().to_owned())
-    };
     let mut names = Vec::new();
     for (at, word) in setup.match_indices("console_scripts") {
         let rest = setup[at + word.len()..].trim_start_matches(['"', '\'', ']', ' ', ':', '=']);
         match rest.strip_prefix(['[', '(']) {
             Some(list) => {
                 let list = list.split([']', ')']).next().unwrap_or_default();
-                names.extend(list.split(['"', '\'', ',', '\n']).filter_map(entry));
+                names.extend(list.split(['"', '\'', ',', '\n']).filter_map(script_name));
             }
             // A section of setup.cfg, or of a text in setup.py.
             None => {
                 let lines = rest.lines().skip(1).map(str::trim);
                 let lines = lines.filter(|line| !line.is_empty() && !line.starts_with('#'));
-                names.extend(lines.map_while(entry));
+                names.extend(lines.map_while(script_name));
             }
         }
     }
     names
+}
+
+/// The name of `name = module:function`.
+fn script_name(entry: &str) -> Option<String> {
+    let (name, object) = entry.split_once('=')?;
+    let name = name.trim();
+    let is_name = !name.is_empty()
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.'));
+    (is_name && object.contains(':')).then(|| name.to_owned())
 }
 
 /// Turns Poetry's `^3.9` into `>=3.9,<4`; other texts are as in PEP 440.

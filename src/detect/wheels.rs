@@ -76,29 +76,33 @@ impl LockedWheels {
         let Ok(environment) = environment else {
             return Vec::new();
         };
-        let is_for_machine = |wheel: &WheelFilename| {
-            let arch = environment.arch.as_str();
-            wheel
-                .platform_tags()
-                .iter()
-                .map(ToString::to_string)
-                .any(|tag| tag.starts_with("manylinux") && tag.ends_with(arch))
-        };
         let fits = |wheel: &WheelFilename| wheel.compatibility(&environment.tags).is_compatible();
-        // What is for other Pythons only does not ship.
-        let ships = |name: &String| {
-            self.pythons
-                .get(name)
-                .is_none_or(|pythons| pythons.iter().any(|python| environment.admits(python)))
-        };
         let lacks = |(name, wheels): &(&String, &Vec<WheelFilename>)| {
-            wheels.iter().any(is_for_machine) && !wheels.iter().any(fits) && ships(name)
+            wheels.iter().any(|wheel| is_for(wheel, environment.arch))
+                && !wheels.iter().any(fits)
+                && self.ships(name, &environment)
         };
         let lacking = self.files.iter().filter(lacks);
         lacking
             .filter_map(|(name, wheels)| Some((name.as_str(), wheels.first()?.version.to_string())))
             .collect()
     }
+
+    /// Whether the lock has a version of a distribution for the environment.
+    fn ships(&self, name: &str, environment: &Environment) -> bool {
+        self.pythons
+            .get(name)
+            .is_none_or(|pythons| pythons.iter().any(|python| environment.admits(python)))
+    }
+}
+
+/// Whether a wheel was compiled for Linux on an architecture.
+fn is_for(wheel: &WheelFilename, arch: Arch) -> bool {
+    wheel
+        .platform_tags()
+        .iter()
+        .map(ToString::to_string)
+        .any(|tag| tag.starts_with("manylinux") && tag.ends_with(arch.as_str()))
 }
 
 impl Survey {

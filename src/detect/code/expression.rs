@@ -201,64 +201,71 @@ impl<'a> ExpressionReader<'a> {
         self.postfix(value, name)
     }
 
-    /// Reads attributes, calls and subscripts that follow a value.
+    /// Reads attributes, calls, and subscripts that follow a value. `name` is the last name before
+    /// them.
     fn postfix(
         &mut self,
         mut value: Option<ExpressionValue>,
         mut name: String,
     ) -> Option<ExpressionValue> {
         loop {
-            if self.rest().starts_with('.') {
-                self.step();
+            if self.eat(".") {
                 let attribute = self.identifier()?;
-                if self.rest().starts_with('(') {
-                    self.step();
-                    let arguments = self.arguments();
-                    // django-environ's `env.str("NAME", default=…)` is no `str(…)`.
-                    let function = if attribute == "str" {
-                        "env"
-                    } else {
-                        attribute.as_str()
-                    };
-                    value = method(value, function, arguments);
-                } else {
-                    value = match (attribute.as_str(), value) {
-                        ("parent", value) => value.map(|value| value.map(|path| parent(&path))),
-                        ("parents", value) => value,
-                        ("pardir", _) => Some(ExpressionValue::plain("..")),
-                        ("sep", _) => Some(ExpressionValue::plain("/")),
-                        (attribute, _) if is_constant(attribute) => {
-                            self.names[1].get(attribute).cloned()
-                        }
-                        _ => None,
-                    };
-                }
+                value = self.attribute(value, &attribute);
                 name = attribute;
             } else if self.eat("(") {
                 let arguments = self.arguments();
-                value = method(None, &name, arguments);
+                value = method(None, &name, &arguments);
                 name.clear();
             } else if self.eat("[") {
-                self.open += 1;
-                let key = if name == "parents" {
-                    self.number().map(|number| number.to_string())
-                } else {
-                    None
-                };
-                let key = key.or_else(|| self.expression().map(|value| value.text));
-                self.close();
-                value = match (key, value) {
-                    (Some(number), Some(path)) if name == "parents" => {
-                        let levels = number.parse::<usize>().unwrap_or_default().min(32);
-                        Some((0..=levels).fold(path, |path, _| path.map(|path| parent(&path))))
-                    }
-                    (Some(key), _) if is_constant(&key) => self.names[1].get(&key).cloned(),
-                    _ => None,
-                };
+                value = self.subscript(value, &name);
                 name.clear();
             } else {
                 return value;
             }
+        }
+    }
+
+    /// Reads the call of a method, or takes an attribute as it is.
+    fn attribute(
+        &mut self,
+        value: Option<ExpressionValue>,
+        attribute: &str,
+    ) -> Option<ExpressionValue> {
+        if self.eat("(") {
+            let arguments = self.arguments();
+            // django-environ's `env.str("NAME", default=…)` is no `str(…)`.
+            let function = if attribute == "str" { "env" } else { attribute };
+            return method(value, function, &arguments);
+        }
+        match attribute {
+            "parent" => value.map(|value| value.map(|path| parent(&path))),
+            "parents" => value,
+            "pardir" => Some(ExpressionValue::plain("..")),
+            "sep" => Some(ExpressionValue::plain("/")),
+            constant if is_constant(constant) => self.names[1].get(constant).cloned(),
+            _ => None,
+        }
+    }
+
+    /// Reads a subscript whose bracket is open: a level of `parents`, or the name of a setting.
+    fn subscript(&mut self, value: Option<ExpressionValue>, name: &str) -> Option<ExpressionValue> {
+        let is_parents = name == "parents";
+        self.open += 1;
+        let number = if is_parents { self.number() } else { None };
+        let key = number
+            .map(|number| number.to_string())
+            .or_else(|| self.expression().map(|value| value.text));
+        self.close();
+
+        let key = key?;
+        match value {
+            Some(path) if is_parents => {
+                let levels = key.parse::<usize>().unwrap_or_default().min(32);
+                Some((0..=levels).fold(path, |path, _| path.map(|path| parent(&path))))
+            }
+            _ if is_constant(&key) => self.names[1].get(&key).cloned(),
+            _ => None,
         }
     }
 
@@ -288,6 +295,16 @@ impl<'a> ExpressionReader<'a> {
     }
 
     fn string(&mut self, is_format: bool) -> Option<ExpressionValue> {
+        let content = self.string_content();
+        if is_format {
+            self.format_string(content)
+        } else {
+            Some(ExpressionValue::plain(content))
+        }
+    }
+
+    /// Goes past a string literal, and returns the text between its quotes.
+    fn string_content(&mut self) -> &'a str {
         let quote = &self.rest()[..1];
         let triple = quote.repeat(3);
         let end = if self.rest().starts_with(&triple) {
@@ -296,6 +313,7 @@ impl<'a> ExpressionReader<'a> {
             quote.to_owned()
         };
         self.at += end.len();
+
         let begin = self.at;
         while !self.rest().is_empty() && !self.rest().starts_with(&end) {
             if self.rest().starts_with('\\') {
@@ -305,9 +323,11 @@ impl<'a> ExpressionReader<'a> {
         }
         let content = &self.text[begin..self.at];
         self.at = (self.at + end.len()).min(self.text.len());
-        if !is_format {
-            return Some(ExpressionValue::plain(content));
-        }
+        content
+    }
+
+    /// Puts the values of the expressions in braces into the text of an f-string.
+    fn format_string(&self, content: &str) -> Option<ExpressionValue> {
         let mut made = ExpressionValue::plain("");
         let mut rest = content;
         while let Some((before, after)) = rest.split_once('{') {
@@ -459,38 +479,40 @@ pub(super) fn positional(arguments: &[Argument]) -> impl Iterator<Item = Option<
 fn method(
     value: Option<ExpressionValue>,
     name: &str,
-    arguments: Vec<Argument>,
+    arguments: &[Argument],
 ) -> Option<ExpressionValue> {
-    let first = || positional(&arguments).next().flatten().cloned();
-    let joined = |start: Option<ExpressionValue>| {
-        positional(&arguments).try_fold(start, |path, part| match (path, part) {
-            (None, part) => Some(Some(part?.clone())),
-            (Some(path), part) => Some(Some(path.with(part?.clone(), join))),
-        })?
-    };
+    let first = || positional(arguments).next().flatten().cloned();
     match name {
         "resolve" | "absolute" | "expanduser" | "as_posix" | "__str__" if value.is_some() => value,
-        "joinpath" | "path" if value.is_some() => joined(value),
-        "join" | "safe_join" if value.is_none() => joined(None),
-        "Path" | "PosixPath" | "PurePath" => joined(None),
+        "joinpath" | "path" if value.is_some() => joined(value, arguments),
+        "join" | "safe_join" if value.is_none() => joined(None, arguments),
+        "Path" | "PosixPath" | "PurePath" => joined(None, arguments),
         "dirname" => first().map(|value| value.map(|path| parent(&path))),
         "abspath" | "realpath" | "normpath" | "str" | "fspath" | "expandvars" => first(),
         "getenv" | "get" | "env" | "config" | "setdefault" | "getattr" | "envstr" => {
-            variable(&arguments)
+            variable(arguments)
         }
-        // A function of the project's own that does the same: `get_path("SHOP_DATA_DIR", BASE_DIR /
-        // "data")`.
-        name if value.is_none()
-            && ["get", "env", "setting"]
-                .iter()
-                .any(|word| name.contains(word)) =>
-        {
-            let is_named =
-                first().is_some_and(|name| is_constant(&name.text) && name.text.contains('_'));
-            if is_named { variable(&arguments) } else { None }
-        }
+        name if value.is_none() && reads_a_variable(name, arguments) => variable(arguments),
         _ => None,
     }
+}
+
+/// Joins the arguments to a path, as `os.path.join` and `Path.joinpath` do it.
+fn joined(start: Option<ExpressionValue>, arguments: &[Argument]) -> Option<ExpressionValue> {
+    positional(arguments).try_fold(start, |path, part| match (path, part) {
+        (None, part) => Some(Some(part?.clone())),
+        (Some(path), part) => Some(Some(path.with(part?.clone(), join))),
+    })?
+}
+
+/// Whether a function of the project's own reads a variable, to judge by its name and its first
+/// argument: `get_path("SHOP_DATA_DIR", BASE_DIR / "data")`.
+fn reads_a_variable(function: &str, arguments: &[Argument]) -> bool {
+    let first = positional(arguments).next().flatten();
+    ["get", "env", "setting"]
+        .iter()
+        .any(|word| function.contains(word))
+        && first.is_some_and(|name| is_constant(&name.text) && name.text.contains('_'))
 }
 
 /// `getenv("NAME", default)` and its relatives.

@@ -293,43 +293,40 @@ pub(super) fn read(root: &Path) -> pkgapp_core::error::Result<CodeFacts> {
         .into_iter()
         .map(|(name, _)| name)
         .collect();
+
     let walk = WalkDir::new(root)
         .max_depth(DEEPEST)
         .sort_by_file_name()
         .into_iter();
     for entry in walk.filter_entry(is_source).filter_map(Result::ok) {
-        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
-        let name = entry.file_name().to_string_lossy();
-        if !entry.file_type().is_file()
-            || entry
-                .metadata()
-                .is_ok_and(|metadata| metadata.len() > LARGEST)
-        {
-            continue;
-        }
-        if name.ends_with(".py") && !is_test(&name) {
-            let module = SourceModule {
-                path,
-                name: &name,
-                text: &pins::text(entry.path())?,
-            };
-            code.read_module(&module, &top);
-        } else if name == "alembic.ini" {
-            code.alembic_file(root, path, &pins::text(entry.path())?);
-        } else if name.ends_with(".ini") {
-            code.paste_file(path, &name, &pins::text(entry.path())?);
+        if is_small_file(&entry) {
+            code.read_file(root, &entry, &top)?;
         }
     }
+
     let procfile = root.join("Procfile");
     if procfile.is_file() {
-        let text = pins::text(&procfile)?;
-        let lines = text.lines().filter_map(|line| line.split_once(':'));
-        code.processes = lines
-            .map(|(name, line)| (name.trim().to_owned(), line.trim().to_owned()))
-            .collect();
+        code.processes = processes(&pins::text(&procfile)?);
     }
+
     code.resolve();
     Ok(code)
+}
+
+/// Whether an entry is a file that is not too large to be read.
+fn is_small_file(entry: &DirEntry) -> bool {
+    entry.file_type().is_file()
+        && entry
+            .metadata()
+            .map_or(true, |metadata| metadata.len() <= LARGEST)
+}
+
+/// The processes of a Procfile, with their commands.
+fn processes(text: &str) -> Vec<(String, String)> {
+    text.lines()
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, line)| (name.trim().to_owned(), line.trim().to_owned()))
+        .collect()
 }
 
 /// A module of tests; [`ASIDE`] has their directories.
@@ -350,6 +347,30 @@ fn is_source(entry: &DirEntry) -> bool {
 }
 
 impl CodeFacts {
+    /// Reads a module or a configuration file.
+    fn read_file(
+        &mut self,
+        root: &Path,
+        entry: &DirEntry,
+        top: &[String],
+    ) -> pkgapp_core::error::Result<()> {
+        let path = entry.path().strip_prefix(root).unwrap_or(entry.path());
+        let name = entry.file_name().to_string_lossy();
+        if name.ends_with(".py") && !is_test(&name) {
+            let module = SourceModule {
+                path,
+                name: &name,
+                text: &pins::text(entry.path())?,
+            };
+            self.read_module(&module, top);
+        } else if name == "alembic.ini" {
+            self.alembic_file(root, path, &pins::text(entry.path())?);
+        } else if name.ends_with(".ini") {
+            self.paste_file(path, &name, &pins::text(entry.path())?);
+        }
+        Ok(())
+    }
+
     fn read_module(&mut self, module: &SourceModule<'_>, top: &[String]) {
         let gateway = about(module.text);
         for (at, line) in lines_at(module.text) {
@@ -365,6 +386,7 @@ impl CodeFacts {
                 self.statement(module, line);
             }
         }
+
         self.imports.entry(module.path.to_owned()).or_default();
         self.note_django(module);
         self.note_pecan(module);
@@ -590,34 +612,12 @@ impl CodeFacts {
         if !self.alembic.as_ref().is_none_or(nearer) {
             return;
         }
-        let location = text
-            .lines()
-            .find_map(|line| line.trim().strip_prefix("script_location")?.split_once('='));
-        let location = location.map_or("", |(_, value)| value.trim());
-        // A module (`shop:migrations`) and a place beside the file are found from anywhere.
-        let needs_directory = !location.contains("%(here)s") && !location.contains(':');
-        let inside = location
-            .trim_start_matches("%(here)s")
-            .trim_start_matches(['.', '/']);
-        let beside = path.parent().unwrap_or(Path::new("")).join(inside);
-        let parent = path.parent().unwrap_or(Path::new(""));
-        let scripts = match inside {
-            // Flask-Migrate has both in one directory, and needs no word about it.
-            "" => root
-                .join(parent)
-                .join("env.py")
-                .is_file()
-                .then(|| parent.display().to_string()),
-            _ => root
-                .join(&beside)
-                .is_dir()
-                .then(|| beside.display().to_string()),
-        };
-        let scripts = scripts.filter(|scripts| !scripts.is_empty());
+        let location = script_location(text);
         self.alembic = Some(Alembic {
             file: path.to_owned(),
-            needs_directory,
-            scripts,
+            // A module (`shop:migrations`) and a place beside the file are found from anywhere.
+            needs_directory: !location.contains("%(here)s") && !location.contains(':'),
+            scripts: script_directory(root, path, location),
         });
     }
 
@@ -657,6 +657,20 @@ impl CodeFacts {
 
     /// What the application is made with, by what it requires and what its modules show.
     pub(super) fn framework(&self, requires: &BTreeSet<String>) -> Framework {
+        let is_celery = |found: &FoundObject| found.kind == ObjectKind::Celery;
+        self.shown_framework(requires)
+            .or_else(|| required_framework(requires))
+            .or_else(|| {
+                self.found
+                    .iter()
+                    .any(is_celery)
+                    .then_some(Framework::Celery)
+            })
+            .unwrap_or(Framework::Plain)
+    }
+
+    /// The framework that the files of the tree show.
+    fn shown_framework(&self, requires: &BTreeSet<String>) -> Option<Framework> {
         let has = |name: &str| requires.contains(name);
         let any = |is: fn(ObjectKind) -> bool| self.found.iter().any(|found| is(found.kind));
         let makes = |gateway| {
@@ -665,21 +679,18 @@ impl CodeFacts {
                     || found.kind == ObjectKind::Factory(gateway)
             })
         };
-        match () {
-            () if self.manage.is_some() || any(|kind| matches!(kind, ObjectKind::Django(_))) => {
-                Framework::Django
-            }
-            () if self.pecan.is_some() && has("pecan") => Framework::Pecan,
-            () if self.has_paste() && has("pyramid") => Framework::Pyramid,
-            () if makes(Gateway::Asgi) => Framework::FastApi,
-            () if makes(Gateway::Wsgi) => Framework::Flask,
-            () if has("django") => Framework::Django,
-            () if has("pyramid") => Framework::Pyramid,
-            () if has("pecan") => Framework::Pecan,
-            () if has("flask") => Framework::Flask,
-            () if has("fastapi") => Framework::FastApi,
-            () if any(|kind| kind == ObjectKind::Celery) => Framework::Celery,
-            () => Framework::Plain,
+        if self.manage.is_some() || any(|kind| matches!(kind, ObjectKind::Django(_))) {
+            Some(Framework::Django)
+        } else if self.pecan.is_some() && has("pecan") {
+            Some(Framework::Pecan)
+        } else if self.has_paste() && has("pyramid") {
+            Some(Framework::Pyramid)
+        } else if makes(Gateway::Asgi) {
+            Some(Framework::FastApi)
+        } else if makes(Gateway::Wsgi) {
+            Some(Framework::Flask)
+        } else {
+            None
         }
     }
 
@@ -916,6 +927,47 @@ fn about(text: &str) -> Option<Gateway> {
         .iter()
         .any(|word| text.contains(word));
     is_asgi.then_some(Gateway::Asgi)
+}
+
+/// The framework that is among the requirements.
+fn required_framework(requires: &BTreeSet<String>) -> Option<Framework> {
+    [
+        ("django", Framework::Django),
+        ("pyramid", Framework::Pyramid),
+        ("pecan", Framework::Pecan),
+        ("flask", Framework::Flask),
+        ("fastapi", Framework::FastApi),
+    ]
+    .into_iter()
+    .find(|(name, _)| requires.contains(*name))
+    .map(|(_, framework)| framework)
+}
+
+/// The value of `script_location` in an alembic.ini; empty if there is none.
+fn script_location(text: &str) -> &str {
+    text.lines()
+        .find_map(|line| line.trim().strip_prefix("script_location")?.split_once('='))
+        .map_or("", |(_, value)| value.trim())
+}
+
+/// The directory of the scripts of an alembic.ini, relative to the tree, if it is there.
+fn script_directory(root: &Path, file: &Path, location: &str) -> Option<String> {
+    let parent = file.parent().unwrap_or(Path::new(""));
+    let inside = location
+        .trim_start_matches("%(here)s")
+        .trim_start_matches(['.', '/']);
+
+    let (directory, is_there) = if inside.is_empty() {
+        // Flask-Migrate has both in one directory, and needs no word about it.
+        let environment = root.join(parent).join("env.py");
+        (parent.to_owned(), environment.is_file())
+    } else {
+        let beside = parent.join(inside);
+        let is_there = root.join(&beside).is_dir();
+        (beside, is_there)
+    };
+    let directory = directory.display().to_string();
+    (is_there && !directory.is_empty()).then_some(directory)
 }
 
 /// The name of a function that a line begins, and what follows its opening parenthesis.

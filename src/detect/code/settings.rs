@@ -15,42 +15,52 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
     } else {
         value
     };
-    let inside = ["BASE", "ROOT", "DIR", "__file__", "dirname"]
-        .iter()
-        .any(|word| value.contains(word));
+    let way_out = || {
+        format!(
+            "to ship them, write `{}` in `{}` and run `pkgapp init --force`",
+            static_root_line(text),
+            path.display()
+        )
+    };
+
+    if has_any(value, &["BASE", "ROOT", "DIR", "__file__", "dirname"]) {
+        return Ok(());
+    }
+    if is_empty_text(value) {
+        return Err(format!("`STATIC_ROOT` is empty; {}", way_out()));
+    }
     let told = value.trim_start_matches(['r', '"', '\'']);
-    let line = if !text.contains("BASE_DIR =") {
+    if told.starts_with('/') && value.starts_with(['"', '\'', 'r']) {
+        return Err(format!(
+            "`STATIC_ROOT` is `{}`, outside of the application",
+            told.trim_end_matches(['"', '\''])
+        ));
+    }
+    if value.starts_with(['"', '\'']) {
+        return Err(format!(
+            "`STATIC_ROOT` is relative to the working directory; {}",
+            way_out()
+        ));
+    }
+    if has_any(value, &["environ", "getenv", "env(", "config("]) {
+        return Err("`STATIC_ROOT` comes from the environment".to_owned());
+    }
+    Ok(())
+}
+
+/// A line that settings can have to collect static files into the tree.
+fn static_root_line(text: &str) -> &'static str {
+    if !text.contains("BASE_DIR =") {
         r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#
     } else if text.contains("Path(") {
         r#"STATIC_ROOT = BASE_DIR / "staticfiles""#
     } else {
         r#"STATIC_ROOT = os.path.join(BASE_DIR, "staticfiles")"#
-    };
-    let way_out = || {
-        format!(
-            "to ship them, write `{line}` in `{}` and run `pkgapp init --force`",
-            path.display()
-        )
-    };
-    match value {
-        _ if inside => Ok(()),
-        _ if is_empty_text(value) => Err(format!("`STATIC_ROOT` is empty; {}", way_out())),
-        _ if told.starts_with('/') && value.starts_with(['"', '\'', 'r']) => Err(format!(
-            "`STATIC_ROOT` is `{}`, outside of the application",
-            told.trim_end_matches(['"', '\''])
-        )),
-        _ if value.starts_with(['"', '\'']) => Err(format!(
-            "`STATIC_ROOT` is relative to the working directory; {}",
-            way_out()
-        )),
-        _ if ["environ", "getenv", "env(", "config("]
-            .iter()
-            .any(|word| value.contains(word)) =>
-        {
-            Err("`STATIC_ROOT` comes from the environment".to_owned())
-        }
-        _ => Ok(()),
     }
+}
+
+fn has_any(value: &str, words: &[&str]) -> bool {
+    words.iter().any(|word| value.contains(word))
 }
 
 /// Whether a value is an empty text: it says where nothing is to be collected.
@@ -120,25 +130,39 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
     let (name, after) = rest[1..].split_once(quote)?;
     let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
     let arguments = after.trim_start();
-    // An assignment to it is no reading of it.
-    let is_written = read.ends_with('[')
-        && arguments
-            .trim_start_matches(']')
-            .trim_start()
-            .starts_with("= ");
+    if !is_name || is_assigned(arguments, read) || is_looked_for(text, name) {
+        return None;
+    }
 
     let inside = arguments
         .split_once(')')
         .map_or(arguments, |(inside, _)| inside);
+    let is_demanded = !has_default(arguments, inside, read) || is_refused(text, name, inside);
+    is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
+}
+
+/// Whether `environ["NAME"] = …` gives the variable a value instead of reading it.
+fn is_assigned(arguments: &str, read: &str) -> bool {
+    read.ends_with('[')
+        && arguments
+            .trim_start_matches(']')
+            .trim_start()
+            .starts_with("= ")
+}
+
+/// Whether the settings ask if the variable is set: `"NAME" in os.environ`.
+fn is_looked_for(text: &str, name: &str) -> bool {
+    ['"', '\'']
+        .iter()
+        .any(|quote| text.contains(&format!("{quote}{name}{quote} in ")))
+}
+
+/// Whether a call has another value for a variable that is not set. `arguments` follow the name,
+/// and `inside` is their part up to the parenthesis.
+fn has_default(arguments: &str, inside: &str, read: &str) -> bool {
     let is_alone = arguments.starts_with([')', ']'])
         || inside.contains("cast=") && !inside.contains("default=");
-    let has_default = !is_alone || ["environ.get(", "getenv("].contains(&read);
-    let is_demanded = !has_default || is_refused(text, name, inside);
-    let is_asked = ['"', '\'']
-        .iter()
-        .any(|quote| text.contains(&format!("{quote}{name}{quote} in ")));
-    (is_name && is_demanded && !is_written && !is_asked)
-        .then(|| (name.to_owned(), build_value(name, read, inside)))
+    !is_alone || ["environ.get(", "getenv("].contains(&read)
 }
 
 /// Whether a variable is read after a text, in every run: not in a comment, not in a condition, and

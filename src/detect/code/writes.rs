@@ -186,13 +186,24 @@ fn names_of(path: &Path, text: &str, all: &mut AssignedNames) -> AssignedNames {
 /// `NAME = value`, `NAME: type = value`, `app.config["NAME"] = value` and `"NAME": value`; the
 /// name, and where the value begins.
 fn assigned(line: &str) -> Option<(String, usize)> {
-    let indent = line.len() - line.trim_start().len();
-    let body = &line[indent..];
-    if let Some(quote) = body.chars().next().filter(|c| ['"', '\''].contains(c)) {
-        let (key, rest) = body[1..].split_once(quote)?;
-        let value = rest.trim_start().strip_prefix(':')?;
-        return is_constant(key).then(|| (key.to_owned(), line.len() - value.len()));
-    }
+    let body = line.trim_start();
+    let (name, value) = if body.starts_with(['"', '\'']) {
+        entry(body)?
+    } else {
+        assignment(body)?
+    };
+    Some((name.to_owned(), line.len() - value.len()))
+}
+
+/// `"NAME": value` in a dictionary.
+fn entry(body: &str) -> Option<(&str, &str)> {
+    let quote = body.chars().next()?;
+    let (key, rest) = body[1..].split_once(quote)?;
+    let value = rest.trim_start().strip_prefix(':')?;
+    is_constant(key).then_some((key, value))
+}
+
+fn assignment(body: &str) -> Option<(&str, &str)> {
     let (left, value) = body.split_once('=')?;
     if value.starts_with('=') || left.ends_with(['!', '<', '>', '+', '-', '*', '/', '|', ':']) {
         return None;
@@ -205,7 +216,7 @@ fn assigned(line: &str) -> Option<(String, usize)> {
     let is_name = !name.is_empty()
         && !name.starts_with(|c: char| c.is_ascii_digit())
         && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
-    is_name.then(|| (name.to_owned(), line.len() - value.len()))
+    is_name.then_some((name, value))
 }
 
 /// One module, and what is known when it is read.
@@ -226,49 +237,47 @@ impl ModuleView<'_> {
             let Some((name, value_at)) = assigned(line) else {
                 continue;
             };
-            let Some(value) = self.value(at + value_at) else {
-                continue;
-            };
-            let is_directory = DIRECTORIES
-                .iter()
-                .any(|known| name == *known || name.ends_with(&format!("_{known}")));
-            if let Some(database) = value.text.strip_prefix("sqlite:///") {
-                let value = ExpressionValue {
-                    text: database.to_owned(),
-                    variable: value.variable,
-                };
-                let is_uri = name.ends_with("DATABASE_URI");
-                // Flask counts relative ones from a directory of its own.
-                found.extend(
-                    self.written(&value, false)
-                        .filter(|written| !(is_uri && written.is_relative)),
-                );
-            } else if is_directory {
-                let may_be_relative = name == "MEDIA_ROOT" || name.starts_with("UPLOAD");
-                found.extend(
-                    self.written(&value, true)
-                        .filter(|written| may_be_relative || !written.is_relative),
-                );
-            } else if is_data(&name) && value.variable.is_some() {
-                // Who installs it may say another place: it is no part of the code.
-                let is_new = |written: &WrittenPath| {
-                    let place = self.root.join(&written.path);
-                    !place.exists() || is_placeholder(&place)
-                };
-                found.extend(
-                    self.written(&value, true)
-                        .filter(|written| !written.is_relative && is_new(written)),
-                );
-            } else if name == "NAME" && self.is_sqlite(at) {
-                found.extend(self.written(&value, false));
-            } else if name == "LOCATION" && self.around(at).contains("FileBasedCache") {
-                found.extend(
-                    self.written(&value, true)
-                        .filter(|written| !written.is_relative),
-                );
+            if let Some(value) = self.value(at + value_at) {
+                found.extend(self.setting(&name, value, at));
             }
         }
         found
+    }
+
+    /// The path that a setting means, if the application writes there. `at` is where its line
+    /// begins.
+    fn setting(&self, name: &str, value: ExpressionValue, at: usize) -> Option<WrittenPath> {
+        if let Some(database) = value.text.strip_prefix("sqlite:///") {
+            let value = ExpressionValue {
+                text: database.to_owned(),
+                variable: value.variable,
+            };
+            // Flask counts relative ones from a directory of its own.
+            let is_uri = name.ends_with("DATABASE_URI");
+            self.written(&value, false)
+                .filter(|written| !(is_uri && written.is_relative))
+        } else if is_directory_setting(name) {
+            let may_be_relative = name == "MEDIA_ROOT" || name.starts_with("UPLOAD");
+            self.written(&value, true)
+                .filter(|written| may_be_relative || !written.is_relative)
+        } else if is_data(name) && value.variable.is_some() {
+            // Who installs it may say another place: it is no part of the code.
+            self.written(&value, true)
+                .filter(|written| !written.is_relative && self.is_new(written))
+        } else if name == "NAME" && self.is_sqlite(at) {
+            self.written(&value, false)
+        } else if name == "LOCATION" && self.around(at).contains("FileBasedCache") {
+            self.written(&value, true)
+                .filter(|written| !written.is_relative)
+        } else {
+            None
+        }
+    }
+
+    /// Whether the tree lacks a path, or keeps an empty directory for it.
+    fn is_new(&self, written: &WrittenPath) -> bool {
+        let place = self.root.join(&written.path);
+        !place.exists() || is_placeholder(&place)
     }
 
     /// Calls that make what the tree does not have; directories that it has are put into
@@ -281,8 +290,7 @@ impl ModuleView<'_> {
             let Some(written) = self.made(&value, is_directory) else {
                 continue;
             };
-            let place = self.root.join(&written.path);
-            if !place.exists() || is_placeholder(&place) {
+            if self.is_new(&written) {
                 found.push(written);
             } else if is_directory {
                 expected.push(written);
@@ -424,6 +432,13 @@ fn opens_to_write(arguments: &[Argument]) -> bool {
         None => positional(arguments).nth(1).flatten(),
     };
     mode.is_some_and(|mode| mode.text.starts_with(['w', 'a', 'x']))
+}
+
+/// Whether a setting names a directory that is always written to, with or without a prefix.
+fn is_directory_setting(name: &str) -> bool {
+    DIRECTORIES
+        .iter()
+        .any(|known| name == *known || name.ends_with(&format!("_{known}")))
 }
 
 /// Whether a setting's name may be that of a directory with data.
