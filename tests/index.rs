@@ -398,9 +398,10 @@ fn holds_no_secret(sandbox: &Sandbox, outcome: &super::support::Outcome, except:
     let forms = ["secret", "dXNlcjpzZWNyZXQ"];
     let clean = |bytes: &[u8], what: &str| {
         for form in forms {
-            let found = bytes
-                .windows(form.len())
-                .any(|window| window == form.as_bytes());
+            // A tarball names the `secrets` that a host has to have.
+            let found = bytes.windows(form.len()).enumerate().any(|(at, window)| {
+                window == form.as_bytes() && bytes.get(at + form.len()) != Some(&b's')
+            });
             assert!(!found, "{what} holds `{form}`\n{}", outcome.report);
         }
     };
