@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::cli::{ExplainArgs, GlobalOptions};
-use pkgapp_config::{Config, ConfigValue, UsedParameter, ValueOrigin};
+use pkgapp_config::{Config, ConfigValue, UsedParameter, ValueOrigin, dotted_key};
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::report::{OutputStyle, Report, visible_line};
@@ -75,7 +75,7 @@ fn keys_of_file(app: &Config, path: &str) -> Result<Vec<String>> {
         }
     }
     if let Some(file) = path.strip_prefix(&format!("/etc/{name}/")) {
-        return Ok(vec![format!("config.{}", quoted_key(file))]);
+        return Ok(vec![dotted_key("config", file)]);
     }
     if path == format!("/etc/cron.d/{name}") {
         return Ok(vec!["cron".to_owned()]);
@@ -91,18 +91,6 @@ fn keys_of_file(app: &Config, path: &str) -> Result<Vec<String>> {
         "name a unit such as `/usr/lib/systemd/system/{name}-web.service`, `/etc/cron.d/{name}`, \
          `/etc/logrotate.d/{name}`, or a file below `/etc/{name}`"
     )))
-}
-
-/// Returns a key as TOML writes it.
-fn quoted_key(key: &str) -> String {
-    let is_bare = key
-        .chars()
-        .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_');
-    if is_bare {
-        key.to_owned()
-    } else {
-        format!("{key:?}")
-    }
 }
 
 /// Writes the merged configuration in place of the file that names the recipe.

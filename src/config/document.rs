@@ -83,6 +83,9 @@ pub(super) struct SourceTexts {
 }
 
 impl SourceTexts {
+    /// The number of the first file: the configuration, under which recipes are merged.
+    pub(super) const CONFIGURATION: usize = 0;
+
     /// Adds a file; the origins in it refer to the number that is returned.
     pub(super) fn add(&mut self, document: SourceDocument) -> usize {
         self.files.push(document);
@@ -139,8 +142,8 @@ impl SourceTexts {
     }
 }
 
-/// The place where a key or value was written.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The place where a key or value was written; by default the beginning of the first file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Origin {
     /// The number of the file in [`SourceTexts`].
     pub(super) source: usize,
@@ -287,8 +290,9 @@ impl DocumentTable {
     }
 }
 
-/// Returns the path of a key below a table, as TOML writes it: only bare keys go without quotes.
-pub(super) fn dotted_key(table: &str, key: &str) -> String {
+/// Returns the path of a key below a table, which may be empty, as TOML writes it: only bare keys go
+/// without quotes.
+pub fn dotted_key(table: &str, key: &str) -> String {
     let is_bare = key
         .chars()
         .all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '_')

@@ -171,8 +171,6 @@ pub const FACTS: [(&str, FactType, &str); 32] = [
 pub enum FactValue {
     /// A text.
     String(String),
-    /// A number.
-    Integer(i64),
     /// Yes or no.
     Boolean(bool),
     /// Several values.
@@ -190,18 +188,6 @@ impl FactValue {
                 .map(|text| Self::String(text.into()))
                 .collect(),
         )
-    }
-
-    /// Returns whether the value counts as true in a condition: everything but `false` and empty
-    /// values does.
-    pub fn is_true(&self) -> bool {
-        match self {
-            Self::String(text) => !text.is_empty(),
-            Self::Integer(_) => true,
-            Self::Boolean(value) => *value,
-            Self::List(values) => !values.is_empty(),
-            Self::Table(entries) => !entries.is_empty(),
-        }
     }
 }
 

@@ -51,6 +51,7 @@ pub use deploy::{
     BatchSize, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
     HostPattern, Migrate, MigrateOn, SharedPath, TarballMode, UnitsOf, check_into,
 };
+pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
 pub use indexes::{DEFAULT_NAME, NamedIndex};
@@ -826,12 +827,17 @@ fn extra_name(text: &str) -> Result<ExtraName> {
         .context(|| format!("`{text}` is not the name of an extra"))
 }
 
-fn dotted_name(text: &str) -> Result<String> {
+/// Returns whether it is a name as `import` takes it.
+fn is_dotted_name(text: &str) -> bool {
     let is_name = |part: &str| {
         part.starts_with(|c: char| c.is_alphabetic() || c == '_')
             && part.chars().all(|c| c.is_alphanumeric() || c == '_')
     };
-    if text.split('.').all(is_name) {
+    text.split('.').all(is_name)
+}
+
+fn dotted_name(text: &str) -> Result<String> {
+    if is_dotted_name(text) {
         return Ok(text.to_owned());
     }
     Err(Error::new(format!("`{text}` is not the name of a module"))

@@ -1710,7 +1710,7 @@ fn a_recipe_stands_for_the_lines_of_the_shop() {
                 &config.import_from
             ),
         );
-        without_places(&text)
+        pkgapp_testing::without_places(&text)
     };
     similar_asserts::assert_eq!(meaning(&by_recipe), meaning(&by_hand));
     assert_eq!(
@@ -1720,20 +1720,4 @@ fn a_recipe_stands_for_the_lines_of_the_shop() {
     assert!(by_hand.migrate.is_none());
     let migrate = by_recipe.migrate.unwrap();
     assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
-}
-
-/// A debug text without the places in it.
-fn without_places(text: &str) -> String {
-    let mut outer = None;
-    let mut kept = Vec::new();
-    for line in text.lines() {
-        let indent = line.len() - line.trim_start().len();
-        match outer {
-            Some(depth) if indent > depth => {}
-            Some(_) => outer = None,
-            None if line.trim_start().starts_with("at: ") => outer = Some(indent),
-            None => kept.push(line),
-        }
-    }
-    kept.join("\n")
 }

@@ -97,6 +97,22 @@ pub fn left_out(what: &str) {
     say(&format!("LEFT OUT: {what}"));
 }
 
+/// Returns the pretty debug text of a value without its fields `at`, which hold places.
+pub fn without_places(text: &str) -> String {
+    let mut outer = None;
+    let mut kept = Vec::new();
+    for line in text.lines() {
+        let indent = line.len() - line.trim_start().len();
+        match outer {
+            Some(depth) if indent > depth => {}
+            Some(_) => outer = None,
+            None if line.trim_start().starts_with("at: ") => outer = Some(indent),
+            None => kept.push(line),
+        }
+    }
+    kept.join("\n")
+}
+
 /// Writes past the harness, which shows what `eprintln!` prints for failing tests only; each line
 /// once.
 fn say(line: &str) {

@@ -104,9 +104,7 @@ impl RecipeLoader<'_> {
         self.loaded.push(recipe);
         Ok(())
     }
-}
 
-impl RecipeLoader<'_> {
     /// Adds the processes of the project's Procfile to the recipe that stands for them.
     fn add_procfile(&mut self, recipe: &mut RecipeSource, at: &Location) -> Result<()> {
         let file = self.root.join(procfile::FILE);
@@ -119,13 +117,10 @@ impl RecipeLoader<'_> {
         }
         let tables = procfile::read(SourceDocument::read(&file)?, self.sources)?;
         recipe.warnings = tables.warnings;
-        let origin = recipe.table.get("recipe").map_or(
-            Origin {
-                source: 0,
-                span: 0..0,
-            },
-            |item| item.origin.clone(),
-        );
+        let origin = recipe
+            .table
+            .get("recipe")
+            .map_or_else(Origin::default, |item| item.origin.clone());
         let services = DocumentValue::Table(tables.services);
         recipe.table.insert_new(
             "service",

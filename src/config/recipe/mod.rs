@@ -116,7 +116,7 @@ pub(super) fn apply(
     for recipe in &recipes {
         let mut filled = Filling::recipe(recipe, &values, context, &source);
         if !recipe.is_built_in() {
-            restrict::check(&filled, &source);
+            restrict::check(&filled, &values, &source);
         }
         if let Some((_, defaults)) = filled.remove("every") {
             every.overlay_item(defaults);
@@ -221,7 +221,7 @@ fn add_defaults(merged: &mut DocumentTable, every: &DocumentTable) {
 }
 
 /// Tables of a recipe that a configuration may take out as a whole.
-const PARTS: [&str; 4] = ["build", "logrotate", "migrate", "site"];
+const PARTS: [&str; 3] = ["build", "logrotate", "migrate"];
 
 /// Groups of such tables.
 const GROUPS: [&str; 4] = ["config", "cron", "service", "timer"];

@@ -5,8 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use pkgapp_core::error::{Error, Location};
 
-use super::super::document::{DocumentInteger, DocumentItem, DocumentTable, DocumentValue, Origin};
+use super::super::document::{DocumentItem, DocumentTable, DocumentValue, Origin};
 use super::super::facts::{FACTS, FactType, FactValue};
+use super::super::is_dotted_name;
 use super::super::reader::{DocumentReader, Located, ValueReader, listed, nearest};
 use super::file::RecipeFile;
 use super::{NamedRecipe, RecipeContext};
@@ -259,12 +260,8 @@ fn check_path(text: &str) -> Result<(), Error> {
 }
 
 fn check_module(text: &str) -> Result<(), Error> {
-    let is_name = |part: &str| {
-        part.starts_with(|c: char| c.is_alphabetic() || c == '_')
-            && part.chars().all(|c| c.is_alphanumeric() || c == '_')
-    };
     let (module, object) = text.split_once(':').unwrap_or((text, "_"));
-    if module.split('.').all(is_name) && object.split('.').all(is_name) {
+    if is_dotted_name(module) && is_dotted_name(object) {
         Ok(())
     } else {
         Err(Error::new(format!(
@@ -537,12 +534,8 @@ fn known_names(context: &RecipeContext<'_>) -> BTreeMap<String, ParameterValue> 
         ("run", format!("/run/{name}")),
     ];
     let known = |(name, text): (&str, String)| {
-        let origin = Origin {
-            source: 0,
-            span: 0..0,
-        };
         let value = ParameterValue {
-            value: DocumentItem::new(DocumentValue::String(text), origin),
+            value: DocumentItem::new(DocumentValue::String(text), Origin::default()),
             origin: ParameterOrigin::Known,
         };
         (name.to_owned(), value)
@@ -555,10 +548,6 @@ fn document_value(value: &FactValue, origin: &Origin) -> DocumentValue {
     let item = |value: &FactValue| DocumentItem::new(document_value(value, origin), origin.clone());
     match value {
         FactValue::String(text) => DocumentValue::String(text.clone()),
-        FactValue::Integer(number) => DocumentValue::Integer(DocumentInteger {
-            text: number.to_string(),
-            value: Some(*number),
-        }),
         FactValue::Boolean(value) => DocumentValue::Boolean(*value),
         FactValue::List(values) => DocumentValue::Array(values.iter().map(item).collect()),
         FactValue::Table(entries) => {

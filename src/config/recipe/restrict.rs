@@ -2,44 +2,56 @@
 
 use pkgapp_core::error::Error;
 
-use super::super::document::{DocumentItem, DocumentTable, DocumentValue};
+use super::super::document::{DocumentItem, DocumentTable, DocumentValue, SourceTexts};
 use super::super::reader::DocumentReader;
+use super::parameter::ParameterValues;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-const RESERVED: [(&str, &str); 11] = [
+const RESERVED: [(&str, &str); 20] = [
+    ("deploy", DEPLOYMENTS),
+    ("recipe", "its keys are parameters of other recipes"),
+    ("python.index", INDEXES),
+    ("python.sources", INDEXES),
+    ("package.prefix", PACKAGE),
     ("package.scriptlets", "scriptlets run as root on hosts"),
-    (
-        "every.*.user",
-        "processes run as the application's own user",
-    ),
-    ("deploy", "deployments are the operator's"),
-    ("recipe", "it names parameters of other recipes"),
-    (
-        "python.index",
-        "packages come from the indexes that the project names",
-    ),
-    (
-        "python.indexes",
-        "packages come from the indexes that the project names",
-    ),
-    (
-        "python.sources",
-        "packages come from the indexes that the project names",
-    ),
-    (
-        "service.*.user",
-        "processes run as the application's own user",
-    ),
-    (
-        "timer.*.user",
-        "processes run as the application's own user",
-    ),
-    ("cron.*.user", "processes run as the application's own user"),
-    (
-        "migrate.user",
-        "processes run as the application's own user",
-    ),
+    ("package.conflicts", PACKAGE),
+    ("package.provides", PACKAGE),
+    ("package.replaces", PACKAGE),
+    ("config.*.owner", USERS),
+    ("config.*.group", USERS),
+    ("service.*.user", USERS),
+    ("timer.*.user", USERS),
+    ("cron.*.user", USERS),
+    ("every.*.user", USERS),
+    ("migrate.user", USERS),
+    ("service.*.systemd", SYSTEMD),
+    ("timer.*.systemd", SYSTEMD),
+    ("cron.*.systemd", SYSTEMD),
+    ("every.*.systemd", SYSTEMD),
 ];
+
+const DEPLOYMENTS: &str = "deployments are the operator's";
+const INDEXES: &str = "packages come from the indexes that the project names";
+const PACKAGE: &str = "it can affect other packages on hosts";
+const USERS: &str = "processes and files belong to the application's own user";
+const SYSTEMD: &str = "settings of units can run commands as root";
+
+/// Keys whose values are paths on hosts, for services and everything else that writes or reads.
+const HOST_PATHS: [&str; 10] = [
+    "service.*.environment-file",
+    "timer.*.environment-file",
+    "cron.*.environment-file",
+    "every.*.environment-file",
+    "service.*.write",
+    "timer.*.write",
+    "cron.*.write",
+    "every.*.write",
+    "migrate.write",
+    "logrotate.paths",
+];
+
+/// The names for the directories that an application has on hosts.
+const OWN_DIRECTORIES: [&str; 6] = ["prefix", "etc", "state", "cache", "logs", "run"];
 
 /// Keys whose values are paths of the project.
 const PATHS: [&str; 10] = [
@@ -56,7 +68,7 @@ const PATHS: [&str; 10] = [
 ];
 
 /// Reports keys that a foreign recipe must not set.
-pub(super) fn check(filled: &DocumentTable, reader: &DocumentReader<'_>) {
+pub(super) fn check(filled: &DocumentTable, values: &ParameterValues, reader: &DocumentReader<'_>) {
     for (key, reason) in RESERVED {
         for_each(filled, key, &mut |item| {
             let error = Error::new(format!("a recipe cannot set `{key}`: {reason}"));
@@ -67,7 +79,22 @@ pub(super) fn check(filled: &DocumentTable, reader: &DocumentReader<'_>) {
         });
     }
     for key in PATHS {
-        for_each(filled, key, &mut |item| check_paths(key, item, reader));
+        for_each(filled, key, &mut |item| {
+            check_paths(item, &|text, item| {
+                check_project_path(key, text, item, reader);
+            });
+        });
+    }
+    let own: Vec<&str> = OWN_DIRECTORIES
+        .iter()
+        .filter_map(|name| values.peek(name)?.value.as_str())
+        .collect();
+    for key in HOST_PATHS {
+        for_each(filled, key, &mut |item| {
+            check_paths(item, &|text, item| {
+                check_host_path(key, text, item, &own, reader);
+            });
+        });
     }
 }
 
@@ -88,27 +115,55 @@ fn for_each(table: &DocumentTable, key: &str, action: &mut dyn FnMut(&DocumentIt
     }
 }
 
-fn check_paths(key: &str, item: &DocumentItem, reader: &DocumentReader<'_>) {
+/// Calls `check` for every text of a value, except those that the configuration itself sets as the
+/// value of a parameter.
+fn check_paths(item: &DocumentItem, check: &dyn Fn(&str, &DocumentItem)) {
+    if item.origin.source == SourceTexts::CONFIGURATION {
+        return;
+    }
     match &item.value {
-        DocumentValue::String(text) => {
-            let leaves = text.starts_with('/') || text.split('/').any(|part| part == "..");
-            if leaves {
-                let error = Error::new(format!(
-                    "a recipe cannot set `{key}` to `{}`, which is outside of the project",
-                    text.escape_debug()
-                ));
-                reader.complain(&item.origin, error);
-            }
-        }
-        DocumentValue::Array(items) => {
-            items.iter().for_each(|item| check_paths(key, item, reader));
-        }
-        DocumentValue::Table(table) => table
-            .iter()
-            .for_each(|(_, item)| check_paths(key, item, reader)),
+        DocumentValue::String(text) => check(text, item),
+        DocumentValue::Array(items) => items.iter().for_each(|item| check_paths(item, check)),
+        DocumentValue::Table(table) => table.iter().for_each(|(_, item)| check_paths(item, check)),
         DocumentValue::Integer(_)
         | DocumentValue::Float(_)
         | DocumentValue::Boolean(_)
         | DocumentValue::Datetime(_) => {}
     }
+}
+
+fn check_project_path(key: &str, text: &str, item: &DocumentItem, reader: &DocumentReader<'_>) {
+    if text.starts_with('/') || has_parent(text) {
+        let error = Error::new(format!(
+            "a recipe cannot set `{key}` to `{}`, which is outside of the project",
+            text.escape_debug()
+        ));
+        reader.complain(&item.origin, error);
+    }
+}
+
+/// `own` are the directories of the application.
+fn check_host_path(
+    key: &str,
+    text: &str,
+    item: &DocumentItem,
+    own: &[&str],
+    reader: &DocumentReader<'_>,
+) {
+    let is_own = own.iter().any(|directory| {
+        text.strip_prefix(directory)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    });
+    if !is_own || has_parent(text) {
+        let error = Error::new(format!(
+            "a recipe cannot set `{key}` to `{}`, which is not in a directory of the application",
+            text.escape_debug()
+        ));
+        let hint = "use `{etc}`, `{state}`, `{cache}`, `{logs}`, `{run}`, or `{prefix}`";
+        reader.complain(&item.origin, error.hint(hint));
+    }
+}
+
+fn has_parent(path: &str) -> bool {
+    path.split('/').any(|part| part == "..")
 }

@@ -182,6 +182,23 @@ fn later_recipes_are_stronger_and_a_file_extends_a_built_in_one() {
     assert!(exec.replaced[0].0.contains("--workers"));
 }
 
+/// The limits of a recipe do not bind the configuration that fills it.
+#[test]
+fn a_parameter_may_name_a_path_that_the_recipe_may_not() {
+    let house = "[recipe]\n[recipe.parameters]\nfiles-on-hosts = { type = \"list\" }\n\
+                 [service.web]\nenvironment-file = \"{files-on-hosts}\"\n";
+    let lines =
+        "recipe = [\"web\", \"./house.toml\"]\n{R}\nfiles-on-hosts = [\"/srv/shared.env\"]\n";
+    let directory = project(&[
+        ("pkgapp.toml", &configuration(lines)),
+        ("house.toml", house),
+        ("manage.py", ""),
+    ]);
+    let app = load(directory.path(), &facts(directory.path(), &["gunicorn"])).unwrap();
+    let files = value(&app, "service.web.environment-file");
+    assert_eq!(files.value, "[\"/srv/shared.env\"]");
+}
+
 /// An ejected configuration means the same without its recipe.
 #[test]
 fn an_ejected_configuration_needs_no_recipe() {
@@ -194,25 +211,9 @@ fn an_ejected_configuration_needs_no_recipe() {
             "{:#?}{:#?}{:#?}{:#?}{:#?}",
             app.services, app.build, app.logrotate, app.migrate, app.include
         );
-        without_places(&text)
+        pkgapp_testing::without_places(&text)
     };
     assert_eq!(meaning(&ejected), meaning(&app));
-}
-
-/// A value's debug text without the places in it.
-fn without_places(text: &str) -> String {
-    let mut depth = None;
-    let mut kept = String::new();
-    for line in text.lines() {
-        let indent = line.len() - line.trim_start().len();
-        match depth {
-            Some(outer) if indent > outer => {}
-            Some(_) => depth = None,
-            None if line.trim_start().ends_with("Location {") => depth = Some(indent),
-            None => _ = writeln!(kept, "{line}"),
-        }
-    }
-    kept
 }
 
 #[test]
