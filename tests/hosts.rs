@@ -180,14 +180,14 @@ fn one_host_keeps_no_other_from_being_shown() {
         assert!(
             outcome
                 .stderr
-                .contains("looking around on `floods` printed more than [SIZE]"),
+                .contains("gathering facts on `floods` printed more than [SIZE]"),
             "{}",
             outcome.report
         );
         assert!(
             outcome
                 .stderr
-                .contains("looking around on `hangs` took longer than [TIME]"),
+                .contains("gathering facts on `hangs` took longer than [TIME]"),
             "{}",
             outcome.report
         );

@@ -1,11 +1,11 @@
 //! What commands say about the recipes of a configuration.
 
 use std::path::{Path, PathBuf};
-use std::time::SystemTime;
 
 use pkgapp_config::{AppliedRecipe, Config, ConfigValue};
 use pkgapp_core::report::Report;
 use pkgapp_core::text::counted;
+use pkgapp_deploy::artifact::artifact_files;
 use pkgapp_format::read::PackageReader;
 use pkgapp_release::release::RecordedRecipe;
 
@@ -50,24 +50,11 @@ fn plain(name: &str) -> &str {
 
 /// The newest package of the application in a directory, and the recipes that it records.
 fn newest_record(app: &Config, directory: &Path) -> Option<(PathBuf, Vec<RecordedRecipe>)> {
-    let starts = [format!("{}_", app.name), format!("{}-", app.name)];
-    let mut packages: Vec<(SystemTime, PathBuf)> = std::fs::read_dir(directory)
-        .ok()?
-        .filter_map(|entry| {
-            let entry = entry.ok()?;
-            let name = entry.file_name().into_string().ok()?;
-            let is_package = starts.iter().any(|start| name.starts_with(start.as_str()))
-                && [".deb", ".rpm", ".tar.zst", ".tar.gz", ".tar.xz"]
-                    .iter()
-                    .any(|end| name.ends_with(end));
-            is_package.then_some(())?;
-            Some((entry.metadata().ok()?.modified().ok()?, entry.path()))
-        })
-        .collect();
+    let mut packages = artifact_files(directory, app.name.as_str()).ok()?;
     packages.sort();
     let (_, path) = packages.pop()?;
     let record = inspect::record(&PackageReader::open(&path).ok()?).ok()??;
-    Some((path, record.recipes))
+    (record.name == app.name.as_str()).then_some((path, record.recipes))
 }
 
 /// Describes the commands that recipes of other people make run, as whom, and where; `None` if all

@@ -389,7 +389,7 @@ mod tests {
         );
         assert!(
             !directory.path().join("state").exists(),
-            "looking around changes nothing"
+            "gathering facts changes nothing"
         );
     }
 

@@ -328,8 +328,11 @@ fn interpreter_of(record: &ReleaseRecord) -> (ArtifactContent, Option<SharedRunt
     }
 }
 
-/// The files in a directory that may be artifacts of this name, and when they were made.
-fn artifact_files(directory: &Path, name: &str) -> Result<Vec<(SystemTime, PathBuf)>> {
+/// Lists the files in a directory that may be artifacts of this name, and when they were made.
+///
+/// # Errors
+/// The directory cannot be read; a missing one is empty.
+pub fn artifact_files(directory: &Path, name: &str) -> Result<Vec<(SystemTime, PathBuf)>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -29,7 +29,7 @@ pub(super) fn command(
         .iter()
         .flat_map(|artifact| arguments(artifact, artifacts));
 
-    script::command("looking around", script, remote, "")
+    script::command("gathering facts", script, remote, "")
         .parameter("name", name.as_str())
         .parameter("prefix", prefix)
         .parameter("sums", sums.join(" "))
