@@ -10,7 +10,7 @@ use pkgapp_core::name::PythonMinor;
 use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_core::target::{TARGETS, Target};
-use pkgapp_detect::{Framework, Gateway, PinState, Survey, WebApp};
+use pkgapp_detect::{Framework, Gateway, PinState, Survey, WebApp, projects_below};
 use pkgapp_lock::environment_diff::{Venv, editable_line};
 use pkgapp_pypa::PackageName;
 
@@ -40,6 +40,7 @@ pub(super) fn init(args: &InitArgs, global: &GlobalOptions, report: &Report) -> 
     }
     let file = root.join(FILE);
     refuse_to_replace(&root, &file, args)?;
+    refuse_above_projects(&root)?;
     let mut survey = Survey::of(&root)?;
     survey.keeps(earlier_additions(&file));
     let python = if survey.says_python {
@@ -101,6 +102,27 @@ fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
         return Err(error.hint("edit it: `pkgapp check` says whether it is right"));
     }
     Ok(())
+}
+
+/// Refuses a directory that is no project but has some: their requirements, versions, and import
+/// paths are theirs.
+fn refuse_above_projects(root: &Path) -> Result<()> {
+    let projects = projects_below(root);
+    let [first, others @ ..] = &projects[..] else {
+        return Ok(());
+    };
+    let listed: Vec<String> = projects
+        .iter()
+        .map(|project| format!("`{}`", shown(project)))
+        .collect();
+    let message = if others.is_empty() {
+        format!("the project is in {}", listed[0])
+    } else {
+        format!("there are several projects here: {}", listed.join(", "))
+    };
+    Err(Error::new(message)
+        .at(Location::file(root))
+        .hint(format!("run `pkgapp init {}`", shown(first))))
 }
 
 /// Writes the configuration, and has it read as a build does; what can't be read does not stay.

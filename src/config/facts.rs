@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 32] = [
+pub const FACTS: [(&str, FactType, &str); 33] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -163,6 +163,11 @@ pub const FACTS: [(&str, FactType, &str); 32] = [
         "django-settings",
         FactType::Module,
         "the module of Django's settings that the server takes",
+    ),
+    (
+        "settings-module",
+        FactType::Module,
+        "the settings module of Django if only the environment can name it",
     ),
 ];
 

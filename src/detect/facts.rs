@@ -133,19 +133,34 @@ impl FactCollector<'_> {
             let compresses = code.compresses() && survey.has("django-compressor");
             self.set("compresses", FactValue::Boolean(compresses), None);
         }
-        if !survey.variables.is_empty() {
-            let entry = |(name, value): (&String, &&str)| {
-                (name.clone(), FactValue::String((*value).to_owned()))
-            };
-            let table = survey.variables.iter().map(entry).collect();
-            self.set("build-variables", FactValue::Table(table), None);
-        }
+        let unnamed = code.unnamed_settings();
+        let settings = unnamed.as_ref().map(|(module, _)| module.as_str());
+        let at = unnamed.as_ref().and_then(|(_, file)| self.place(file, &[]));
+        self.text("settings-module", settings, at);
+        self.build_variables(survey, settings);
         if manage.is_none() {
             let command = migration(code, survey.web.as_ref(), &survey.requires);
             let at = code
                 .alembic()
                 .and_then(|alembic| self.place(&alembic.file, &[]));
             self.text("migration", command.as_deref(), at);
+        }
+    }
+
+    /// The variables that a build sets: those that the settings demand, and the settings' name if
+    /// nothing else tells it.
+    fn build_variables(&mut self, survey: &Survey, settings: Option<&str>) {
+        let demanded = survey
+            .variables
+            .iter()
+            .map(|(name, value)| (name.as_str(), *value));
+        let named = settings.map(|module| ("DJANGO_SETTINGS_MODULE", module));
+        let table: Vec<_> = demanded
+            .chain(named)
+            .map(|(name, value)| (name.to_owned(), FactValue::String(value.to_owned())))
+            .collect();
+        if !table.is_empty() {
+            self.set("build-variables", FactValue::Table(table), None);
         }
     }
 

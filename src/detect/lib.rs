@@ -13,6 +13,7 @@
     )
 )]
 
+mod below;
 mod choices;
 mod code;
 mod deployment;
@@ -43,6 +44,7 @@ use self::wheels::LockedWheels;
 use self::writable::WritePlan;
 
 pub use self::code::{Factory, Framework, Gateway, WebApp, Worker};
+pub use below::projects_below;
 
 /// How projects name the requirements of the application itself, in files that a build does not
 /// look for: `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.

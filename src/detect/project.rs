@@ -505,7 +505,7 @@ impl ProjectFiles {
             .or(poetry)
             .map(str::to_owned)
             .or_else(|| assigned(&self.setup, "name"))
-            .unwrap_or_else(|| name_of_directory(root));
+            .unwrap_or_else(|| short(&name_of_directory(root)).to_owned());
         (app_name(&text), project.is_none())
     }
 
@@ -532,6 +532,20 @@ fn name_of_directory(root: &Path) -> String {
         }
         _ => name.into_owned(),
     }
+}
+
+/// The longest name that leaves room for a user of the same name on hosts (sysusers.d(5)).
+const LONGEST_USER: usize = 31;
+
+/// The first words of a name, as many as make a user's name.
+fn short(name: &str) -> &str {
+    let mut short = name;
+    while short.len() > LONGEST_USER
+        && let Some((first, _)) = short.rsplit_once(['-', '_', '.', ' '])
+    {
+        short = first;
+    }
+    short
 }
 
 /// The nearest name that an application can have.

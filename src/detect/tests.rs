@@ -1003,6 +1003,83 @@ fn what_lies_beside_a_wheel_ships_where_commands_look_for_it() {
 }
 
 #[test]
+fn projects_below_are_found_where_there_is_none_above() {
+    let project = "[project]\nname = 'a'\n";
+    let files = [
+        ("README.md", ""),
+        ("backend/pyproject.toml", project),
+        ("backend/plugins/pyproject.toml", project),
+        ("services/mail/setup.py", ""),
+        ("docs/requirements.txt", ""),
+        ("frontend/package.json", ""),
+    ];
+    let directory = tree(&files);
+    let below: Vec<&Path> = vec!["backend".as_ref(), "services/mail".as_ref()];
+    assert_eq!(projects_below(directory.path()), below);
+
+    for itself in ["requirements.txt", "manage.py", "requirements/base.txt"] {
+        let directory = tree(&[("backend/pyproject.toml", project), (itself, "")]);
+        assert!(projects_below(directory.path()).is_empty(), "{itself}");
+    }
+}
+
+#[test]
+fn settings_that_only_the_environment_names_are_chosen_for_production() {
+    let entry = ("shop/wsgi.py", WSGI);
+    let package = ("shop/__init__.py", "");
+    let chosen = |files: &[(&str, &str)]| {
+        let files: Vec<_> = [MANAGE, entry, package]
+            .iter()
+            .chain(files)
+            .copied()
+            .collect();
+        let facts = survey(&files).facts;
+        facts.get("settings-module").map(|fact| fact.value.clone())
+    };
+    let module = |name: &str| Some(pkgapp_config::FactValue::String(name.to_owned()));
+    let empty = |name| (name, "");
+    assert_eq!(
+        chosen(&[empty("shop/settings.py")]),
+        module("shop.settings")
+    );
+    assert_eq!(
+        chosen(&[
+            empty("shop/settings/__init__.py"),
+            empty("shop/settings/base.py"),
+            empty("shop/settings/development.py"),
+        ]),
+        module("shop.settings.base")
+    );
+    assert_eq!(
+        chosen(&[
+            empty("shop/settings/__init__.py"),
+            empty("shop/settings/base.py"),
+            empty("shop/settings/production.py"),
+            empty("demo/tests/settings.py"),
+        ]),
+        module("shop.settings.production")
+    );
+    assert_eq!(chosen(&[empty("shop/settings/test.py")]), None);
+
+    let named = "os.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n";
+    let seen = survey(&[MANAGE, ("shop/asgi.py", named), ("shop/settings.py", "")]);
+    assert!(seen.facts.get("settings-module").is_none());
+}
+
+#[test]
+fn a_directory_with_a_long_name_gives_a_short_one() {
+    let directory = tree(&[MANAGE]);
+    let long = directory
+        .path()
+        .join("samples-django-postgresql-sample-app");
+    std::fs::create_dir(&long).unwrap();
+    assert_eq!(
+        Survey::of(&long).unwrap().name.as_str(),
+        "samples-django-postgresql"
+    );
+}
+
+#[test]
 fn the_lock_of_a_workspace_is_found_in_a_member() {
     let workspace = "[tool.uv.workspace]\nmembers = ['backend', 'libs/*']\n";
     let member = "[project]\nname = 'a'\nversion = '1'\ndependencies = ['flask']\n";
@@ -1046,6 +1123,16 @@ fn settings_demand_what_they_read_without_a_default() {
             ("G", "1"),
             ("H", "sqlite://:memory:")
         ]
+    );
+
+    // Every build takes the `else` of a question for a variable.
+    let settings = "if os.environ.get('DB_URI'):\n    A = env.db('DB_URI')\nelse:\n    B = {\n        'x': env.str('DB_ENGINE'),\n    }\n\
+                    if os.environ.get('C') == '1':\n    pass\nelse:\n    D = os.environ['D']\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    let found: Vec<_> = seen.variables.into_iter().collect();
+    assert_eq!(
+        found,
+        [("DB_ENGINE".to_owned(), "django.db.backends.sqlite3")]
     );
 
     // Settings that refuse their own default.

@@ -234,6 +234,8 @@ pub(super) struct CodeFacts {
     /// The settings that manage.py takes by itself, and those of the entry points for servers.
     manage_settings: Option<String>,
     served_settings: Option<String>,
+    /// Modules that hold Django's settings.
+    settings_files: BTreeSet<PathBuf>,
     has_schedule: bool,
     has_djhuey: bool,
     /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets
@@ -490,6 +492,7 @@ impl CodeFacts {
             _ => {}
         }
         if module.name == "settings.py" || directory.ends_with("settings") {
+            self.settings_files.insert(module.path.to_owned());
             self.variables.extend(demanded_variables(module.text));
             self.compresses |= module.has("COMPRESS_OFFLINE");
         }
@@ -755,6 +758,17 @@ impl CodeFacts {
         self.served_settings
             .as_deref()
             .or(self.manage_settings.as_deref())
+    }
+
+    /// The settings module that production takes where neither manage.py nor an entry point names
+    /// one, so that only the environment can, and its file.
+    pub(super) fn unnamed_settings(&self) -> Option<(String, &Path)> {
+        if self.manage.is_none() || self.settings().is_some() {
+            return None;
+        }
+        let file = settings::for_production(&self.settings_files)?;
+        let (module, _) = self.module_of(file)?;
+        Some((module, file))
     }
 
     /// The file in which an object of a module was found.

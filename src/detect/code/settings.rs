@@ -1,8 +1,8 @@
 //! What Django's settings say: where static files are collected, and which variables a build has to
 //! set.
 
-use std::collections::BTreeMap;
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 
 use super::line::assignment;
 
@@ -80,6 +80,28 @@ fn chosen_below(text: &str) -> Option<&str> {
         .filter(|(name, _)| *name == "STATIC_ROOT")
         .map(|(_, value)| value);
     values.rfind(|value| !is_empty_text(value))
+}
+
+/// Names of settings modules for production, the best first: the others are parts of these or for
+/// developers.
+const FOR_PRODUCTION: [&str; 5] = ["production", "prod", "settings", "base", "__init__"];
+
+/// Returns the file of the settings that production takes, if one of the names says so. Settings
+/// near the top are the project's; others belong to examples and tests.
+pub(super) fn for_production(files: &BTreeSet<PathBuf>) -> Option<&Path> {
+    let rank = |file: &Path| {
+        let stem = file.file_stem()?.to_str()?;
+        let rank = FOR_PRODUCTION.iter().position(|name| *name == stem)?;
+        Some((
+            file.components().count() - usize::from(stem != "settings"),
+            rank,
+        ))
+    };
+    files
+        .iter()
+        .filter_map(|file| Some((rank(file)?, file.as_path())))
+        .min()
+        .map(|(_, file)| file)
 }
 
 /// How settings read variables.
@@ -229,12 +251,33 @@ fn is_conditional(before: &str) -> bool {
     let is_indented = lines
         .next()
         .is_some_and(|line| line.starts_with([' ', '\t']));
-    let above =
-        lines.find(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
+    let mut above =
+        lines.filter(|line| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']));
+    let Some(statement) = above.next().filter(|_| is_indented) else {
+        return false;
+    };
+    if statement.starts_with("else") && above.next().is_some_and(asks_for_a_variable) {
+        return false;
+    }
     let chooses = [
         "if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async ",
     ];
-    is_indented && above.is_some_and(|line| chooses.iter().any(|word| line.starts_with(word)))
+    chooses.iter().any(|word| statement.starts_with(word))
+}
+
+/// Whether a statement asks for nothing but a variable, which builds do not set: its `else` is then
+/// reached by every build.
+fn asks_for_a_variable(statement: &str) -> bool {
+    let condition = statement
+        .strip_prefix("if ")
+        .map(|rest| rest.trim_end().trim_end_matches(':'));
+    condition.is_some_and(|condition| {
+        let reads = ["os.environ.get(", "os.getenv(", "getenv("]
+            .iter()
+            .any(|read| condition.starts_with(read) && condition.ends_with(')'));
+        let looks = condition.ends_with(" in os.environ") && condition.starts_with(['"', '\'']);
+        (reads || looks) && condition.matches(['(', ',']).count() <= 1
+    })
 }
 
 /// A value that no build can mistake for a real one, of the type that settings expect.
@@ -247,6 +290,7 @@ fn build_value(name: &str, read: &str, arguments: &str) -> &'static str {
         () if read == "env.bool(" || arguments.contains("cast=bool") || name.contains("DEBUG") => {
             "0"
         }
+        () if name.ends_with("_ENGINE") => "django.db.backends.sqlite3",
         () if name.ends_with("_URL") || name.ends_with("_URI") => "http://localhost",
         () => "only-for-the-build",
     }
