@@ -317,8 +317,8 @@ impl<'a> SetCheck<'a> {
         let name = requirement.name.as_str();
         if ["setuptools", "pip", "wheel", "distribute"].contains(&name) {
             return error.hint(format!(
-                "pin `{name}` (`pip-compile` omits it without `--allow-unsafe`), or, if the application does not import it at \
-                 run time, add `allow-unmet = [\"{name}\"]` to `[python]`"
+                "run `pkgapp lock` to pin `{name}` (`pip-compile` omits it without `--allow-unsafe`), or, if the application \
+                 does not import it at run time, add `allow-unmet = [\"{name}\"]` to `[python]`"
             ));
         }
         match file {

@@ -2,6 +2,7 @@
 //! trusts.
 
 mod pip;
+mod setuptools;
 mod uv;
 
 use std::collections::BTreeSet;
@@ -255,8 +256,11 @@ impl Resolution<'_> {
         let (text, by) = {
             let _busy = self.report.busy(&format!("resolving {}", names.join(", ")));
             match &uv {
-                Some(uv) => (self.with_uv(uv)?, "uv"),
-                None => (self.with_pip()?, "pip, for this machine alone"),
+                Some(uv) => (self.with_pkg_resources(|this| this.with_uv(uv))?, "uv"),
+                None => (
+                    self.with_pkg_resources(|this| this.with_pip())?,
+                    "pip, for this machine alone",
+                ),
             }
         };
         check_places(&text, self.app, self.inputs, self.options)?;
