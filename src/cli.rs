@@ -197,6 +197,12 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp explain /usr/lib/systemd/system/shop-web.service
     Explain(ExplainArgs),
+    /// Print the JSON schema of pkgapp.toml or of recipes
+    ///
+    /// Editors complete and check the keys of a file with it. The schema is one of draft 7.
+    ///
+    /// Example: pkgapp schema > pkgapp.schema.json
+    Schema(SchemaArgs),
     /// Print the text files that a build generates
     ///
     /// Prints every file that pkgapp itself writes: files of the release, configuration, and the
@@ -621,6 +627,14 @@ pub struct ExplainArgs {
     /// Print the configuration that `--eject` would write
     #[arg(long, requires = "eject")]
     pub print: bool,
+}
+
+/// Arguments of `pkgapp schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Print the schema of recipes
+    #[arg(long)]
+    pub recipe: bool,
 }
 
 /// Arguments of `pkgapp inspect`.

@@ -32,6 +32,7 @@ mod prune;
 mod relocatable;
 mod repositories;
 mod reproducible;
+mod schema;
 mod services;
 mod support;
 mod targets;

@@ -21,6 +21,7 @@ mod render;
 mod rollback;
 mod run;
 mod runtime;
+mod schema;
 mod status;
 mod targets;
 
@@ -49,6 +50,10 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         }
         CliCommand::Lock(args) => lock::lock(args, &cli.global, report),
         CliCommand::Explain(args) => explain::explain(args, &cli.global, report),
+        CliCommand::Schema(args) => {
+            schema::print(args, report);
+            Ok(())
+        }
         CliCommand::Inspect(args) => inspect::inspect(args, report),
         CliCommand::Diff(args) => diff::diff(args, report),
         CliCommand::Check(args) => check::check(args, &cli.global, report),

@@ -26,6 +26,7 @@ mod packaging;
 mod project;
 mod reader;
 mod recipe;
+mod schema;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -63,6 +64,7 @@ pub use packaging::{
 };
 pub use reader::Located;
 pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin, serves};
+pub use schema::{configuration_schema, recipe_schema};
 pub use service::{
     ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,

@@ -85,6 +85,12 @@ impl<'s> DocumentReader<'s> {
         self.deprecations.borrow().clone()
     }
 
+    /// Returns the keys that were asked for, by kind of table.
+    #[cfg(test)]
+    pub(super) fn known_keys(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
+        self.known.borrow().clone()
+    }
+
     /// Returns all mistakes, sorted by their places.
     pub(super) fn mistakes(&self) -> Vec<Error> {
         let unknown = self.unknown.borrow();

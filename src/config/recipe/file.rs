@@ -191,7 +191,7 @@ fn unknown_recipe(name: &str) -> Error {
 }
 
 /// A recipe whose header is read.
-pub(super) struct RecipeFile<'r> {
+pub(in super::super) struct RecipeFile<'r> {
     source: &'r RecipeSource,
     /// The parameters that it declares.
     pub(super) parameters: Vec<Parameter>,
@@ -216,24 +216,7 @@ impl<'r> RecipeFile<'r> {
     /// Reads the header; mistakes are kept in `reader`.
     pub(super) fn read(source: &'r RecipeSource, reader: &DocumentReader<'r>) -> Self {
         let root = TableReader::root(reader, &source.table);
-        let header = root.table("recipe");
-        // The loader has followed it.
-        header.get("extends").and_then(|value| value.text());
-        header
-            .get("version")
-            .and_then(|value| value.integer(1..=i64::MAX));
-        header.get("summary").and_then(|value| value.line());
-        let parameters = header.table("parameters").entries();
-        let parameters = parameters
-            .into_iter()
-            .filter_map(|(name, value)| Parameter::read(&name, &value))
-            .collect();
-        let required = header.table("required").entries();
-        let required = required
-            .into_iter()
-            .filter_map(|(path, value)| RequiredKey::read(&path.value, &value))
-            .collect();
-        header.finish();
+        let (parameters, required) = read_header(&root);
 
         let variants = match source.table.get("variant").map(|item| &item.value) {
             Some(DocumentValue::Array(items)) => items.iter().collect(),
@@ -253,6 +236,12 @@ impl<'r> RecipeFile<'r> {
             tables: tables.collect(),
             variants,
         }
+    }
+
+    /// Reads the header alone.
+    #[cfg(test)]
+    pub(in super::super) fn check_header(table: &DocumentTable, reader: &DocumentReader<'_>) {
+        read_header(&TableReader::root(reader, table));
     }
 
     /// Returns whether it is part of pkgapp.
@@ -293,6 +282,29 @@ impl<'r> RecipeFile<'r> {
             .map(|key| key.name.as_str())
             .collect()
     }
+}
+
+/// Reads `[recipe]`: the parameters, and the keys that need a value.
+fn read_header(root: &TableReader<'_>) -> (Vec<Parameter>, Vec<RequiredKey>) {
+    let header = root.table("recipe");
+    // The loader has followed it.
+    header.get("extends").and_then(|value| value.text());
+    header
+        .get("version")
+        .and_then(|value| value.integer(1..=i64::MAX));
+    header.get("summary").and_then(|value| value.line());
+    let parameters = header.table("parameters").entries();
+    let parameters = parameters
+        .into_iter()
+        .filter_map(|(name, value)| Parameter::read(&name, &value))
+        .collect();
+    let required = header.table("required").entries();
+    let required = required
+        .into_iter()
+        .filter_map(|(path, value)| RequiredKey::read(&path.value, &value))
+        .collect();
+    header.finish();
+    (parameters, required)
 }
 
 /// Reports required keys without a value, unless the table that they belong to is absent. The

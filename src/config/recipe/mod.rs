@@ -27,9 +27,12 @@ use super::document::{
 use super::facts::ProjectFacts;
 use super::reader::{DocumentReader, listed, nearest};
 
-use self::file::RecipeFile;
+pub(super) use self::file::RecipeFile;
 use self::fill::Filling;
 use self::parameter::ParameterValues;
+
+pub(super) use self::builtin::RECIPES as BUILT_IN;
+pub(super) use self::restrict::RESERVED as RESERVED_KEYS;
 
 pub use self::origin::{ConfigValue, UsedParameter, ValueOrigin};
 
