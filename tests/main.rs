@@ -17,6 +17,7 @@ mod collisions;
 mod concurrent;
 mod eggs;
 mod errors;
+mod explain;
 mod formats;
 mod help;
 mod hostile;

@@ -73,9 +73,9 @@ pub(super) fn effects(app: &Config) -> Option<String> {
     let values = app.recipes.values.iter();
     let effects: Vec<String> = values
         .filter(|value| {
-            foreign
-                .iter()
-                .any(|recipe| recipe.file.as_ref() == Some(&value.at.file))
+            foreign.iter().any(|recipe| {
+                recipe.file.is_some() && recipe.file.as_ref() == value.place().map(|at| &at.file)
+            })
         })
         .filter_map(|value| effect(app, value))
         .collect();

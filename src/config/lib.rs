@@ -20,6 +20,7 @@ mod document;
 mod facts;
 mod files;
 mod glob;
+mod implied;
 mod indexes;
 mod load;
 mod packaging;
@@ -55,6 +56,7 @@ pub use deploy::{
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
+pub use implied::{key_description, with_defaults};
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use load::ConfigDraft;
 pub use packaging::revision;
@@ -62,7 +64,7 @@ pub use packaging::{
     ByteCode, Compression, CompressionPreset, PackageRelation, PackageRelations, PackageRevision,
     Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
-pub use reader::Located;
+pub use reader::{Located, nearest as nearest_name};
 pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin, serves};
 pub use schema::{configuration_schema, recipe_schema};
 pub use service::{

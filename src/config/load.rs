@@ -9,6 +9,7 @@ use pkgapp_pypa::{Requirement, VerbatimParsedUrl};
 
 use super::document::{Document, DocumentItem, DocumentTable, DocumentValue, SourceDocument};
 use super::facts::ProjectFacts;
+use super::implied;
 use super::project::ProjectTable;
 use super::reader::{DocumentReader, TableReader};
 use super::recipe::{self, RecipeContext};
@@ -69,7 +70,7 @@ impl ConfigDraft {
     /// pyproject.toml. Missing files that the configuration names are mistakes too, except those
     /// that [`Config::check_files`] finds.
     pub fn finish(mut self, facts: &ProjectFacts) -> Result<Config> {
-        let recipes = if self.has_recipe() {
+        let mut recipes = if self.has_recipe() {
             self.apply_recipes(facts)?
         } else {
             self.values_without_recipe()
@@ -106,12 +107,16 @@ impl ConfigDraft {
         }
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
-            (Some(app), None) => Config {
-                warnings,
-                recipes,
-                ..app
+            (Some(app), None) => {
+                let project = self.project.as_ref();
+                recipes.values = implied::with_values_of_files(&app, recipes.values, project);
+                let app = Config {
+                    warnings,
+                    recipes,
+                    ..app
+                };
+                app.with_content()
             }
-            .with_content(),
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }
     }

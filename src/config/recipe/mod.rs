@@ -105,6 +105,7 @@ pub(super) fn apply(
     sources: &mut SourceTexts,
     context: &RecipeContext<'_>,
 ) -> Result<(DocumentTable, AppliedRecipes)> {
+    let named = own.at(&["app", "recipe"]).cloned();
     let names = take_names(&mut own, sources)?;
     let settings = own.remove("recipe").map(|(_, item)| item);
     let tables = file::load(&names, sources, &context.root)?;
@@ -135,8 +136,15 @@ pub(super) fn apply(
     if let Some(error) = Error::all(source.mistakes()) {
         return Err(error);
     }
+    let names = named.iter().map(|item| {
+        let origin = ValueOrigin::Set(sources.location(&item.origin));
+        ConfigValue::new("app.recipe".to_owned(), item.value.to_string(), origin)
+    });
+    let explained = names
+        .chain(origin::parameters(&values, sources))
+        .chain(origin::values(&merged, sources, &values));
     let applied = AppliedRecipes {
-        values: origin::values(&merged, sources, &values),
+        values: explained.collect(),
         ejected: merged.to_string(),
         warnings: tables
             .iter()

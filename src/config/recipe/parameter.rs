@@ -388,6 +388,13 @@ impl ParameterValues {
         self.values.get(name)
     }
 
+    /// Returns the parameters that the recipes declare, as far as they have values.
+    pub(super) fn declared(&self) -> impl Iterator<Item = (&String, &ParameterValue)> {
+        self.values
+            .iter()
+            .filter(|(name, _)| self.declared.contains_key(*name))
+    }
+
     /// Returns the names that a message may suggest.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.values
