@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::services::django;
+use super::support::project::pin;
+use super::support::wheel::Wheel;
 use super::support::{Sandbox, golden, walk};
 
 /// The keys that `explain` prints, with their values as TOML writes them.
@@ -135,4 +137,34 @@ fn a_unit_is_explained_by_its_values() {
         }
     }
     assert!(checked > 25, "only {checked}");
+}
+
+/// A fact that changes between two builds is a warning, with both values and the file.
+#[test]
+fn changed_facts_are_told() {
+    let sandbox = Sandbox::hello();
+    let gunicorn = Wheel::simple("gunicorn", "22.0").console_script("gunicorn", "gunicorn:run");
+    pin(&sandbox, &[gunicorn]);
+    sandbox.edit("pkgapp.toml", "[app]\n", "[app]\nrecipe = \"wsgi\"\n");
+    let module = "def application(environ, start_response):\n    return []\n";
+    sandbox.write("src/hello/wsgi.py", module);
+    let build = || sandbox.pkgapp(["build", "--format", "tar.gz"]).outcome();
+    let told = build();
+    assert_eq!(told.status, 0, "{}", told.report);
+    let told = build();
+    assert!(!told.stderr.contains("fact"), "{}", told.report);
+
+    std::fs::remove_file(sandbox.path("src/hello/wsgi.py")).unwrap();
+    sandbox.write("src/hello/server/__init__.py", "");
+    sandbox.write("src/hello/server/wsgi.py", module);
+    let told = sandbox.pkgapp(["check"]).outcome();
+    let expected = "the fact `wsgi` has changed from \"hello.wsgi:application\" to \
+                    \"hello.server.wsgi:application\" (src/hello/server/wsgi.py";
+    assert_eq!(told.stderr.matches(expected).count(), 1, "{}", told.report);
+    assert_eq!(
+        told.stderr.matches("the fact").count(),
+        1,
+        "{}",
+        told.report
+    );
 }

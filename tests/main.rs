@@ -15,6 +15,7 @@ mod cache;
 mod check;
 mod collisions;
 mod concurrent;
+mod distribution_recipes;
 mod eggs;
 mod errors;
 mod explain;

@@ -65,7 +65,10 @@ pub use packaging::{
     Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
 pub use reader::{Located, nearest as nearest_name};
-pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin, serves};
+pub use recipe::{
+    AppliedRecipe, AppliedRecipes, ConfigValue, DistributionFile, LockedDistributions,
+    RECIPE_DIRECTORY, UsedFact, UsedParameter, ValueOrigin, serves,
+};
 pub use schema::{configuration_schema, recipe_schema};
 pub use service::{
     ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,

@@ -227,7 +227,7 @@ fn origin(origin: &ValueOrigin) -> String {
 }
 
 /// A place without its column.
-fn place(at: &Location) -> String {
+pub(super) fn place(at: &Location) -> String {
     let file = visible_line(&shown(&at.file).to_string()).into_owned();
     match at.position {
         Some((line, _)) => format!("{file}:{line}"),

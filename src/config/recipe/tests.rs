@@ -9,12 +9,12 @@ use proptest::prelude::*;
 use super::super::document::SourceTexts;
 use super::super::reader::DocumentReader;
 use super::super::{Config, ConfigDraft, FACTS, FactValue, ProjectFacts, with_defaults};
-use super::NamedRecipe;
 use super::builtin;
 use super::file;
 use super::file::RecipeFile;
 use super::parameter::Parameter;
 use super::{ConfigValue, ValueOrigin};
+use super::{NamedRecipe, RecipeContext};
 use pkgapp_core::error::{Error, Location, Result};
 
 /// The tables that most cases share; `{R}` in a case ends `[app]`.
@@ -307,7 +307,15 @@ fn built_in_recipes_are_whole() {
             at: Location::file("pkgapp.toml"),
         };
         let directory = project(&[("Procfile", "web: gunicorn a --port $PORT\nx: gunicorn b\n")]);
-        let loaded = file::load(&[named], &mut sources, directory.path()).unwrap();
+        let context = RecipeContext {
+            root: directory.path().to_owned(),
+            name: None,
+            prefix: None,
+            added: Vec::new(),
+            facts: &ProjectFacts::default(),
+            distributions: &|_, _| Ok(None),
+        };
+        let loaded = file::load(&[named], &mut sources, &context).unwrap();
         let reader = DocumentReader::new(&sources);
         for recipe in loaded
             .iter()
