@@ -51,7 +51,8 @@ pub use command::CommandLine;
 pub use deploy::ipv6;
 pub use deploy::{
     BatchSize, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
-    HostPattern, Migrate, MigrateOn, SharedPath, TarballMode, UnitsOf, check_into,
+    HostPattern, Migrate, MigrateOn, MigrationCommands, SharedPath, TarballMode, UnitsOf,
+    check_into,
 };
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};

@@ -98,7 +98,10 @@ fn two_lines_make_a_django_application() {
         "python app/manage.py collectstatic --noinput"
     );
     let migrate = app.migrate.unwrap();
-    assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
+    assert_eq!(
+        migrate.exec.text(),
+        "python app/manage.py migrate --noinput"
+    );
     assert_eq!(
         app.logrotate.unwrap().paths[0].as_str(),
         "/var/log/shop/*.log"
@@ -147,7 +150,7 @@ fn deployments_inherit_the_migration_key_by_key() {
     let migrate = |index: usize| app.deploys[index].migrate.as_ref();
     assert_eq!(migrate(0), app.migrate.as_ref());
     let other = migrate(1).unwrap();
-    assert_eq!(other.exec.text, "python app/manage.py migrate --noinput");
+    assert_eq!(other.exec.text(), "python app/manage.py migrate --noinput");
     assert!(other.timeout.is_some());
     assert_ne!(other.on, app.migrate.as_ref().unwrap().on);
     assert_eq!(migrate(2), None);
@@ -243,7 +246,7 @@ fn a_procfile_is_a_recipe() {
         ]
     );
     assert_eq!(
-        app.migrate.as_ref().unwrap().exec.text,
+        app.migrate.as_ref().unwrap().exec.text(),
         "/bin/sh -c 'cd /opt/shop/app && python manage.py migrate'"
     );
     let warnings: Vec<String> = app
