@@ -95,6 +95,9 @@ install:
 	$(TARGET)/$(PROFILE)/pkgapp completions zsh >$(DESTDIR)$(PREFIX)/share/zsh/site-functions/_pkgapp
 	mkdir -p $(DESTDIR)$(PREFIX)/share/man/man1
 	$(TARGET)/$(PROFILE)/pkgapp man $(DESTDIR)$(PREFIX)/share/man/man1 >/dev/null
+	mkdir -p $(DESTDIR)$(PREFIX)/share/pkgapp
+	$(TARGET)/$(PROFILE)/pkgapp schema >$(DESTDIR)$(PREFIX)/share/pkgapp/pkgapp.schema.json
+	$(TARGET)/$(PROFILE)/pkgapp schema --recipe >$(DESTDIR)$(PREFIX)/share/pkgapp/recipe.schema.json
 	$(TARGET)/$(PROFILE)/pkgapp completions fish >$(DESTDIR)$(PREFIX)/share/fish/vendor_completions.d/pkgapp.fish
 
 clean:

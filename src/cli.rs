@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::parser::ValueSource;
-use clap::{ArgMatches, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use clap::{Arg, ArgMatches, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use pkgapp_core::cache;
 use pkgapp_core::error::Error;
@@ -85,36 +85,57 @@ pub struct GlobalOptions {
         hide_env_values = true
     )]
     pub cache_dir: Option<PathBuf>,
+    /// The environment variables that set options.
+    #[arg(skip)]
+    pub variables: Vec<String>,
 }
 
 /// Returns a warning for every environment variable that sets an option and is no longer
 /// documented.
 pub fn outdated_variables(matches: &ArgMatches) -> Vec<String> {
-    let (mut command, mut matches) = (&Cli::command(), matches);
     let mut warnings = Vec::new();
-    loop {
-        for option in command
-            .get_arguments()
-            .filter(|option| option.is_hide_env_set())
-        {
-            let is_set = matches.value_source(option.get_id().as_str());
-            let (Some(variable), Some(ValueSource::EnvVariable)) = (option.get_env(), is_set)
-            else {
-                continue;
-            };
+    for_each_variable(matches, &mut |option, variable| {
+        if option.is_hide_env_set() {
             let instead = option.get_long().map_or_else(
                 || format!("the argument `{}`", option.get_id().as_str().to_uppercase()),
                 |name| format!("`--{name}`"),
             );
-            let variable = variable.to_string_lossy();
             warnings.push(format!("`{variable}` is deprecated: use {instead}"));
+        }
+    });
+    warnings
+}
+
+/// Returns the environment variables that set options.
+pub fn variables(matches: &ArgMatches) -> Vec<String> {
+    let mut variables = Vec::new();
+    for_each_variable(matches, &mut |_, variable| {
+        variables.push(variable.to_owned());
+    });
+    variables
+}
+
+/// Calls `action` for every option of the command that a variable sets.
+fn for_each_variable(matches: &ArgMatches, action: &mut dyn FnMut(&Arg, &str)) {
+    let (mut command, mut matches) = (&Cli::command(), matches);
+    loop {
+        for option in command.get_arguments() {
+            let source = matches.try_contains_id(option.get_id().as_str());
+            let source = source
+                .is_ok()
+                .then(|| matches.value_source(option.get_id().as_str()));
+            if let (Some(variable), Some(Some(ValueSource::EnvVariable))) =
+                (option.get_env(), source)
+            {
+                action(option, &variable.to_string_lossy());
+            }
         }
 
         let Some((name, inner)) = matches.subcommand() else {
-            return warnings;
+            return;
         };
         let Some(inner_command) = command.find_subcommand(name) else {
-            return warnings;
+            return;
         };
         (command, matches) = (inner_command, inner);
     }
@@ -189,14 +210,21 @@ pub enum CliCommand {
     Check(CheckArgs),
     /// Show where the values of the configuration come from
     ///
-    /// Prints every value of the configuration with the file and line that sets it, the facts about
-    /// the project that a recipe used, and the values that were replaced. With KEY, prints one
-    /// table or value; with the path of a file on hosts, the values behind that file.
+    /// Prints every value of the configuration with the file and line, option, or variable that sets
+    /// it, the facts about the project that a recipe used, and the values that were replaced. With
+    /// KEY, prints one table or value; with the path of a file on hosts, the values behind that
+    /// file. Defaults are shown with `--all`, for a single KEY, and for files.
     ///
     /// Example: pkgapp explain service.web
     ///
     /// Example: pkgapp explain /usr/lib/systemd/system/shop-web.service
     Explain(ExplainArgs),
+    /// Print the JSON schema of pkgapp.toml or of recipes
+    ///
+    /// Editors complete and check the keys of a file with it. The schema is one of draft 7.
+    ///
+    /// Example: pkgapp schema > pkgapp.schema.json
+    Schema(SchemaArgs),
     /// Print the text files that a build generates
     ///
     /// Prints every file that pkgapp itself writes: files of the release, configuration, and the
@@ -621,6 +649,20 @@ pub struct ExplainArgs {
     /// Print the configuration that `--eject` would write
     #[arg(long, requires = "eject")]
     pub print: bool,
+    /// Show defaults, too
+    #[arg(long, conflicts_with = "eject")]
+    pub all: bool,
+    /// The target to use.
+    #[command(flatten)]
+    pub target: TargetArgs,
+}
+
+/// Arguments of `pkgapp schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Print the schema of recipes
+    #[arg(long)]
+    pub recipe: bool,
 }
 
 /// Arguments of `pkgapp inspect`.

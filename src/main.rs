@@ -3,14 +3,15 @@
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches};
-use pkgapp::cli::{Cli, ColorChoice, outdated_variables};
+use pkgapp::cli::{Cli, ColorChoice, outdated_variables, variables};
 use pkgapp::commands;
 use pkgapp_core::report::{OutputStyle, Report, Verbosity};
 
 fn main() -> ExitCode {
     limit_arenas();
     let matches = Cli::command().get_matches();
-    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let mut cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    cli.global.variables = variables(&matches);
     let verbosity = match (cli.global.quiet, cli.global.verbose) {
         (true, _) => Verbosity::Quiet,
         (_, true) => Verbosity::Verbose,

@@ -12,6 +12,7 @@ fn help_texts() {
         &["diff"],
         &["inspect"],
         &["explain"],
+        &["schema"],
         &["man"],
         &["render"],
         &["push"],

@@ -50,7 +50,7 @@ fn application(name: &str, programs: &[(&str, &str)], tables: &str) -> Sandbox {
     sandbox
 }
 
-fn django() -> Sandbox {
+pub(crate) fn django() -> Sandbox {
     let sandbox = application(
         "clocks",
         &[("gunicorn", "gunicorn"), ("celery", "celery")],

@@ -269,8 +269,9 @@ fn commands<'a>(app: &'a Config, tree_root: &InstallPath) -> Vec<&'a CommandLine
 fn deploy_commands(deploy: &Deploy) -> impl Iterator<Item = &CommandLine> {
     let hooks = &deploy.hooks;
     let hooks = [&hooks.before, &hooks.after, &hooks.drain, &hooks.undrain];
-    let migrate = deploy.migrate.as_ref().map(|migrate| &migrate.exec);
-    migrate.into_iter().chain(hooks.into_iter().flatten())
+    let migrate = deploy.migrate.iter();
+    let migrate = migrate.flat_map(|migrate| migrate.exec.lines());
+    migrate.chain(hooks.into_iter().flatten())
 }
 
 /// Returns the names of the distributions that ship.

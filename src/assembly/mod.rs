@@ -19,7 +19,7 @@ use self::hosts::{
 use self::layers::{installed, needs_twin, owners_of_scripts, tell_pruned, twin};
 pub(crate) use self::pins::brought;
 use self::pins::{ReleaseWheels, fetch, read_lock};
-pub use self::pins::{fetching, pins, rules, selection};
+pub use self::pins::{fetching, locked, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
 use pkgapp_config::Compression;
@@ -124,7 +124,7 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
         python: app.python.version.value,
         runtime: python.runtime.as_ref(),
         import_from: &app.import_from,
-        recipes: &app.recipes.recipes,
+        recipes: &app.recipes,
     };
     let composed = build.compose(&release, &python, &builder, &layers, date)?;
     layers.extend(composed.written.iter().cloned());

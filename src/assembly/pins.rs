@@ -138,7 +138,21 @@ fn check_added(app: &Config, lock: &Lock) -> Result<()> {
 /// # Errors
 /// As for [`Lock::read`]; or there is no such Python.
 pub fn pins(app: &Config, options: &AssemblyOptions<'_>, report: &Report) -> Result<Lock> {
-    read_lock(app, &environment_of(app, options, report)?, options, report)
+    locked(app, options, report).map(|(lock, _)| lock)
+}
+
+/// As [`pins`], with the environment for which the lock was read.
+///
+/// # Errors
+/// As [`pins`].
+pub fn locked(
+    app: &Config,
+    options: &AssemblyOptions<'_>,
+    report: &Report,
+) -> Result<(Lock, Environment)> {
+    let environment = environment_of(app, options, report)?;
+    let lock = read_lock(app, &environment, options, report)?;
+    Ok((lock, environment))
 }
 
 /// Returns the parts of the locks that the configuration selects.

@@ -15,7 +15,8 @@ use pkgapp_format::{self as format, PackageFormat};
 use pkgapp_release::layer;
 use pkgapp_release::package::Package;
 
-use super::{load_aimed, lock, open_cache, recipe};
+use super::locked_recipes::LockedRecipes;
+use super::{load_with, lock, open_cache, recipe};
 
 pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
@@ -24,14 +25,15 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
             .num_threads(usize::from(jobs))
             .build_global();
     }
-    let mut app = load_aimed(&args.target, global, report)?;
-    app.python.wheelhouses = wheelhouses(&args.find_links)?;
+    let locks = if args.lock {
+        Some(write_lock(args, global, report)?)
+    } else {
+        None
+    };
+    let app = load(args, locks, global, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
     recipe::warn_of_changes(&app, &output, report);
     let cache = open_cache(global, report)?;
-    if args.lock {
-        write_lock(&mut app, args, global, &cache, report)?;
-    }
 
     let (package, artifacts) = match make(args, global, &app, &cache, report) {
         // Damaged layers may be the cause of any failure, and the second attempt rebuilds them.
@@ -49,34 +51,56 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
     Ok(())
 }
 
-/// Resolves the application's requirements before a build, and has the build read the new lock.
+/// Loads the configuration of a build, which reads the locks that were just written.
+fn load(
+    args: &BuildArgs,
+    locks: Option<Vec<Located<PathBuf>>>,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<Config> {
+    let target = &args.target;
+    let mut recipes = LockedRecipes::new(target, global, report);
+    recipes.wheelhouses = wheelhouses(&args.find_links)?;
+    recipes.locks = locks.clone();
+    let mut app = load_with(&recipes)?.aimed(&target.target, target.arch, target.python)?;
+    app.python.wheelhouses = recipes.wheelhouses;
+    if let Some(locks) = locks {
+        app.python.requirements = locks;
+    }
+    Ok(app)
+}
+
+/// Resolves the application's requirements before a build; returns the locks for it to read.
 fn write_lock(
-    app: &mut Config,
     args: &BuildArgs,
     global: &GlobalOptions,
-    cache: &Cache,
     report: &Report,
-) -> Result<()> {
+) -> Result<Vec<Located<PathBuf>>> {
+    let target = &args.target;
+    // The build says of configuration and cache what there is to say.
+    let app = lock::load_unlocked(global, &Report::silent())?;
+    let cache = open_cache(global, &Report::silent())?;
+    let mut app = app.aimed(&target.target, target.arch, target.python)?;
+    app.python.wheelhouses = wheelhouses(&args.find_links)?;
     let args = LockArgs {
         resolver: args.resolver,
         ..LockArgs::default()
     };
     let options = AssemblyOptions {
-        cache,
+        cache: &cache,
         offline: global.offline,
         rerun: false,
     };
-    let path = lock::write(app, &[], &args, &options, report)?;
+    let path = lock::write(&app, &[], &args, &options, report)?;
 
     // The lock of additions complements the lock of another tool; any other lock replaces all.
-    app.python
-        .requirements
-        .retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
-    app.python.requirements.push(Located {
+    let mut locks = app.python.requirements;
+    locks.retain(|file| path.ends_with(ADDED_LOCK) && file.value != path);
+    locks.push(Located {
         at: Location::file(&path),
         value: path,
     });
-    Ok(())
+    Ok(locks)
 }
 
 /// Trims the cache after a build. A failure is only a warning: the artifacts are complete.

@@ -12,6 +12,7 @@ mod get;
 mod init;
 mod inspect;
 mod lock;
+mod locked_recipes;
 mod logs;
 mod manual;
 mod push;
@@ -21,6 +22,7 @@ mod render;
 mod rollback;
 mod run;
 mod runtime;
+mod schema;
 mod status;
 mod targets;
 
@@ -28,6 +30,7 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
+use self::locked_recipes::LockedRecipes;
 use crate::cli::{Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, TargetArgs};
 use pkgapp_config::{Config, ConfigDraft, Deploy, ProjectFacts};
 use pkgapp_core::cache::Cache;
@@ -49,6 +52,10 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         }
         CliCommand::Lock(args) => lock::lock(args, &cli.global, report),
         CliCommand::Explain(args) => explain::explain(args, &cli.global, report),
+        CliCommand::Schema(args) => {
+            schema::print(args, report);
+            Ok(())
+        }
         CliCommand::Inspect(args) => inspect::inspect(args, report),
         CliCommand::Diff(args) => diff::diff(args, report),
         CliCommand::Check(args) => check::check(args, &cli.global, report),
@@ -75,23 +82,31 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
 
 /// Loads the configuration, with the target of the command line.
 fn load_aimed(args: &TargetArgs, global: &GlobalOptions, report: &Report) -> Result<Config> {
-    load_app(global, report)?.aimed(&args.target, args.arch, args.python)
+    let recipes = LockedRecipes::new(args, global, report);
+    load_with(&recipes)?.aimed(&args.target, args.arch, args.python)
 }
 
 /// Loads the configuration; warns of deprecated keys.
 fn load_app(global: &GlobalOptions, report: &Report) -> Result<Config> {
-    let draft = ConfigDraft::read(global.config.as_deref(), &working_directory()?)?;
+    load_with(&LockedRecipes::new(&TargetArgs::default(), global, report))
+}
+
+/// Loads the configuration with the recipes of its lock; warns of deprecated keys.
+fn load_with(recipes: &LockedRecipes<'_>) -> Result<Config> {
+    let file = recipes.global.config.as_deref();
+    let draft = ConfigDraft::read(file, &working_directory()?)?;
     let facts = if draft.has_recipe() {
         Survey::of(draft.root())?.facts
     } else {
         ProjectFacts::default()
     };
-    let app = draft.finish(&facts)?;
+    let app = draft.finish_with(&facts, recipes)?;
     for warning in &app.warnings {
         let place = warning
             .location()
             .map_or_else(String::new, |at| format!("{at}: "));
-        report.warning(&format!("{place}{}", warning.message()));
+        let text = format!("{place}{}", warning.message());
+        recipes.report.warning(&text);
     }
     Ok(app)
 }

@@ -1,17 +1,21 @@
 //! What commands say about the recipes of a configuration.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pkgapp_config::{AppliedRecipe, Config, ConfigValue};
-use pkgapp_core::report::Report;
+use pkgapp_core::report::{Report, visible_line};
 use pkgapp_core::text::counted;
 use pkgapp_deploy::artifact::artifact_files;
 use pkgapp_format::read::PackageReader;
-use pkgapp_release::release::RecordedRecipe;
+use pkgapp_release::release::{RecordedRecipe, ReleaseRecord};
 
-use super::inspect;
+use super::{explain, inspect};
 
-/// Warns of recipes that have changed since the newest package in a directory was built.
+/// Characters of a fact's value in a warning.
+const LONGEST_VALUE: usize = 120;
+
+/// Warns of recipes and facts that have changed since the newest package in a directory was built.
 pub(super) fn warn_of_changes(app: &Config, directory: &Path, report: &Report) {
     if app.recipes.recipes.is_empty() {
         return;
@@ -22,24 +26,74 @@ pub(super) fn warn_of_changes(app: &Config, directory: &Path, report: &Report) {
     let package = path.file_name().unwrap_or_default().to_string_lossy();
     for recipe in &app.recipes.recipes {
         let now = RecordedRecipe::of(recipe);
-        let known = before
-            .iter()
-            .find(|known| plain(&known.name) == plain(&now.name));
-        if let Some(known) = known
-            && *known != now
-        {
-            let change = if known.name == now.name {
-                format!("recipe `{}` has changed", now.name)
-            } else {
-                format!(
-                    "recipe `{}` has taken the place of `{}`",
-                    now.name, known.name
-                )
-            };
+        if let Some(change) = change_of_recipe(&now, &before.recipes) {
             report.warning(&format!(
                 "{change} since `{package}` was built: `pkgapp explain` shows its values"
             ));
         }
+    }
+    for change in before
+        .facts
+        .iter()
+        .flat_map(|facts| changes_of_facts(app, facts))
+    {
+        report.warning(&format!("{change}, since `{package}` was built"));
+    }
+}
+
+/// Says how a recipe differs from the one that a package was built with.
+fn change_of_recipe(now: &RecordedRecipe, before: &[RecordedRecipe]) -> Option<String> {
+    let known = before
+        .iter()
+        .find(|known| plain(&known.name) == plain(&now.name))?;
+    let (name, old_name) = (&now.name, &known.name);
+    if name != old_name {
+        return Some(format!(
+            "recipe `{name}` has taken the place of `{old_name}`"
+        ));
+    }
+    let is_same = known.sha256 == now.sha256;
+    (!is_same).then(|| format!("recipe `{name}` has changed"))
+}
+
+/// Says which facts differ from those that a package was built with.
+fn changes_of_facts(app: &Config, before: &BTreeMap<String, String>) -> Vec<String> {
+    let mut changes = Vec::new();
+    for fact in &app.recipes.facts {
+        let place = fact.at.as_ref().map(explain::place);
+        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        let now = shortened(&fact.value);
+        match before.get(fact.name) {
+            Some(old) if *old == fact.value => {}
+            Some(old) => {
+                let old = shortened(old);
+                changes.push(format!(
+                    "the fact `{}` has changed from {old} to {now}{place}",
+                    fact.name
+                ));
+            }
+            None => changes.push(format!(
+                "the fact `{}` is used now: {now}{place}",
+                fact.name
+            )),
+        }
+    }
+    for (name, old) in before {
+        if !app.recipes.facts.iter().any(|fact| fact.name == name) {
+            let old = shortened(old);
+            let name = visible_line(name);
+            changes.push(format!("the fact `{name}` is no longer used: it was {old}"));
+        }
+    }
+    changes
+}
+
+/// The beginning of a value: a list of files may be long, and a package may come from others.
+fn shortened(value: &str) -> String {
+    let value = visible_line(value);
+    match value.char_indices().nth(LONGEST_VALUE) {
+        Some((end, _)) => format!("{}…", &value[..end]),
+        None => value.into_owned(),
     }
 }
 
@@ -48,13 +102,13 @@ fn plain(name: &str) -> &str {
     name.split_once('@').map_or(name, |(plain, _)| plain)
 }
 
-/// The newest package of the application in a directory, and the recipes that it records.
-fn newest_record(app: &Config, directory: &Path) -> Option<(PathBuf, Vec<RecordedRecipe>)> {
+/// The newest package of the application in a directory, and its record.
+fn newest_record(app: &Config, directory: &Path) -> Option<(PathBuf, ReleaseRecord)> {
     let mut packages = artifact_files(directory, app.name.as_str()).ok()?;
     packages.sort();
     let (_, path) = packages.pop()?;
     let record = inspect::record(&PackageReader::open(&path).ok()?).ok()??;
-    (record.name == app.name.as_str()).then_some((path, record.recipes))
+    (record.name == app.name.as_str()).then_some((path, record))
 }
 
 /// Describes the commands that recipes of other people make run, as whom, and where; `None` if all
@@ -73,9 +127,9 @@ pub(super) fn effects(app: &Config) -> Option<String> {
     let values = app.recipes.values.iter();
     let effects: Vec<String> = values
         .filter(|value| {
-            foreign
-                .iter()
-                .any(|recipe| recipe.file.as_ref() == Some(&value.at.file))
+            foreign.iter().any(|recipe| {
+                recipe.file.is_some() && recipe.file.as_ref() == value.place().map(|at| &at.file)
+            })
         })
         .filter_map(|value| effect(app, value))
         .collect();

@@ -7,8 +7,10 @@ use url::Url;
 
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::path::InstallPath;
+use pkgapp_core::text::shell_quoted;
 
 use super::command::CommandLine;
+use super::document::DocumentValue;
 use super::reader::{Located, TableReader, ValueReader};
 use super::service::{PartName, TimeSpan, UserName, count, host_path, setting_name};
 use super::without_places;
@@ -143,8 +145,8 @@ pub struct HealthChecks {
 /// `migrate`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migrate {
-    /// The command, in the new release.
-    pub exec: CommandLine,
+    /// The commands, in the new release.
+    pub exec: MigrationCommands,
     /// Where.
     pub on: MigrateOn,
     /// As whom; by default as `service` does.
@@ -161,6 +163,13 @@ pub struct Migrate {
     pub write: Vec<InstallPath>,
     /// Settings of the service's sandbox that it does without.
     pub relax: Vec<String>,
+}
+
+/// The command lines of a migration: they run in order, and the first that fails ends it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MigrationCommands {
+    /// Never empty.
+    lines: Vec<CommandLine>,
 }
 
 /// Where a migration runs.
@@ -742,7 +751,7 @@ impl Migrate {
     ) -> Option<Self> {
         let table = value.table(kind)?;
         let exec = match (table.get("exec"), base) {
-            (Some(value), _) => CommandLine::read(&value),
+            (Some(value), _) => MigrationCommands::read(&value),
             (None, Some(base)) => Some(base.exec.clone()),
             (None, None) => {
                 table.require("exec", "exec = \"PROGRAM ARGUMENT …\"");
@@ -797,6 +806,59 @@ impl Migrate {
         keys.into_iter()
             .filter_map(|(key, given)| given.then_some(key))
             .collect()
+    }
+}
+
+impl MigrationCommands {
+    /// Commands to run in order; `None` without any.
+    pub fn new(lines: Vec<CommandLine>) -> Option<Self> {
+        (!lines.is_empty()).then_some(Self { lines })
+    }
+
+    /// Reads one command line, or a list of them.
+    fn read(value: &ValueReader<'_>) -> Option<Self> {
+        if value.is_string() {
+            return Self::new(vec![CommandLine::read(value)?]);
+        }
+        let DocumentValue::Array(items) = &value.item().value else {
+            value.wrong_type("a command or a list of commands");
+            return None;
+        };
+        let count = items.len();
+        let lines = CommandLine::read_all(value);
+        if count == 0 {
+            let error = Error::new(format!("`{}` has no command", value.label()));
+            value.complain(error.hint("write one, or take the migration out"));
+        }
+        // After a mistake in a line there is no migration.
+        Self::new(lines).filter(|commands| commands.lines.len() == count)
+    }
+
+    /// Returns the command lines, in order.
+    pub fn lines(&self) -> &[CommandLine] {
+        &self.lines
+    }
+
+    /// Returns a program and its arguments that run the commands: the command itself if it is the
+    /// only one, else a shell.
+    pub fn words(&self) -> Vec<String> {
+        match &self.lines[..] {
+            [only] => only.words.clone(),
+            several => {
+                let commands = several.iter().map(|line| {
+                    let words = line.words.iter().map(|word| shell_quoted(word));
+                    words.collect::<Vec<_>>().join(" ")
+                });
+                let script = commands.collect::<Vec<_>>().join(" && ");
+                vec!["sh".to_owned(), "-c".to_owned(), script]
+            }
+        }
+    }
+
+    /// Returns the commands as a person reads them.
+    pub fn text(&self) -> String {
+        let texts = self.lines.iter().map(|line| line.text.as_str());
+        texts.collect::<Vec<_>>().join(" && ")
     }
 }
 

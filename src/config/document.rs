@@ -86,6 +86,14 @@ impl SourceTexts {
     /// The number of the first file: the configuration, under which recipes are merged.
     pub(super) const CONFIGURATION: usize = 0;
 
+    /// The same files, without the mistakes.
+    pub(super) fn without_mistakes(&self) -> Self {
+        Self {
+            files: self.files.clone(),
+            mistakes: RefCell::default(),
+        }
+    }
+
     /// Adds a file; the origins in it refer to the number that is returned.
     pub(super) fn add(&mut self, document: SourceDocument) -> usize {
         self.files.push(document);

@@ -20,12 +20,14 @@ mod document;
 mod facts;
 mod files;
 mod glob;
+mod implied;
 mod indexes;
 mod load;
 mod packaging;
 mod project;
 mod reader;
 mod recipe;
+mod schema;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -49,11 +51,13 @@ pub use command::CommandLine;
 pub use deploy::ipv6;
 pub use deploy::{
     BatchSize, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
-    HostPattern, Migrate, MigrateOn, SharedPath, TarballMode, UnitsOf, check_into,
+    HostPattern, Migrate, MigrateOn, MigrationCommands, SharedPath, TarballMode, UnitsOf,
+    check_into,
 };
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
+pub use implied::{key_description, with_defaults};
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use load::ConfigDraft;
 pub use packaging::revision;
@@ -61,8 +65,12 @@ pub use packaging::{
     ByteCode, Compression, CompressionPreset, PackageRelation, PackageRelations, PackageRevision,
     Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
-pub use reader::Located;
-pub use recipe::{AppliedRecipe, AppliedRecipes, ConfigValue, UsedParameter, ValueOrigin, serves};
+pub use reader::{Located, nearest as nearest_name};
+pub use recipe::{
+    AppliedRecipe, AppliedRecipes, ConfigValue, DistributionFile, LockedDistributions,
+    RECIPE_DIRECTORY, UsedFact, UsedParameter, ValueOrigin, serves,
+};
+pub use schema::{configuration_schema, recipe_schema};
 pub use service::{
     ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,

@@ -5,13 +5,14 @@ use std::path::{Path, PathBuf};
 
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::name::AppName;
-use pkgapp_pypa::{Requirement, VerbatimParsedUrl};
+use pkgapp_pypa::{PackageName, Requirement, VerbatimParsedUrl};
 
 use super::document::{Document, DocumentItem, DocumentTable, DocumentValue, SourceDocument};
 use super::facts::ProjectFacts;
+use super::implied;
 use super::project::ProjectTable;
 use super::reader::{DocumentReader, TableReader};
-use super::recipe::{self, RecipeContext};
+use super::recipe::{self, LockedDistributions, NoDistributions, RecipeContext};
 use super::{Config, ConfigReader};
 
 /// A configuration whose files are parsed. Its recipes, if it has any, wait for facts.
@@ -68,9 +69,21 @@ impl ConfigDraft {
     /// All mistakes of the configuration, of its recipes, and of the values that come from
     /// pyproject.toml. Missing files that the configuration names are mistakes too, except those
     /// that [`Config::check_files`] finds.
-    pub fn finish(mut self, facts: &ProjectFacts) -> Result<Config> {
-        let recipes = if self.has_recipe() {
-            self.apply_recipes(facts)?
+    pub fn finish(self, facts: &ProjectFacts) -> Result<Config> {
+        self.finish_with(facts, &NoDistributions)
+    }
+
+    /// As [`ConfigDraft::finish`], with recipes from distributions of the lock.
+    ///
+    /// # Errors
+    /// As [`ConfigDraft::finish`], and those of `distributions`.
+    pub fn finish_with(
+        mut self,
+        facts: &ProjectFacts,
+        distributions: &dyn LockedDistributions,
+    ) -> Result<Config> {
+        let mut recipes = if self.has_recipe() {
+            self.apply_recipes(facts, distributions)?
         } else {
             self.values_without_recipe()
         };
@@ -106,12 +119,16 @@ impl ConfigDraft {
         }
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
-            (Some(app), None) => Config {
-                warnings,
-                recipes,
-                ..app
+            (Some(app), None) => {
+                let project = self.project.as_ref();
+                recipes.values = implied::with_values_of_files(&app, recipes.values, project);
+                let app = Config {
+                    warnings,
+                    recipes,
+                    ..app
+                };
+                app.with_content()
             }
-            .with_content(),
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }
     }
@@ -133,13 +150,69 @@ impl ConfigDraft {
         }
     }
 
-    fn apply_recipes(&mut self, facts: &ProjectFacts) -> Result<recipe::AppliedRecipes> {
+    /// Reads what the configuration itself says of the application, its Python, and its package:
+    /// enough to read the lock.
+    fn without_recipes(&self, facts: &ProjectFacts) -> Result<Config> {
+        let (Some(own), Some(document)) = (
+            self.own_table(),
+            self.config.as_ref().or(self.project.as_ref()),
+        ) else {
+            return Err(Error::bug("there is no configuration to read"));
+        };
+        let mut table = DocumentTable::default();
+        for (key, item) in own.iter() {
+            if ["app", "python", "package"].contains(&key.name.as_str()) {
+                table.insert(key.clone(), item.clone());
+            }
+        }
+        if let Some(app) = table.get_mut("app").and_then(DocumentItem::as_table_mut) {
+            app.remove("recipe");
+        }
+        recipe::add_found_locks(&mut table, facts);
+
+        let sources = document.sources.without_mistakes();
+        let source = DocumentReader::new(&sources);
+        let project = self.project.as_ref();
+        let project_sources = project.map(|project| project.sources.without_mistakes());
+        let project_reader = project_sources.as_ref().map(DocumentReader::new);
+        let tables = project_reader
+            .as_ref()
+            .zip(project)
+            .map(|(reader, project)| TableReader::root(reader, &project.table));
+        let reader = ConfigReader {
+            root: &self.root,
+            file: &self.file,
+            defaults: tables.as_ref().map(ProjectTable::read).unwrap_or_default(),
+        };
+        let app = reader.read(TableReader::root(&source, &table));
+        match (app, Error::all(source.mistakes())) {
+            (_, Some(error)) => Err(error),
+            (Some(app), None) => Ok(app),
+            (None, None) => Err(Error::new(
+                "the configuration does not say enough to read the lock",
+            )
+            .at(Location::file(&self.file))
+            .hint("write `name` and `version` below `[app]`, and `version` below `[python]`")),
+        }
+    }
+
+    fn apply_recipes(
+        &mut self,
+        facts: &ProjectFacts,
+        distributions: &dyn LockedDistributions,
+    ) -> Result<recipe::AppliedRecipes> {
+        let bare = self.without_recipes(facts);
+        let read = |distribution: &PackageName, file: &str| {
+            let app = bare.as_ref().map_err(Clone::clone)?;
+            distributions.read(app, distribution, file)
+        };
         let context = RecipeContext {
             root: self.root.clone(),
             name: self.app_name(),
             prefix: self.own_string(&["package", "prefix"]),
             added: self.added_requirements(),
             facts,
+            distributions: &read,
         };
         match (&mut self.config, &mut self.project) {
             (Some(config), _) => {

@@ -85,6 +85,12 @@ impl<'s> DocumentReader<'s> {
         self.deprecations.borrow().clone()
     }
 
+    /// Returns the keys that were asked for, by kind of table.
+    #[cfg(test)]
+    pub(super) fn known_keys(&self) -> BTreeMap<&'static str, Vec<&'static str>> {
+        self.known.borrow().clone()
+    }
+
     /// Returns all mistakes, sorted by their places.
     pub(super) fn mistakes(&self) -> Vec<Error> {
         let unknown = self.unknown.borrow();
@@ -131,10 +137,7 @@ impl<'s> DocumentReader<'s> {
 }
 
 /// Returns the nearest of `candidates` if it is near enough to be what was meant.
-pub(super) fn nearest<'c>(
-    text: &str,
-    candidates: impl IntoIterator<Item = &'c str>,
-) -> Option<&'c str> {
+pub fn nearest<'c>(text: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let plain = |text: &str| text.to_lowercase().replace('_', "-");
     let text = plain(text);
     let allowed = (text.chars().count() / 3).max(1);

@@ -313,7 +313,10 @@ fn the_contract_of_the_host_is_read() {
     );
     assert_eq!(health.timeout, Duration::from_secs(30));
     let migrate = production.migrate.as_ref().unwrap();
-    assert_eq!((migrate.exec.words.len(), migrate.on), (3, MigrateOn::One));
+    assert_eq!(
+        (migrate.exec.words().len(), migrate.on),
+        (3, MigrateOn::One)
+    );
 }
 
 #[test]

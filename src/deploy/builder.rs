@@ -162,12 +162,8 @@ impl StepBuilder<'_> {
             .parameter("name", self.name.as_str())
             .parameter("mark", mark)
             .parameters(parameters)
-            .args(migration.exec.words.iter().map(String::as_str));
-        Self::run(
-            PushStage::Migrate,
-            Some(migration.exec.text.clone()),
-            command,
-        )
+            .args(migration.exec.words().iter().map(String::as_str));
+        Self::run(PushStage::Migrate, Some(migration.exec.text()), command)
     }
 
     pub(super) fn hook(

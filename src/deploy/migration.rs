@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::artifact::Artifact;
-use pkgapp_config::{CommandLine, Migrate, MigrateOn};
+use pkgapp_config::{Migrate, MigrateOn, MigrationCommands};
 use pkgapp_core::error::Result;
 use pkgapp_core::name::AppName;
 use pkgapp_core::text::shell_quoted;
@@ -53,7 +53,7 @@ ConfigurationDirectory=
 /// A migration to one release.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration<'a> {
-    pub(super) exec: &'a CommandLine,
+    pub(super) exec: &'a MigrationCommands,
     pub(super) on: MigrateOn,
     /// The service's unit.
     service: Option<&'a ServiceUnit>,
@@ -217,7 +217,7 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
     let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"]
         .into_iter()
         .map(str::to_owned);
-    let words: Vec<String> = words.chain(migrate.exec.words.iter().cloned()).collect();
+    let words: Vec<String> = words.chain(migrate.exec.words()).collect();
     set("ExecStart", &unit::command(&words));
     if !is_another {
         let fill = format!(
@@ -280,7 +280,7 @@ fn environment_file(variables: &BTreeMap<String, String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::super::artifact::tests::candidate;
-    use super::super::tests::{migrate, policy};
+    use super::super::tests::{line, migrate, policy};
     use super::*;
     use pkgapp_config::UserName;
     use pkgapp_core::path::InstallPath;
@@ -331,6 +331,27 @@ mod tests {
         };
         let error = Migration::new(&name, None, &unknown, &artifact).unwrap_err();
         assert!(error.to_string().contains("NoNewPrivilege"), "{error}");
+    }
+
+    #[test]
+    fn commands_run_in_order_until_one_fails() {
+        let (name, artifact) = (policy().name, candidate(Deb, "1.1.0", None));
+        let lines = ["a x", "b $PORT"].map(line);
+        let several = Migrate {
+            exec: MigrationCommands::new(lines.to_vec()).unwrap(),
+            ..migrate("x")
+        };
+        let several = Migration::new(&name, None, &several, &artifact).unwrap();
+        let exec = "/bin/sh -c \"exec \\\"$$@\\\"\" sh sh -c \"a x && b '$$PORT'\"";
+        assert_eq!(values(&several.last, "ExecStart"), ["", exec]);
+
+        let directory = tempfile::tempdir().unwrap();
+        let lines = ["touch one", "false", "touch two"].map(line);
+        let words = MigrationCommands::new(lines.to_vec()).unwrap().words();
+        let mut command = std::process::Command::new(&words[0]);
+        let run = command.args(&words[1..]).current_dir(&directory);
+        assert!(!run.status().unwrap().success());
+        assert!(directory.path().join("one").exists() && !directory.path().join("two").exists());
     }
 
     #[test]

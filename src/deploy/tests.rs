@@ -29,13 +29,15 @@ use crate::hosts::{
     CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, RangeCopy, Upload,
     Uploaded,
 };
-use pkgapp_config::{BatchSize, CommandLine, DeployHooks, Migrate, MigrateOn, SharedPath, UnitsOf};
+use pkgapp_config::{
+    BatchSize, CommandLine, DeployHooks, Migrate, MigrateOn, MigrationCommands, SharedPath, UnitsOf,
+};
 use pkgapp_core::error::{Error, ErrorKind, Location};
 use pkgapp_core::name::AppName;
 use pkgapp_core::process::Stream;
 use pkgapp_format::read::ArtifactKind::{Deb, Rpm, Tar};
 
-fn line(text: &str) -> CommandLine {
+pub(super) fn line(text: &str) -> CommandLine {
     let words = text.split(' ').map(str::to_owned).collect();
     CommandLine {
         text: text.into(),
@@ -46,7 +48,7 @@ fn line(text: &str) -> CommandLine {
 
 pub(super) fn migrate(exec: &str) -> Migrate {
     Migrate {
-        exec: line(exec),
+        exec: MigrationCommands::new(vec![line(exec)]).unwrap(),
         on: MigrateOn::One,
         user: None,
         service: None,

@@ -1806,5 +1806,8 @@ fn a_recipe_stands_for_the_lines_of_the_shop() {
     );
     assert!(by_hand.migrate.is_none());
     let migrate = by_recipe.migrate.unwrap();
-    assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
+    assert_eq!(
+        migrate.exec.text(),
+        "python app/manage.py migrate --noinput"
+    );
 }

@@ -10,7 +10,7 @@ use crate::layer::{Layer, LayerEntryKind};
 use crate::prune::PruneSavings;
 use crate::runtime::{InterpreterHome, RecordedInterpreter, Runtime, SHARED, directory};
 use crate::tree::{EntryOrigin, Tree, TreeEntry};
-use pkgapp_config::{AppliedRecipe, PruneProfile};
+use pkgapp_config::{AppliedRecipe, AppliedRecipes, PruneProfile};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_core::name::{AppName, PythonMinor};
@@ -38,8 +38,8 @@ pub struct Release<'a> {
     pub runtime: Option<&'a Runtime>,
     /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
     pub import_from: &'a [ReleasePath],
-    /// The recipes that its configuration is based on.
-    pub recipes: &'a [AppliedRecipe],
+    /// The recipes that its configuration is based on, and the facts that they used.
+    pub recipes: &'a AppliedRecipes,
 }
 
 /// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
@@ -64,13 +64,21 @@ pub struct ReleaseRecord {
     /// The recipes of its configuration, the weakest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub recipes: Vec<RecordedRecipe>,
+    /// The facts about the project that the recipes used, with their values as TOML writes them;
+    /// `None` in releases of older versions, and without recipes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub facts: Option<BTreeMap<String, String>>,
 }
 
 /// A recipe in a release's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedRecipe {
-    /// A built-in recipe with its version, or the path of a file in the project.
+    /// A built-in recipe with its version, the path of a file in the project, or the distribution
+    /// and the recipe's name in it.
     pub name: String,
+    /// The version of the distribution that it comes from, and the file in its wheel.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
     /// SHA-256 of its file.
     pub sha256: String,
 }
@@ -110,6 +118,7 @@ impl ReleaseRecord {
             interpreter: Some(runtime.recorded()?),
             distributions: Vec::new(),
             recipes: Vec::new(),
+            facts: None,
         })
     }
 }
@@ -119,6 +128,11 @@ impl RecordedRecipe {
     pub fn of(recipe: &AppliedRecipe) -> Self {
         Self {
             name: recipe.name.clone(),
+            from: recipe
+                .file
+                .as_ref()
+                .filter(|_| recipe.is_in_distribution)
+                .map(|file| file.display().to_string()),
             sha256: recipe.sha256.to_string(),
         }
     }
@@ -156,6 +170,9 @@ impl Release<'_> {
         let mut distributions: Vec<RecordedDistribution> =
             layers.iter().filter_map(RecordedDistribution::of).collect();
         distributions.sort_by(|a, b| a.name.cmp(&b.name));
+        let applied = &self.recipes.recipes;
+        let facts = self.recipes.facts.iter();
+        let facts = facts.map(|fact| (fact.name.to_owned(), fact.value.clone()));
         Ok(ReleaseRecord {
             format: RECORD_FORMAT,
             name: self.name.to_string(),
@@ -164,7 +181,8 @@ impl Release<'_> {
             python: self.python,
             interpreter: self.runtime.map(Runtime::recorded).transpose()?,
             distributions,
-            recipes: self.recipes.iter().map(RecordedRecipe::of).collect(),
+            recipes: applied.iter().map(RecordedRecipe::of).collect(),
+            facts: (!applied.is_empty()).then(|| facts.collect()),
         })
     }
 
@@ -294,7 +312,7 @@ mod tests {
             python,
             runtime: None,
             import_from: &import_from,
-            recipes: &[],
+            recipes: &AppliedRecipes::default(),
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();

@@ -103,6 +103,46 @@ enum RecordHash {
     Sha512([u8; 64]),
 }
 
+/// The content of an archive's members.
+struct MemberContent<'a> {
+    zip: &'a mut ZipArchive<WindowReader>,
+    inflater: &'a mut Inflater,
+    refusal: &'a ArchiveRefusal,
+}
+
+impl MemberContent<'_> {
+    /// Calls `visit` with a member, and compares all of it with RECORD.
+    fn visit(
+        &mut self,
+        member: &ArchiveMember,
+        visit: &mut impl FnMut(&ArchiveMember, &mut dyn Read) -> Result<()>,
+    ) -> Result<()> {
+        let refused = |why: &str| self.refusal.member(member.path.as_str(), why);
+        let packed = self
+            .zip
+            .by_index_raw(member.index)
+            .map_err(|error| refused("cannot be read").cause(error))?;
+        let crc32 = packed.crc32();
+        let inner = if packed.compression() == CompressionMethod::Stored {
+            MemberReader::Stored(packed)
+        } else {
+            self.inflater.begin(packed)
+        };
+        let mut checked = CheckedReader {
+            inner,
+            member,
+            size: 0,
+            hasher: MemberHasher::for_hash(member.hash.as_ref()),
+            crc32,
+            summed: crc32fast::Hasher::new(),
+        };
+        visit(member, &mut checked)?;
+        checked
+            .finish()
+            .map_err(|why| self.refusal.member(member.path.as_str(), why))
+    }
+}
+
 impl WheelArchive {
     /// Opens a wheel and checks everything that can be checked without reading its payload: names,
     /// kinds, and sizes of the members, `.dist-info`, WHEEL, METADATA, and that RECORD lists
@@ -163,35 +203,44 @@ impl WheelArchive {
             wheel: file_name(&self.path),
         };
         for member in &self.members {
-            let packed = self.zip.by_index_raw(member.index).map_err(|error| {
-                refusal
-                    .member(member.path.as_str(), "cannot be read")
-                    .cause(error)
-            })?;
-            let (crc32, stored) = (
-                packed.crc32(),
-                packed.compression() == CompressionMethod::Stored,
-            );
-            let inner = if stored {
-                MemberReader::Stored(packed)
-            } else {
-                self.inflater.begin(packed)
+            let mut content = MemberContent {
+                zip: &mut self.zip,
+                inflater: &mut self.inflater,
+                refusal: &refusal,
             };
-            let hasher = MemberHasher::for_hash(member.hash.as_ref());
-            let mut checked = CheckedReader {
-                inner,
-                member,
-                size: 0,
-                hasher,
-                crc32,
-                summed: crc32fast::Hasher::new(),
-            };
-            visit(member, &mut checked)?;
-            checked
-                .finish()
-                .map_err(|why| refusal.member(member.path.as_str(), why))?;
+            content.visit(member, &mut visit)?;
         }
         Ok(())
+    }
+
+    /// Reads one file, of at most `limit` bytes; `None` if the wheel has no such file.
+    ///
+    /// # Errors
+    /// The file is larger, or does not match RECORD.
+    pub fn read_file(&mut self, path: &str, limit: u64) -> Result<Option<Vec<u8>>> {
+        let refusal = ArchiveRefusal {
+            wheel: file_name(&self.path),
+        };
+        let mut members = self.members.iter();
+        let Some(member) = members.find(|member| member.path.as_str() == path) else {
+            return Ok(None);
+        };
+        if member.size > limit {
+            let kibibytes = limit >> 10;
+            return Err(refusal.member(path, &format!("is larger than {kibibytes} KiB")));
+        }
+        let mut bytes = Vec::new();
+        let mut content = MemberContent {
+            zip: &mut self.zip,
+            inflater: &mut self.inflater,
+            refusal: &refusal,
+        };
+        content.visit(member, &mut |_, reader: &mut dyn Read| {
+            let read = reader.take(limit).read_to_end(&mut bytes);
+            read.map_err(|error| refusal.member(path, "cannot be read").cause(error))?;
+            Ok(())
+        })?;
+        Ok(Some(bytes))
     }
 
     /// Reads every byte and compares it with RECORD.

@@ -70,6 +70,30 @@ pub fn fetch(
     Ok(wheels)
 }
 
+/// Provides the wheel of a lock's only pin in the cache, and builds nothing: `None` if the pin is
+/// the source of a wheel.
+///
+/// # Errors
+/// As for [`fetch`].
+pub fn fetch_published(
+    lock: &Lock,
+    environment: &Environment,
+    cache: &Cache,
+    options: &FetchOptions<'_>,
+    report: &Report,
+) -> Result<Option<Wheel>> {
+    let (mut found, _) = find_all(lock, environment, cache, options, report);
+    match found.pop() {
+        Some(Ok(PinResolution::Wheel(wheel))) => {
+            check_record(&wheel, options.rules)?;
+            Ok(Some(*wheel))
+        }
+        Some(Ok(PinResolution::Source(_))) => Ok(None),
+        Some(Err(error)) => Err(error),
+        None => Err(Error::bug("a lock without a pin was searched for a wheel")),
+    }
+}
+
 /// Finds all pins; also returns how many files were downloaded, and their bytes.
 fn find_all(
     lock: &Lock,

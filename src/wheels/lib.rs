@@ -49,7 +49,7 @@ pub mod wheelhouse;
 mod window;
 
 pub use backend::BuildSystem;
-pub use fetch::{CachedPin, KeptFile, fetch, kept};
+pub use fetch::{CachedPin, KeptFile, fetch, fetch_published, kept};
 pub use linkage::LinkageRules;
 
 use std::path::{Path, PathBuf};

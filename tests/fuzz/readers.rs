@@ -9,8 +9,8 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
-use pkgapp_config::Config;
-use pkgapp_core::error::Error;
+use pkgapp_config::{Config, ConfigDraft, FactValue, ProjectFacts};
+use pkgapp_core::error::{Error, Location};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_deploy::artifact::Artifact;
@@ -52,6 +52,16 @@ pub(crate) const READERS: &[Reader] = &[
         name: "configuration",
         family: "configuration",
         check: configuration,
+    },
+    Reader {
+        name: "recipes",
+        family: "recipes",
+        check: recipes,
+    },
+    Reader {
+        name: "procfiles",
+        family: "procfiles",
+        check: procfiles,
     },
     Reader {
         name: "metadata",
@@ -216,6 +226,53 @@ fn configuration() -> Check {
             Err(error) => names(&error, directory.path().to_str().unwrap()),
         }
     })
+}
+
+/// A project that requires `gunicorn` and has an application object.
+fn found_facts(root: &Path) -> ProjectFacts {
+    let requires = ["gunicorn", "celery"].map(str::to_owned);
+    let mut facts = ProjectFacts::new(requires.into_iter().collect());
+    let at = Some(Location::file(root.join("manage.py")));
+    let object = FactValue::String("shop.wsgi:application".to_owned());
+    facts.insert("wsgi", object, at.clone());
+    facts.insert("celery-schedule", FactValue::Boolean(true), at);
+    facts.insert("files", FactValue::list(["manage.py"]), None);
+    facts
+}
+
+/// A project whose configuration begins with these recipes, and reads the case as one of its files.
+fn with_recipe(recipe: &'static str) -> Check {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path();
+    let configuration = format!(
+        "[app]\nname = \"shop\"\nversion = \"1.0\"\nsource = \"\"\ninclude = [\"manage.py\"]\n\
+         recipe = {recipe}\n[python]\nversion = \"3.11\"\n"
+    );
+    write(root, "pkgapp.toml", configuration.as_bytes());
+    write(root, "manage.py", b"raise SystemExit");
+    let facts = found_facts(root);
+
+    Box::new(move |case| {
+        let root = directory.path();
+        write(root, &case.name, &case.bytes);
+        let read = ConfigDraft::read(None, root).and_then(|draft| draft.finish(&facts));
+        let files = std::fs::read_dir(root).unwrap().count();
+        if files != 3 {
+            return Err(format!("there are {files} files: something ran"));
+        }
+        match read {
+            Ok(_) => Ok(()),
+            Err(error) => names(&error, root.to_str().unwrap()),
+        }
+    })
+}
+
+fn recipes() -> Check {
+    with_recipe("[\"web\", \"./house.toml\"]")
+}
+
+fn procfiles() -> Check {
+    with_recipe("\"procfile\"")
 }
 
 fn imports() -> Check {

@@ -12,7 +12,7 @@ use std::process::Command;
 use toml::{Table, Value};
 
 use crate::assembly::{self, AssemblyOptions};
-use crate::cli::{GlobalOptions, LockArgs, Resolver};
+use crate::cli::{GlobalOptions, LockArgs, Resolver, TargetArgs};
 use pkgapp_config::NamedIndex;
 use pkgapp_config::{ADDED_LOCK, Config, Located};
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
@@ -24,7 +24,8 @@ use pkgapp_pypa::{HashAlgorithm, HashDigest, PackageName};
 use pkgapp_wheels::index::{FileOffer, IndexClient};
 use pkgapp_wheels::{missing, sdist};
 
-use super::{load_app, open_cache, working_directory};
+use super::locked_recipes::{LockedRecipes, OnFailure};
+use super::{load_with, open_cache, working_directory};
 
 /// The lock file that is written beside the configuration.
 const LOCK: &str = "pylock.toml";
@@ -33,7 +34,7 @@ const LOCK: &str = "pylock.toml";
 const INPUTS: [&str; 2] = ["requirements.in", "requirements.txt"];
 
 pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global, report)?;
+    let app = load_unlocked(global, report)?;
     let here = working_directory()?;
     let named: Vec<PathBuf> = args.files.iter().map(|file| here.join(file)).collect();
     let path = write(
@@ -69,6 +70,13 @@ pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> 
         OutputStyle::Json => report.json(&serde_json::json!({ "lock": path })),
     }
     Ok(())
+}
+
+/// Loads the configuration as far as it does not depend on the lock that is to be written.
+pub(super) fn load_unlocked(global: &GlobalOptions, report: &Report) -> Result<Config> {
+    let mut recipes = LockedRecipes::new(&TargetArgs::default(), global, report);
+    recipes.on_failure = OnFailure::LeaveOut;
+    load_with(&recipes)
 }
 
 /// Resolves an application's requirements and writes its pylock.toml; returns its path. Versions

@@ -12,7 +12,7 @@ macro_rules! recipe {
     };
 }
 /// Name, version, and text of every built-in recipe; of each name the newest version first.
-pub(super) const RECIPES: [(&str, u32, &str); 12] = [
+pub(in super::super) const RECIPES: [(&str, u32, &str); 12] = [
     recipe!("plain"),
     recipe!("workers"),
     recipe!("web"),

@@ -11,8 +11,9 @@ use super::super::document::{
 };
 use super::super::reader::{DocumentReader, TableReader, ValueReader, listed, nearest};
 use super::super::without_places;
+use super::distribution::DistributionRecipe;
 use super::parameter::{Parameter, ParameterValues};
-use super::{AppliedRecipe, NamedRecipe, builtin, procfile};
+use super::{AppliedRecipe, NamedRecipe, RecipeContext, builtin, procfile};
 
 /// Recipes that one configuration may use, their parents included.
 const MOST_RECIPES: usize = 32;
@@ -26,6 +27,8 @@ pub(super) struct RecipeSource {
     /// Its file; `None` for one that is built in.
     file: Option<PathBuf>,
     sha256: Sha256Sum,
+    /// Whether it comes from a distribution, whose files no path names.
+    is_in_distribution: bool,
     table: DocumentTable,
     /// Warnings about a file that the recipe reads.
     pub(super) warnings: Vec<Error>,
@@ -38,23 +41,44 @@ pub(super) struct RecipeSource {
 pub(super) fn load(
     names: &[NamedRecipe],
     sources: &mut SourceTexts,
-    root: &Path,
+    context: &RecipeContext<'_>,
 ) -> Result<Vec<RecipeSource>> {
     let mut loader = RecipeLoader {
         sources,
-        root,
+        context,
         loaded: Vec::new(),
         extending: Vec::new(),
     };
     for named in names {
-        loader.load(&named.name, &named.at, root)?;
+        let origin = RecipeReference {
+            at: &named.at,
+            directory: Some(&context.root),
+        };
+        loader.load(&named.name, &origin)?;
     }
     Ok(loader.loaded)
 }
 
+/// The place that names a recipe, and the directory that paths there are relative to; a recipe in a
+/// distribution has none.
+struct RecipeReference<'a> {
+    at: &'a Location,
+    directory: Option<&'a Path>,
+}
+
+/// A recipe's file that was read.
+struct RecipeText {
+    /// As records name it.
+    label: String,
+    /// Its file, or the place that stands for it; `None` for one that is built in.
+    file: Option<PathBuf>,
+    is_in_distribution: bool,
+    document: SourceDocument,
+}
+
 struct RecipeLoader<'s> {
     sources: &'s mut SourceTexts,
-    root: &'s Path,
+    context: &'s RecipeContext<'s>,
     loaded: Vec<RecipeSource>,
     /// Recipes whose parents are being loaded.
     extending: Vec<String>,
@@ -62,42 +86,29 @@ struct RecipeLoader<'s> {
 
 impl RecipeLoader<'_> {
     /// Loads a recipe after its parent, unless both are there already.
-    fn load(&mut self, name: &str, at: &Location, directory: &Path) -> Result<()> {
-        let (label, file, document) =
-            find(name, directory, self.root).map_err(|error| error.at(at.clone()))?;
-        if self.loaded.iter().any(|recipe| recipe.name == label) {
+    fn load(&mut self, name: &str, reference: &RecipeReference<'_>) -> Result<()> {
+        let at = reference.at;
+        let found = self.find(name, reference.directory);
+        let Some(text) = found.map_err(|error| error.at(at.clone()))? else {
+            return Ok(());
+        };
+        if self.loaded.iter().any(|recipe| recipe.name == text.label) {
             return Ok(());
         }
-        if self.extending.contains(&label) {
-            let error = Error::new(format!("recipe `{name}` extends itself"));
-            return Err(error.at(at.clone()).hint("remove one `extends`"));
-        }
-        if self.loaded.len() + self.extending.len() >= MOST_RECIPES {
-            let error = Error::new(format!(
-                "the configuration uses more than {MOST_RECIPES} recipes"
-            ));
-            return Err(error.at(at.clone()));
-        }
+        self.check_extending(name, &text.label)
+            .map_err(|error| error.at(at.clone()))?;
 
-        let sha256 = Sha256Sum::of(document.text().as_bytes());
-        let table = self.sources.parse(document)?;
-        self.extending.push(label.clone());
-        if let Some(extends) = table.at(&["recipe", "extends"])
-            && let Some(parent) = extends.as_str()
-        {
-            let at = self.sources.location(&extends.origin);
-            let beside = file.as_ref().and_then(|file| file.parent());
-            let directory = beside.unwrap_or(self.root).to_owned();
-            self.load(parent, &at, &directory)?;
-        }
-        self.extending.pop();
+        let sha256 = Sha256Sum::of(text.document.text().as_bytes());
+        let table = self.sources.parse(text.document)?;
         let mut recipe = RecipeSource {
-            name: label,
-            file,
+            name: text.label,
+            file: text.file,
             sha256,
+            is_in_distribution: text.is_in_distribution,
             table,
             warnings: Vec::new(),
         };
+        self.load_parent(&recipe)?;
         if recipe.file.is_none() && recipe.name.starts_with("procfile@") {
             self.add_procfile(&mut recipe, at)?;
         }
@@ -105,9 +116,95 @@ impl RecipeLoader<'_> {
         Ok(())
     }
 
+    /// Refuses a recipe that extends itself, and too many of them.
+    fn check_extending(&self, name: &str, label: &String) -> Result<()> {
+        if self.extending.contains(label) {
+            let error = Error::new(format!("recipe `{name}` extends itself"));
+            return Err(error.hint("remove one `extends`"));
+        }
+        if self.loaded.len() + self.extending.len() >= MOST_RECIPES {
+            return Err(Error::new(format!(
+                "the configuration uses more than {MOST_RECIPES} recipes"
+            )));
+        }
+        Ok(())
+    }
+
+    /// Loads the recipe that another one extends.
+    fn load_parent(&mut self, recipe: &RecipeSource) -> Result<()> {
+        let Some(extends) = recipe.table.at(&["recipe", "extends"]) else {
+            return Ok(());
+        };
+        let Some(parent) = extends.as_str() else {
+            return Ok(());
+        };
+        let at = self.sources.location(&extends.origin);
+        let beside = recipe.file.as_ref().and_then(|file| file.parent());
+        let directory = beside.unwrap_or(&self.context.root);
+        let reference = RecipeReference {
+            at: &at,
+            directory: Some(directory).filter(|_| !recipe.is_in_distribution),
+        };
+        self.extending.push(recipe.name.clone());
+        self.load(parent, &reference)?;
+        self.extending.pop();
+        Ok(())
+    }
+
+    /// Finds a recipe; `None` for one that is to be left out.
+    fn find(&self, name: &str, directory: Option<&Path>) -> Result<Option<RecipeText>> {
+        if let Some(recipe) = DistributionRecipe::parse(name) {
+            return self.find_in_distribution(name, &recipe);
+        }
+        if name.ends_with(".toml") || name.contains('/') {
+            let Some(directory) = directory else {
+                let error = Error::new("a recipe of a distribution cannot extend a file");
+                return Err(error.hint(
+                    "name a built-in recipe, or one of a distribution, such as `acme-deploy:base`",
+                ));
+            };
+            return find_file(name, directory, &self.context.root).map(Some);
+        }
+        let Some((known, version, text)) = builtin::find(name) else {
+            return Err(unknown_recipe(name));
+        };
+        Ok(Some(RecipeText {
+            label: format!("{known}@{version}"),
+            file: None,
+            is_in_distribution: false,
+            document: SourceDocument::new(builtin::place(known, version), text.to_owned()),
+        }))
+    }
+
+    fn find_in_distribution(
+        &self,
+        name: &str,
+        recipe: &DistributionRecipe,
+    ) -> Result<Option<RecipeText>> {
+        let read = (self.context.distributions)(&recipe.distribution, &recipe.file());
+        let read = read.map_err(|error| error.context(format!("cannot read recipe `{name}`")))?;
+        let Some(file) = read else {
+            return Ok(None);
+        };
+        if file.content.len() as u64 > MOST_BYTES {
+            return Err(too_large(name));
+        }
+        let place = recipe.place(&file.version);
+        let text = String::from_utf8(file.content).map_err(|_| {
+            Error::new(format!("recipe `{name}` is not UTF-8"))
+                .hint("save the file in this encoding, and release the distribution again")
+        })?;
+        Ok(Some(RecipeText {
+            label: recipe.label(),
+            file: Some(place.clone()),
+            is_in_distribution: true,
+            document: SourceDocument::new(place, text),
+        }))
+    }
+
     /// Adds the processes of the project's Procfile to the recipe that stands for them.
     fn add_procfile(&mut self, recipe: &mut RecipeSource, at: &Location) -> Result<()> {
-        let file = self.root.join(procfile::FILE);
+        let file = self.context.root.join(procfile::FILE);
         if !file.is_file() {
             return Err(
                 Error::new("recipe `procfile` needs a Procfile, and the project has none")
@@ -140,36 +237,33 @@ impl RecipeLoader<'_> {
     }
 }
 
-/// Finds a recipe; returns its label, its file unless it is built in, and its text.
-fn find(
-    name: &str,
-    directory: &Path,
-    root: &Path,
-) -> Result<(String, Option<PathBuf>, SourceDocument)> {
-    if name.ends_with(".toml") || name.contains('/') {
-        let file: PathBuf = directory.join(name).components().collect();
-        let size = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
-        if size > MOST_BYTES {
-            return Err(Error::new(format!(
-                "recipe `{name}` is larger than {} KiB",
-                MOST_BYTES >> 10
-            )));
-        }
-        let document = SourceDocument::read(&file)
-            .map_err(|error| error.context(format!("cannot read recipe `{name}`")))?;
-        // Records name it, so it is no path of the build machine.
-        let label = match file.strip_prefix(root) {
-            Ok(below) => below.display().to_string(),
-            Err(_) => name.to_owned(),
-        };
-        return Ok((label, Some(file), document));
+/// Finds a recipe by the path of its file.
+fn find_file(name: &str, directory: &Path, root: &Path) -> Result<RecipeText> {
+    let file: PathBuf = directory.join(name).components().collect();
+    let size = std::fs::metadata(&file).map_or(0, |metadata| metadata.len());
+    if size > MOST_BYTES {
+        return Err(too_large(name));
     }
-    let Some((known, version, text)) = builtin::find(name) else {
-        return Err(unknown_recipe(name));
+    let document = SourceDocument::read(&file)
+        .map_err(|error| error.context(format!("cannot read recipe `{name}`")))?;
+    // Records name it, so it is no path of the build machine.
+    let label = match file.strip_prefix(root) {
+        Ok(below) => below.display().to_string(),
+        Err(_) => name.to_owned(),
     };
-    let label = format!("{known}@{version}");
-    let document = SourceDocument::new(builtin::place(known, version), text.to_owned());
-    Ok((label, None, document))
+    Ok(RecipeText {
+        label,
+        file: Some(file),
+        is_in_distribution: false,
+        document,
+    })
+}
+
+fn too_large(name: &str) -> Error {
+    Error::new(format!(
+        "recipe `{name}` is larger than {} KiB",
+        MOST_BYTES >> 10
+    ))
 }
 
 fn unknown_recipe(name: &str) -> Error {
@@ -191,7 +285,7 @@ fn unknown_recipe(name: &str) -> Error {
 }
 
 /// A recipe whose header is read.
-pub(super) struct RecipeFile<'r> {
+pub(in super::super) struct RecipeFile<'r> {
     source: &'r RecipeSource,
     /// The parameters that it declares.
     pub(super) parameters: Vec<Parameter>,
@@ -216,24 +310,7 @@ impl<'r> RecipeFile<'r> {
     /// Reads the header; mistakes are kept in `reader`.
     pub(super) fn read(source: &'r RecipeSource, reader: &DocumentReader<'r>) -> Self {
         let root = TableReader::root(reader, &source.table);
-        let header = root.table("recipe");
-        // The loader has followed it.
-        header.get("extends").and_then(|value| value.text());
-        header
-            .get("version")
-            .and_then(|value| value.integer(1..=i64::MAX));
-        header.get("summary").and_then(|value| value.line());
-        let parameters = header.table("parameters").entries();
-        let parameters = parameters
-            .into_iter()
-            .filter_map(|(name, value)| Parameter::read(&name, &value))
-            .collect();
-        let required = header.table("required").entries();
-        let required = required
-            .into_iter()
-            .filter_map(|(path, value)| RequiredKey::read(&path.value, &value))
-            .collect();
-        header.finish();
+        let (parameters, required) = read_header(&root);
 
         let variants = match source.table.get("variant").map(|item| &item.value) {
             Some(DocumentValue::Array(items)) => items.iter().collect(),
@@ -255,6 +332,12 @@ impl<'r> RecipeFile<'r> {
         }
     }
 
+    /// Reads the header alone.
+    #[cfg(test)]
+    pub(in super::super) fn check_header(table: &DocumentTable, reader: &DocumentReader<'_>) {
+        read_header(&TableReader::root(reader, table));
+    }
+
     /// Returns whether it is part of pkgapp.
     pub(super) fn is_built_in(&self) -> bool {
         self.source.file.is_none()
@@ -267,6 +350,7 @@ impl<'r> RecipeFile<'r> {
             is_built_in: self.is_built_in(),
             sha256: self.source.sha256,
             file: self.source.file.clone(),
+            is_in_distribution: self.source.is_in_distribution,
         }
     }
 
@@ -293,6 +377,29 @@ impl<'r> RecipeFile<'r> {
             .map(|key| key.name.as_str())
             .collect()
     }
+}
+
+/// Reads `[recipe]`: the parameters, and the keys that need a value.
+fn read_header(root: &TableReader<'_>) -> (Vec<Parameter>, Vec<RequiredKey>) {
+    let header = root.table("recipe");
+    // The loader has followed it.
+    header.get("extends").and_then(|value| value.text());
+    header
+        .get("version")
+        .and_then(|value| value.integer(1..=i64::MAX));
+    header.get("summary").and_then(|value| value.line());
+    let parameters = header.table("parameters").entries();
+    let parameters = parameters
+        .into_iter()
+        .filter_map(|(name, value)| Parameter::read(&name, &value))
+        .collect();
+    let required = header.table("required").entries();
+    let required = required
+        .into_iter()
+        .filter_map(|(path, value)| RequiredKey::read(&path.value, &value))
+        .collect();
+    header.finish();
+    (parameters, required)
 }
 
 /// Reports required keys without a value, unless the table that they belong to is absent. The

@@ -6,6 +6,7 @@
 //! that a recipe can do nothing that a user could not type.
 
 mod builtin;
+mod distribution;
 mod file;
 mod fill;
 mod origin;
@@ -20,17 +21,24 @@ use std::path::{Path, PathBuf};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
+use pkgapp_pypa::PackageName;
 
 use super::document::{
-    DocumentItem, DocumentTable, DocumentValue, MergeOrder, SourceDocument, SourceTexts,
+    DocumentItem, DocumentTable, DocumentValue, MergeOrder, Origin, SourceDocument, SourceTexts,
 };
 use super::facts::ProjectFacts;
 use super::reader::{DocumentReader, listed, nearest};
 
-use self::file::RecipeFile;
+pub(super) use self::file::RecipeFile;
 use self::fill::Filling;
 use self::parameter::ParameterValues;
 
+pub(super) use self::builtin::RECIPES as BUILT_IN;
+pub(super) use self::restrict::RESERVED as RESERVED_KEYS;
+
+pub(super) use self::distribution::NoDistributions;
+
+pub use self::distribution::{DistributionFile, LockedDistributions, RECIPE_DIRECTORY};
 pub use self::origin::{ConfigValue, UsedParameter, ValueOrigin};
 
 /// The facts and names that recipes are filled with.
@@ -44,7 +52,13 @@ pub(super) struct RecipeContext<'f> {
     /// Distributions that `[python] add` names, by normalized name.
     pub(super) added: Vec<String>,
     pub(super) facts: &'f ProjectFacts,
+    /// Reads files from the wheels of distributions.
+    pub(super) distributions: &'f DistributionReader<'f>,
 }
+
+/// Reads a file from the wheel of a distribution of the lock; `None` to leave a recipe out.
+pub(super) type DistributionReader<'f> =
+    dyn Fn(&PackageName, &str) -> Result<Option<DistributionFile>> + 'f;
 
 impl RecipeContext<'_> {
     /// Returns whether the application requires a distribution, by its normalized name.
@@ -63,6 +77,8 @@ pub struct AppliedRecipes {
     pub values: Vec<ConfigValue>,
     /// The merged configuration, as a file that needs no recipe.
     pub ejected: String,
+    /// The facts about the project that the recipes used, by name.
+    pub facts: Vec<UsedFact>,
     /// Warnings about the files that a recipe reads.
     pub(super) warnings: Vec<Error>,
 }
@@ -74,9 +90,21 @@ impl AppliedRecipes {
             recipes: Vec::new(),
             values: origin::values(own, sources, &ParameterValues::default()),
             ejected: own.to_string(),
+            facts: Vec::new(),
             warnings: Vec::new(),
         }
     }
+}
+
+/// A fact that a configuration depends on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UsedFact {
+    /// Its name in [`super::FACTS`].
+    pub name: &'static str,
+    /// Its value, as TOML writes it.
+    pub value: String,
+    /// The file that shows it; `None` for a fact of the tree as a whole.
+    pub at: Option<Location>,
 }
 
 /// A recipe that a configuration is based on.
@@ -91,6 +119,8 @@ pub struct AppliedRecipe {
     pub sha256: Sha256Sum,
     /// Its file; `None` for one that is built in.
     pub file: Option<PathBuf>,
+    /// Whether it comes from a distribution of the lock; `file` then says from which.
+    pub is_in_distribution: bool,
 }
 
 /// Merges the recipes that a configuration names under it.
@@ -102,9 +132,10 @@ pub(super) fn apply(
     sources: &mut SourceTexts,
     context: &RecipeContext<'_>,
 ) -> Result<(DocumentTable, AppliedRecipes)> {
+    let named = own.at(&["app", "recipe"]).cloned();
     let names = take_names(&mut own, sources)?;
     let settings = own.remove("recipe").map(|(_, item)| item);
-    let tables = file::load(&names, sources, &context.root)?;
+    let tables = file::load(&names, sources, context)?;
 
     let source = DocumentReader::new(sources);
     let recipes: Vec<RecipeFile<'_>> = tables
@@ -132,9 +163,17 @@ pub(super) fn apply(
     if let Some(error) = Error::all(source.mistakes()) {
         return Err(error);
     }
+    let names = named.iter().map(|item| {
+        let origin = ValueOrigin::Set(sources.location(&item.origin));
+        ConfigValue::new("app.recipe".to_owned(), item.value.to_string(), origin)
+    });
+    let explained = names
+        .chain(origin::parameters(&values, sources))
+        .chain(origin::values(&merged, sources, &values));
     let applied = AppliedRecipes {
-        values: origin::values(&merged, sources, &values),
+        values: explained.collect(),
         ejected: merged.to_string(),
+        facts: values.used_facts(),
         warnings: tables
             .iter()
             .flat_map(|recipe| recipe.warnings.clone())
@@ -152,6 +191,7 @@ pub fn serves(recipe: &str, root: &Path, facts: &ProjectFacts) -> bool {
         prefix: None,
         added: Vec::new(),
         facts,
+        distributions: &|_, _| Ok(None),
     };
     let text = format!("[app]\nrecipe = {recipe:?}\n");
     let mut sources = SourceTexts::default();
@@ -160,6 +200,24 @@ pub fn serves(recipe: &str, root: &Path, facts: &ProjectFacts) -> bool {
         .parse(document)
         .and_then(|own| apply(own, &mut sources, &context))
         .is_ok_and(|(merged, _)| merged.at(&["service", "web", "exec"]).is_some())
+}
+
+/// Adds the locks at unusual places that are facts, unless the configuration names its locks.
+pub(super) fn add_found_locks(table: &mut DocumentTable, facts: &ProjectFacts) {
+    let Some(fact) = facts.get("requirements") else {
+        return;
+    };
+    let origin = Origin::default();
+    if table.get("python").is_none() {
+        let python = DocumentValue::Table(DocumentTable::default());
+        table.insert_new("python", &origin, DocumentItem::new(python, origin.clone()));
+    }
+    let python = table.get_mut("python").and_then(DocumentItem::as_table_mut);
+    if let Some(python) = python.filter(|python| python.get("requirements").is_none()) {
+        let files = parameter::document_value(&fact.value, &origin);
+        let files = DocumentItem::new(files, origin.clone());
+        python.insert_new("requirements", &origin, files);
+    }
 }
 
 /// A recipe's name and the place that names it.

@@ -3,7 +3,7 @@
 use pkgapp_core::error::Location;
 
 use super::super::document::{DocumentItem, DocumentTable, SourceTexts, dotted_key};
-use super::parameter::{ParameterOrigin, ParameterValues};
+use super::parameter::{ParameterOrigin, ParameterValue, ParameterValues};
 
 /// A value of the merged configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct ConfigValue {
     pub key: String,
     /// As TOML writes it.
     pub value: String,
-    /// The place where it is written: in a recipe, with parameters not filled in yet.
-    pub at: Location,
+    /// Where it comes from.
+    pub origin: ValueOrigin,
     /// The parameters that it was filled with.
     pub parameters: Vec<UsedParameter>,
     /// Values that it replaced and their places, the strongest first.
@@ -31,17 +31,63 @@ pub struct UsedParameter {
     pub origin: ValueOrigin,
 }
 
-/// The source of a parameter's value.
+/// The source of a value, or of a parameter's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ValueOrigin {
-    /// A line of `[recipe]`.
+    /// A line of a file, or a file as a whole: in a recipe, with parameters not filled in yet.
     Set(Location),
     /// The fact with this name, and the file that shows it.
     Found(&'static str, Option<Location>),
-    /// The default of the recipe.
+    /// The default of a recipe's parameter.
     Default(Location),
     /// The application's name or a directory of it.
     Known,
+    /// The same key of another table, such as `[migrate]` for a deployment.
+    Inherited(Location),
+    /// pkgapp's own default.
+    BuiltIn,
+    /// The machine that pkgapp runs on.
+    Machine,
+    /// An option of the command line, such as `--target`.
+    Option(&'static str),
+    /// An environment variable, such as `PKGAPP_TARGET`.
+    Variable(&'static str),
+}
+
+impl ConfigValue {
+    /// A value that nothing replaced and no parameter filled; `value` is as TOML writes it.
+    pub fn new(key: String, value: String, origin: ValueOrigin) -> Self {
+        Self {
+            key,
+            value,
+            origin,
+            parameters: Vec::new(),
+            replaced: Vec::new(),
+        }
+    }
+
+    /// Returns the place where it is written.
+    pub fn place(&self) -> Option<&Location> {
+        match &self.origin {
+            ValueOrigin::Set(at) => Some(at),
+            _ => None,
+        }
+    }
+
+    /// Returns whether a file, a fact, or the caller decided it, rather than a default.
+    pub fn is_chosen(&self) -> bool {
+        matches!(
+            self.origin,
+            ValueOrigin::Set(_) | ValueOrigin::Option(_) | ValueOrigin::Variable(_)
+        )
+    }
+
+    /// Returns whether its key is this one, or lies in this table.
+    pub fn is_below(&self, key: &str) -> bool {
+        self.key
+            .strip_prefix(key)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    }
 }
 
 /// Returns every value of a merged configuration, in the order of its tables.
@@ -82,7 +128,7 @@ impl OriginWalk<'_> {
         ConfigValue {
             key,
             value: item.value.to_string(),
-            at: self.sources.location(&item.origin),
+            origin: ValueOrigin::Set(self.sources.location(&item.origin)),
             parameters: self.used(item),
             replaced: replaced
                 .map(|weaker| {
@@ -103,18 +149,35 @@ impl OriginWalk<'_> {
             let Some(parameter) = self.parameters.peek(name) else {
                 continue;
             };
-            let at = |origin| self.sources.location(origin);
             used.push(UsedParameter {
                 name: name.to_owned(),
                 value: parameter.value.value.to_string(),
-                origin: match &parameter.origin {
-                    ParameterOrigin::Set(origin) => ValueOrigin::Set(at(origin)),
-                    ParameterOrigin::Found(fact, place) => ValueOrigin::Found(fact, place.clone()),
-                    ParameterOrigin::Default(origin) => ValueOrigin::Default(at(origin)),
-                    ParameterOrigin::Known => ValueOrigin::Known,
-                },
+                origin: parameter_origin(parameter, self.sources),
             });
         }
         used
     }
+}
+
+fn parameter_origin(parameter: &ParameterValue, sources: &SourceTexts) -> ValueOrigin {
+    let at = |origin| sources.location(origin);
+    match &parameter.origin {
+        ParameterOrigin::Set(origin) => ValueOrigin::Set(at(origin)),
+        ParameterOrigin::Found(fact, place) => ValueOrigin::Found(fact, place.clone()),
+        ParameterOrigin::Default(origin) => ValueOrigin::Default(at(origin)),
+        ParameterOrigin::Known => ValueOrigin::Known,
+    }
+}
+
+/// Returns the parameters of the recipes, as keys of `[recipe]`.
+pub(super) fn parameters(parameters: &ParameterValues, sources: &SourceTexts) -> Vec<ConfigValue> {
+    let declared = parameters.declared();
+    let explained = declared.map(|(name, parameter)| {
+        ConfigValue::new(
+            dotted_key("recipe", name),
+            parameter.value.value.to_string(),
+            parameter_origin(parameter, sources),
+        )
+    });
+    explained.collect()
 }

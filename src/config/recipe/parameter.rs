@@ -10,7 +10,7 @@ use super::super::facts::{FACTS, FactType, FactValue};
 use super::super::is_dotted_name;
 use super::super::reader::{DocumentReader, Located, ValueReader, listed, nearest};
 use super::file::RecipeFile;
-use super::{NamedRecipe, RecipeContext};
+use super::{NamedRecipe, RecipeContext, UsedFact};
 
 /// A parameter that a recipe declares.
 #[derive(Debug, Clone)]
@@ -388,6 +388,32 @@ impl ParameterValues {
         self.values.get(name)
     }
 
+    /// Returns the parameters that the recipes declare, as far as they have values.
+    pub(super) fn declared(&self) -> impl Iterator<Item = (&String, &ParameterValue)> {
+        self.values
+            .iter()
+            .filter(|(name, _)| self.declared.contains_key(*name))
+    }
+
+    /// Returns the facts that strings or conditions refer to.
+    pub(super) fn used_facts(&self) -> Vec<UsedFact> {
+        let used = self.used.borrow();
+        let used = used.iter().filter_map(|name| self.values.get(name));
+        let mut facts: Vec<UsedFact> = used
+            .filter_map(|parameter| match &parameter.origin {
+                ParameterOrigin::Found(fact, at) => Some(UsedFact {
+                    name: fact,
+                    value: parameter.value.value.to_string(),
+                    at: at.clone(),
+                }),
+                _ => None,
+            })
+            .collect();
+        facts.sort_by_key(|fact| fact.name);
+        facts.dedup_by_key(|fact| fact.name);
+        facts
+    }
+
     /// Returns the names that a message may suggest.
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
         self.values
@@ -544,7 +570,7 @@ fn known_names(context: &RecipeContext<'_>) -> BTreeMap<String, ParameterValue> 
 }
 
 /// Turns a fact's value into a value of the document, whose place is `origin`.
-fn document_value(value: &FactValue, origin: &Origin) -> DocumentValue {
+pub(super) fn document_value(value: &FactValue, origin: &Origin) -> DocumentValue {
     let item = |value: &FactValue| DocumentItem::new(document_value(value, origin), origin.clone());
     match value {
         FactValue::String(text) => DocumentValue::String(text.clone()),

@@ -112,7 +112,11 @@ pub(super) fn read(document: SourceDocument, sources: &mut SourceTexts) -> Resul
                 .warnings
                 .extend(shell_warning(&line).map(|warning| warning.at(sources.location(&at))));
         }
-        tables.add(&name, &command, &at);
+        if name == RELEASE {
+            tables.add_release(&release_commands(&line), &at);
+        } else {
+            tables.add(&name, &command, &at);
+        }
     }
     if seen.is_empty() && sources.mistakes().is_empty() {
         let error = Error::new("the Procfile declares no process");
@@ -163,6 +167,23 @@ fn lines(text: &str) -> Vec<Result<ProcessLine<'_>, (Range<usize>, Error)>> {
 }
 
 impl ProcessCommand {
+    /// Returns the command with its variables, as it runs in a directory.
+    fn in_directory(&self, directory: Option<&str>) -> String {
+        let variables = self.env.iter();
+        let variables: String = variables
+            .map(|(name, value)| format!("{name}={} ", escaped(&shell_quoted(value))))
+            .collect();
+        let command = format!("{variables}{}", self.exec);
+        match directory {
+            Some(directory) => {
+                let script = format!("cd {directory} && {command}");
+                format!("/bin/sh -c {}", shell_quoted(&script))
+            }
+            None if variables.is_empty() => command,
+            None => format!("/bin/sh -c {}", shell_quoted(&command)),
+        }
+    }
+
     fn of(line: &ProcessLine<'_>) -> Self {
         let names_port = line.command.contains("PORT");
         let (env, command) = leading_assignments(line.command);
@@ -203,6 +224,35 @@ impl ProcessCommand {
             needs_shell: false,
         }
     }
+}
+
+/// Commands of a shell, which depend on the same shell running what follows.
+const SHELL_COMMANDS: [&str; 14] = [
+    ".", "alias", "cd", "eval", "exec", "exit", "export", "popd", "pushd", "set", "source", "trap",
+    "umask", "unset",
+];
+
+/// Returns the commands of `release`: those that `&&` joins if each runs without a shell, else the
+/// line as it is.
+fn release_commands(line: &ProcessLine<'_>) -> Vec<ProcessCommand> {
+    // A `&&` in quotes leaves pieces whose quotes are not closed, which need a shell.
+    let pieces = line.command.split("&&").map(|piece| {
+        let piece = ProcessLine {
+            command: piece.trim(),
+            ..line.clone()
+        };
+        let program = piece.command.split_whitespace().next();
+        let is_shell_command = program.is_none_or(|word| SHELL_COMMANDS.contains(&word));
+        (ProcessCommand::of(&piece), is_shell_command)
+    });
+    let pieces: Vec<(ProcessCommand, bool)> = pieces.collect();
+    let is_plain = |(command, is_shell_command): &(ProcessCommand, bool)| {
+        !command.needs_shell && !is_shell_command
+    };
+    if pieces.len() > 1 && pieces.iter().all(is_plain) {
+        return pieces.into_iter().map(|(command, _)| command).collect();
+    }
+    vec![ProcessCommand::of(line)]
 }
 
 /// Escapes the braces of a text that is to be filled in.
@@ -277,10 +327,6 @@ impl ProcfileTables {
     fn add(&mut self, name: &str, command: &ProcessCommand, at: &Origin) {
         let text =
             |text: &str| DocumentItem::new(DocumentValue::String(text.to_owned()), at.clone());
-        if name == RELEASE {
-            self.add_release(command, at);
-            return;
-        }
         let mut table = DocumentTable::default();
         table.insert_new("exec", at, text(&command.exec));
         if command.takes_socket {
@@ -300,27 +346,18 @@ impl ProcfileTables {
     }
 
     /// Adds `release`: a migration in the directory of the plain files, if the project has any.
-    fn add_release(&mut self, command: &ProcessCommand, at: &Origin) {
-        let text =
-            |text: &str| DocumentItem::new(DocumentValue::String(text.to_owned()), at.clone());
-        let variables = command.env.iter();
-        let variables: String = variables
-            .map(|(name, value)| format!("{name}={} ", escaped(&shell_quoted(value))))
-            .collect();
-        let directory = format!("cd {PREFIX}/app && {variables}{}", command.exec);
-        let in_files = format!("/bin/sh -c {}", shell_quoted(&directory));
-        let plain = if variables.is_empty() {
-            command.exec.clone()
-        } else {
-            format!(
-                "/bin/sh -c {}",
-                shell_quoted(&format!("{variables}{}", command.exec))
-            )
-        };
-        for (condition, exec) in [(Some("files"), in_files), (None, plain)] {
+    fn add_release(&mut self, commands: &[ProcessCommand], at: &Origin) {
+        for condition in [Some("files"), None] {
+            let directory = condition.map(|_| format!("{PREFIX}/app"));
+            let lines = commands
+                .iter()
+                .map(|command| command.in_directory(directory.as_deref()));
             let mut migrate = DocumentTable::default();
-            migrate.insert_new("exec", at, text(&exec));
+            migrate.insert_new("exec", at, text_or_list(lines.collect(), at));
+
             let mut variant = DocumentTable::default();
+            let text =
+                |text: &str| DocumentItem::new(DocumentValue::String(text.to_owned()), at.clone());
             variant.insert_new("of", at, text(RELEASE));
             if let Some(condition) = condition {
                 variant.insert_new("when", at, text(condition));
@@ -329,6 +366,16 @@ impl ProcfileTables {
             self.variants.push(in_table(variant, at));
         }
     }
+}
+
+/// One text, or a list of several.
+fn text_or_list(texts: Vec<String>, at: &Origin) -> DocumentItem {
+    let item = |text| DocumentItem::new(DocumentValue::String(text), at.clone());
+    let mut items: Vec<DocumentItem> = texts.into_iter().map(item).collect();
+    if items.len() == 1 {
+        return items.remove(0);
+    }
+    DocumentItem::new(DocumentValue::Array(items), at.clone())
 }
 
 fn in_table(table: DocumentTable, at: &Origin) -> DocumentItem {
@@ -420,6 +467,34 @@ mod tests {
             assert_eq!(found_env.join(" "), env, "{text}");
             assert_eq!(found.takes_socket, takes_socket, "{text}");
             assert!(!found.needs_shell, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_release_is_a_list_where_its_commands_need_no_shell() {
+        for (text, expected) in [
+            ("python m.py migrate", vec!["python m.py migrate"]),
+            ("a x && b 'y z' && c", vec!["a x", "b 'y z'", "c"]),
+            ("A=1 a && b $PORT", vec!["/bin/sh -c 'A=1 a'", "b {port}"]),
+            ("sh -c 'a && b'", vec!["sh -c 'a && b'"]),
+            ("cd x && a", vec!["/bin/sh -c 'cd x && a'"]),
+            ("a || b && c", vec!["/bin/sh -c 'a || b && c'"]),
+            ("a && b > c", vec!["/bin/sh -c 'a && b > c'"]),
+            ("a &&", vec!["/bin/sh -c 'a &&'"]),
+            ("a \"&&\" && b", vec!["/bin/sh -c 'a \"&&\" && b'"]),
+            ("A=1 && b", vec!["/bin/sh -c 'A=1 && b'"]),
+        ] {
+            let line = ProcessLine {
+                name: RELEASE,
+                command: text,
+                span: 0..0,
+            };
+            let commands = release_commands(&line);
+            let found: Vec<String> = commands
+                .iter()
+                .map(|command| command.in_directory(None))
+                .collect();
+            assert_eq!(found, expected, "{text}");
         }
     }
 

@@ -7,7 +7,7 @@ use super::super::reader::DocumentReader;
 use super::parameter::ParameterValues;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-const RESERVED: [(&str, &str); 20] = [
+pub(in super::super) const RESERVED: [(&str, &str); 20] = [
     ("deploy", DEPLOYMENTS),
     ("recipe", "its keys are parameters of other recipes"),
     ("python.index", INDEXES),

@@ -8,13 +8,13 @@ use proptest::prelude::*;
 
 use super::super::document::SourceTexts;
 use super::super::reader::DocumentReader;
-use super::super::{Config, ConfigDraft, FACTS, FactValue, ProjectFacts};
-use super::NamedRecipe;
+use super::super::{Config, ConfigDraft, FACTS, FactValue, ProjectFacts, with_defaults};
 use super::builtin;
 use super::file;
 use super::file::RecipeFile;
 use super::parameter::Parameter;
 use super::{ConfigValue, ValueOrigin};
+use super::{NamedRecipe, RecipeContext};
 use pkgapp_core::error::{Error, Location, Result};
 
 /// The tables that most cases share; `{R}` in a case ends `[app]`.
@@ -98,7 +98,10 @@ fn two_lines_make_a_django_application() {
         "python app/manage.py collectstatic --noinput"
     );
     let migrate = app.migrate.unwrap();
-    assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
+    assert_eq!(
+        migrate.exec.text(),
+        "python app/manage.py migrate --noinput"
+    );
     assert_eq!(
         app.logrotate.unwrap().paths[0].as_str(),
         "/var/log/shop/*.log"
@@ -127,7 +130,7 @@ fn the_configuration_wins_value_by_value_and_takes_parts_out() {
     assert!(app.services[0].process.exec.text.contains("--workers 7"));
     assert_eq!(app.services[1].process.exec.text, "celery -A x worker");
     let worker = value(&app, "service.worker.exec");
-    assert_eq!(worker.at.position.unwrap().0, 13);
+    assert_eq!(worker.place().unwrap().position.unwrap().0, 13);
     assert_eq!(worker.replaced.len(), 1);
     assert!(worker.replaced[0].0.contains("shop.tasks"));
 }
@@ -147,7 +150,7 @@ fn deployments_inherit_the_migration_key_by_key() {
     let migrate = |index: usize| app.deploys[index].migrate.as_ref();
     assert_eq!(migrate(0), app.migrate.as_ref());
     let other = migrate(1).unwrap();
-    assert_eq!(other.exec.text, "python app/manage.py migrate --noinput");
+    assert_eq!(other.exec.text(), "python app/manage.py migrate --noinput");
     assert!(other.timeout.is_some());
     assert_ne!(other.on, app.migrate.as_ref().unwrap().on);
     assert_eq!(migrate(2), None);
@@ -178,7 +181,7 @@ fn later_recipes_are_stronger_and_a_file_extends_a_built_in_one() {
         "deploy/house.toml"
     );
     let exec = value(&app, "service.web.exec");
-    assert!(exec.at.file.ends_with("deploy/house.toml"));
+    assert!(exec.place().unwrap().file.ends_with("deploy/house.toml"));
     assert!(exec.replaced[0].0.contains("--workers"));
 }
 
@@ -243,7 +246,7 @@ fn a_procfile_is_a_recipe() {
         ]
     );
     assert_eq!(
-        app.migrate.as_ref().unwrap().exec.text,
+        app.migrate.as_ref().unwrap().exec.text(),
         "/bin/sh -c 'cd /opt/shop/app && python manage.py migrate'"
     );
     let warnings: Vec<String> = app
@@ -256,8 +259,9 @@ fn a_procfile_is_a_recipe() {
         ["`slow` runs `migrate` at every start and on every host: move it to `release:`"]
     );
     let exec = value(&app, "service.worker.exec");
-    assert!(exec.at.file.ends_with("Procfile"));
-    assert_eq!(exec.at.position, Some((2, 9)));
+    let at = exec.place().unwrap();
+    assert!(at.file.ends_with("Procfile"));
+    assert_eq!(at.position, Some((2, 9)));
 }
 
 /// mistakes.txt: lines of `[app]` and what follows it, files after lines with `---` and their
@@ -306,7 +310,15 @@ fn built_in_recipes_are_whole() {
             at: Location::file("pkgapp.toml"),
         };
         let directory = project(&[("Procfile", "web: gunicorn a --port $PORT\nx: gunicorn b\n")]);
-        let loaded = file::load(&[named], &mut sources, directory.path()).unwrap();
+        let context = RecipeContext {
+            root: directory.path().to_owned(),
+            name: None,
+            prefix: None,
+            added: Vec::new(),
+            facts: &ProjectFacts::default(),
+            distributions: &|_, _| Ok(None),
+        };
+        let loaded = file::load(&[named], &mut sources, &context).unwrap();
         let reader = DocumentReader::new(&sources);
         for recipe in loaded
             .iter()
@@ -409,35 +421,128 @@ proptest! {
             prop_assert!(!error.to_string().contains("bug"), "{}", error);
         }
     }
+}
+
+/// A project whose values come from everywhere.
+fn explained_project(workers: u32, stop: u32, keep: u32, level: &str) -> tempfile::TempDir {
+    let text = format!(
+        "[app]\nrecipe = [\"django\", \"./house.toml\"]\nsource = \"\"\n[recipe]\nworkers = {workers}\n\
+         log-level = \"{level}\"\n[service.web]\ntimeout-stop = \"{stop}s\"\n[logrotate]\nkeep = {keep}\n\
+         [timer.x]\nexec = \"x\"\ncalendar = \"daily\"\n[deploy.a]\nhosts = [\"a\"]\nwait = \"{stop}s\"\n\
+         [deploy.b]\nhosts = [\"b\"]\nmigrate = {{ on = \"all\" }}\nhealth = {{ command = \"true\" }}\n",
+    );
+    let house = "[recipe]\nextends = \"web\"\n[service.web]\nrestart = \"always\"\nenv = { A = \"{name}\" }\n\
+                 [every.service]\nlimit-nofile = 4096\n[migrate]\ntimeout = \"9min\"\n";
+    let pyproject = "[project]\nname = \"shop\"\nversion = \"1.0\"\ndescription = \"Sells\"\nlicense = \"MIT\"\n\
+                     authors = [{ name = \"Ada\", email = \"ada@example.com\" }]\n[project.urls]\n\
+                     Home-Page = \"https://example.com/x\"\n";
+    project(&[
+        ("pkgapp.toml", &text),
+        ("house.toml", house),
+        ("pyproject.toml", pyproject),
+        (".python-version", "3.11\n"),
+        ("requirements.txt", "a==1\n"),
+        ("manage.py", ""),
+    ])
+}
+
+/// The line with the value changed; the line goes if the value is made of several parts of it.
+fn changed_line(line: &str, value: &str) -> String {
+    let plain = value.trim_matches('"');
+    let changed = match value.parse::<u64>() {
+        Ok(number) => (number + 1).to_string(),
+        Err(_) if plain == "true" => "false".to_owned(),
+        Err(_) if plain.ends_with(|c: char| c.is_ascii_digit()) => format!("{plain}1"),
+        Err(_) => format!("{plain}x"),
+    };
+    match line.rfind(plain) {
+        Some(at) if !plain.is_empty() => {
+            format!("{}{changed}{}", &line[..at], &line[at + plain.len()..])
+        }
+        _ => String::new(),
+    }
+}
+
+/// Changes the line of a place; says whether the value of a key changes, or is refused.
+fn depends_on(root: &Path, at: &Location, text: &str, value: &ConfigValue) -> bool {
+    let file = root.join(&at.file);
+    let before = fs_err::read_to_string(&file).unwrap();
+    let (number, _) = at.position.unwrap();
+    let mut lines: Vec<String> = before.lines().map(str::to_owned).collect();
+    lines[number - 1] = changed_line(&lines[number - 1], text);
+    fs_err::write(&file, lines.join("\n") + "\n").unwrap();
+    let after = load(root, &facts(root, &["gunicorn", "celery"]));
+    fs_err::write(&file, before).unwrap();
+    let Ok(app) = after else { return true };
+    let values = with_defaults(&app, app.recipes.values.clone());
+    let now = values.iter().find(|now| now.key == value.key);
+    now.is_none_or(|now| now.value != value.value || now.origin != value.origin)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(16))]
 
     /// The line that `explain` names holds the value: changing it changes the value.
     #[test]
     fn every_origin_holds_its_value(workers in 1_u32..90, stop in 1_u32..90, keep in 1_u32..90, level in 0_usize..4) {
         let level = ["DEBUG", "INFO", "WARNING", "ERROR"][level];
-        let text = configuration(&format!(
-            "recipe = [\"django\", \"./house.toml\"]\n{{R}}\nworkers = {workers}\nlog-level = \"{level}\"\n\
-             [service.web]\ntimeout-stop = \"{stop}s\"\n[logrotate]\nkeep = {keep}\n[timer.x]\nexec = \"x\"\ncalendar = \"daily\"\n",
-        ));
-        let house = "[recipe]\nextends = \"web\"\n[service.web]\nrestart = \"always\"\nenv = { A = \"{name}\" }\n[app]\nlicense = \"MIT\"\n";
-        let directory = project(&[("pkgapp.toml", &text), ("house.toml", house), ("manage.py", "")]);
-        let facts = facts(directory.path(), &["gunicorn", "celery"]);
-        let app = load(directory.path(), &facts).unwrap();
-        prop_assert!(app.recipes.values.len() > 20);
-        for value in &app.recipes.values {
-            let line = line_at(directory.path(), &value.at);
-            let key = value.key.rsplit('.').next().unwrap();
-            let is_literal = value.parameters.is_empty();
-            // A value of a parameter stands in the line of the parameter.
-            let is_there = line.contains(key) || value.parameters.iter().any(|used| line.contains(&used.name));
-            prop_assert!(is_there, "{value:?}: {line}");
-            prop_assert!(!is_literal || line.contains(&value.value) || line.ends_with('['), "{value:?}: {line}");
-            for used in &value.parameters {
-                if let ValueOrigin::Set(at) | ValueOrigin::Default(at) = &used.origin {
-                    let line = line_at(directory.path(), at);
-                    prop_assert!(line.contains(&used.name), "{used:?}: {line}");
-                }
+        let directory = explained_project(workers, stop, keep, level);
+        let root = directory.path();
+        let app = load(root, &facts(root, &["gunicorn", "celery"])).unwrap();
+        let values = with_defaults(&app, app.recipes.values.clone());
+        prop_assert!(values.len() > 80, "{}", values.len());
+        for value in &values {
+            let own = match &value.origin {
+                ValueOrigin::Set(at) | ValueOrigin::Inherited(at) | ValueOrigin::Default(at) => Some(at),
+                _ => None,
+            };
+            let own = own.into_iter().map(|at| (at, &value.value, value.key.rsplit('.').next().unwrap()));
+            let used = value.parameters.iter().filter_map(|used| match &used.origin {
+                ValueOrigin::Set(at) | ValueOrigin::Default(at) => Some((at, &used.value, used.name.as_str())),
+                _ => None,
+            });
+            // The place of a file that was found is the file as a whole.
+            for (at, text, name) in own.chain(used).filter(|(at, ..)| at.position.is_some()) {
+                let line = line_at(root, at);
+                let is_in_project = at.file.starts_with(root);
+                let is_of_another = value.parameters.iter().any(|used| line.contains(&used.name));
+                let names_it = line.contains(name) || is_of_another || !at.file.ends_with("pkgapp.toml");
+                prop_assert!(names_it, "{value:?}: {line}");
+                prop_assert!(!is_in_project || depends_on(root, at, text, value), "{value:?}: {line}");
             }
         }
+    }
+}
+
+/// Every key of the schema that has a default has a value, and a value has one origin.
+#[test]
+fn all_values_are_explained_once() {
+    let directory = explained_project(2, 3, 4, "INFO");
+    let app = load(directory.path(), &facts(directory.path(), &["gunicorn"])).unwrap();
+    let values = with_defaults(&app, app.recipes.values.clone());
+    let keys: BTreeSet<&str> = values.iter().map(|value| value.key.as_str()).collect();
+    assert_eq!(keys.len(), values.len());
+    for (key, expected) in [
+        ("app.name", "\"shop\""),
+        ("app.homepage", "\"https://example.com/x\""),
+        ("app.maintainer", "\"Ada <ada@example.com>\""),
+        ("python.version", "\"3.11\""),
+        ("python.requirements", "[\"requirements.txt\"]"),
+        ("python.require-hashes", "false"),
+        ("package.prefix", "\"/opt/shop\""),
+        ("service.web.user", "\"shop\""),
+        ("deploy.a.batches", "[\"100%\"]"),
+        ("deploy.a.migrate.timeout", "\"9min\""),
+        ("deploy.b.migrate.on", "\"all\""),
+        ("deploy.b.health.settle", "\"3s\""),
+        ("recipe.listen", "\"127.0.0.1:8000\""),
+    ] {
+        let found = values.iter().find(|value| value.key == key);
+        assert_eq!(
+            found.map(|value| value.value.as_str()),
+            Some(expected),
+            "{key}"
+        );
     }
 }
 

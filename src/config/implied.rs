@@ -1,0 +1,387 @@
+//! Values of the effective configuration that no line of it sets: those that pyproject.toml and
+//! files beside the configuration give, those of another table, and defaults.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use pkgapp_core::error::Location;
+use pkgapp_core::name::Arch;
+
+use super::document::{Document, DocumentValue, dotted_key};
+use super::recipe::{ConfigValue, ValueOrigin};
+use super::schema::configuration_schema;
+use super::service::LogReopen;
+use super::{Config, NOBODY, SocketAddress};
+
+/// Adds the values that come from pyproject.toml, `.python-version`, and the locks that were found.
+pub(super) fn with_values_of_files(
+    app: &Config,
+    values: Vec<ConfigValue>,
+    project: Option<&Document>,
+) -> Vec<ConfigValue> {
+    let mut explained = ExplainedValues::new(values);
+    let place = |path: &[&str]| project?.place(&[&["project"], path].concat());
+    let mut add = |key: &str, text: &str, at: Option<Location>| {
+        if let Some(at) = at {
+            explained.add(key, quoted(text), ValueOrigin::Set(at));
+        }
+    };
+
+    add("app.name", app.name.as_str(), place(&["name"]));
+    if let Some(version) = &app.version {
+        add(
+            "app.version",
+            &version.value.to_string(),
+            place(&["version"]),
+        );
+    }
+    add("app.summary", &app.summary, place(&["description"]));
+    if let Some(license) = &app.license {
+        add("app.license", license, place(&["license"]));
+    }
+    if app.maintainer != NOBODY {
+        let people = ["maintainers", "authors"];
+        let at = people.iter().find_map(|key| place(&[key]));
+        add("app.maintainer", &app.maintainer, at);
+    }
+    if let Some(homepage) = &app.homepage {
+        let at = project.and_then(homepage_place);
+        add("app.homepage", homepage.as_str(), at);
+    }
+    if let Some(source) = &app.source {
+        let file = ["pyproject.toml", "setup.py"].map(|name| source.join(name));
+        let file = file.into_iter().find(|file| file.is_file());
+        let shown = below(&app.root, source);
+        let shown = if shown.is_empty() { "." } else { &shown };
+        add("app.source", shown, file.map(Location::file));
+    }
+    let version = &app.python.version;
+    add(
+        "python.version",
+        &version.to_string(),
+        Some(version.at.clone()),
+    );
+    if let Some(first) = app.python.requirements.first() {
+        let files = app.python.requirements.iter();
+        let files: Vec<String> = files.map(|file| quoted(&below(&app.root, file))).collect();
+        let origin = ValueOrigin::Set(first.at.clone());
+        explained.add("python.requirements", listed_values(&files), origin);
+    }
+    explained.values
+}
+
+/// Adds all values that are defaults, so that every key which has a value is among them.
+pub fn with_defaults(app: &Config, values: Vec<ConfigValue>) -> Vec<ConfigValue> {
+    let mut explained = ExplainedValues::new(values);
+    add_inherited_migrations(app, &mut explained);
+    let schema = configuration_schema();
+    for (table, definition) in tables(app) {
+        add_named_defaults(app, &table, definition, &mut explained);
+        let properties = schema["definitions"][definition]["properties"].as_object();
+        let properties = properties.into_iter().flatten();
+        for (key, property) in properties {
+            let property = resolved(&schema, property);
+            if let Some(default) = property.get("default")
+                && applies(app, &table, key)
+                && !has_older_name(&schema, definition, &table, key, &explained)
+            {
+                let value = toml_value(default);
+                explained.add(&dotted_key(&table, key), value, ValueOrigin::BuiltIn);
+            }
+        }
+    }
+    explained.values
+}
+
+/// Returns the description of a key, if there is one of this name.
+pub fn key_description(app: &Config, key: &str) -> Option<String> {
+    let schema = configuration_schema();
+    let (table, name) = key.rsplit_once('.')?;
+    let (_, definition) = tables(app).into_iter().find(|(known, _)| known == table)?;
+    let property = &schema["definitions"][definition]["properties"][name];
+    let description = &resolved(&schema, property)["description"];
+    description.as_str().map(str::to_owned)
+}
+
+/// The values so far, grouped by table.
+struct ExplainedValues {
+    values: Vec<ConfigValue>,
+}
+
+/// The first tables of a configuration, in the order in which they are shown.
+const FIRST_TABLES: [&str; 5] = ["app", "recipe", "python", "build", "package"];
+
+impl ExplainedValues {
+    fn new(values: Vec<ConfigValue>) -> Self {
+        Self { values }
+    }
+
+    /// Adds a value after the others of its table, unless the key has one.
+    fn add(&mut self, key: &str, value: String, origin: ValueOrigin) {
+        if self.values.iter().any(|known| known.is_below(key)) {
+            return;
+        }
+        let table = table_of(key);
+        let last = self
+            .values
+            .iter()
+            .rposition(|known| table_of(&known.key) == table);
+        let index = last.map_or_else(|| self.end_of_group(key), |last| last + 1);
+        let value = ConfigValue::new(key.to_owned(), value, origin);
+        self.values.insert(index, value);
+    }
+
+    /// The end of the tables with the same first key, or of those before them.
+    fn end_of_group(&self, key: &str) -> usize {
+        let rank = |key: &str| {
+            let first = key.split('.').next().unwrap_or_default();
+            let rank = FIRST_TABLES.iter().position(|table| *table == first);
+            rank.unwrap_or(FIRST_TABLES.len())
+        };
+        let last = self
+            .values
+            .iter()
+            .rposition(|known| rank(&known.key) <= rank(key));
+        last.map_or(0, |last| last + 1)
+    }
+}
+
+/// The table of a key, whose last part may have quotes.
+fn table_of(key: &str) -> &str {
+    let end = match key.strip_suffix('"').and_then(|key| key.rfind('"')) {
+        Some(quote) => quote.checked_sub(1),
+        None => key.rfind('.'),
+    };
+    end.map_or("", |end| &key[..end])
+}
+
+/// The tables that the configuration has or whose defaults always hold, with their definitions in
+/// the schema.
+fn tables(app: &Config) -> Vec<(String, &'static str)> {
+    let mut tables: Vec<(String, &'static str)> = ["app", "python", "build", "package"]
+        .map(|table| (table.to_owned(), table))
+        .to_vec();
+    tables.push(("package.depends".to_owned(), "package.depends"));
+    let parts = app
+        .services
+        .iter()
+        .map(|service| ("service", &service.name));
+    let parts = parts.chain(app.timers.iter().map(|timer| ("timer", &timer.name)));
+    let parts = parts.chain(app.crons.iter().map(|cron| ("cron", &cron.name)));
+    for (group, name) in parts {
+        let definition = match group {
+            "service" => "service.NAME",
+            "timer" => "timer.NAME",
+            _ => "cron.NAME",
+        };
+        tables.push((dotted_key(group, name.as_str()), definition));
+    }
+    if app.logrotate.is_some() {
+        tables.push(("logrotate".to_owned(), "logrotate"));
+    }
+    for file in &app.configs {
+        tables.push((dotted_key("config", file.name.as_str()), "config.NAME"));
+    }
+    if app.migrate.is_some() {
+        tables.push(("migrate".to_owned(), "migrate"));
+    }
+    for deploy in &app.deploys {
+        let table = dotted_key("deploy", deploy.name.as_str());
+        if deploy.health.is_some() {
+            tables.push((dotted_key(&table, "health"), "deploy.NAME.health"));
+        }
+        if deploy.migrate.is_some() {
+            tables.push((dotted_key(&table, "migrate"), "deploy.NAME.migrate"));
+        }
+        tables.push((table, "deploy.NAME"));
+    }
+    tables
+}
+
+/// Adds the defaults that follow from the application's name or from other keys.
+fn add_named_defaults(
+    app: &Config,
+    table: &str,
+    definition: &str,
+    explained: &mut ExplainedValues,
+) {
+    let mut add = |key: &str, text: &str, origin: ValueOrigin| {
+        explained.add(&dotted_key(table, key), quoted(text), origin);
+    };
+    let name = app.name.as_str();
+    match definition {
+        "app" => {
+            add("summary", &app.summary, ValueOrigin::BuiltIn);
+            add("maintainer", &app.maintainer, ValueOrigin::BuiltIn);
+        }
+        "package" => {
+            add("prefix", app.package.prefix.as_str(), ValueOrigin::BuiltIn);
+            if let Ok(arch) = Arch::host() {
+                add("arch", arch.as_str(), ValueOrigin::Machine);
+            }
+        }
+        "service.NAME" | "timer.NAME" => {
+            add("user", name, ValueOrigin::BuiltIn);
+            add(
+                "working-directory",
+                app.package.prefix.as_str(),
+                ValueOrigin::BuiltIn,
+            );
+        }
+        "cron.NAME" => add("user", name, ValueOrigin::BuiltIn),
+        "logrotate" => add_reopening(app, explained),
+        "deploy.NAME" if is_tarball(app, table) => {
+            add("into", &format!("~/{name}"), ValueOrigin::BuiltIn);
+        }
+        _ => {}
+    }
+}
+
+/// Adds how writers come to new logs.
+fn add_reopening(app: &Config, explained: &mut ExplainedValues) {
+    let (copies, services) = match app.logrotate.as_ref().map(|logrotate| &logrotate.reopen) {
+        Some(LogReopen::CopyTruncate) => (true, None),
+        Some(LogReopen::Services { names: None, .. }) => {
+            let reloading = app
+                .services
+                .iter()
+                .filter(|service| service.reload.is_some());
+            let names: Vec<String> = reloading
+                .map(|service| quoted(service.name.as_str()))
+                .collect();
+            (false, Some(names))
+        }
+        _ => (false, None),
+    };
+    explained.add(
+        "logrotate.copytruncate",
+        copies.to_string(),
+        ValueOrigin::BuiltIn,
+    );
+    if let Some(names) = services {
+        explained.add(
+            "logrotate.services",
+            listed_values(&names),
+            ValueOrigin::BuiltIn,
+        );
+    }
+}
+
+/// Adds the keys of `[migrate]` that deployments have from there.
+fn add_inherited_migrations(app: &Config, explained: &mut ExplainedValues) {
+    let own: Vec<ConfigValue> = explained
+        .values
+        .iter()
+        .filter(|value| value.is_below("migrate"))
+        .cloned()
+        .collect();
+    let migrating = app.deploys.iter().filter(|deploy| deploy.migrate.is_some());
+    for deploy in migrating {
+        let table = dotted_key("deploy", deploy.name.as_str());
+        for value in &own {
+            if let Some(at) = value.place() {
+                let key = format!("{table}.{}", value.key);
+                explained.add(
+                    &key,
+                    value.value.clone(),
+                    ValueOrigin::Inherited(at.clone()),
+                );
+            }
+        }
+    }
+}
+
+/// Returns whether a key means anything in its table.
+fn applies(app: &Config, table: &str, key: &str) -> bool {
+    match key {
+        "socket-mode" => app.services.iter().any(|service| {
+            dotted_key("service", service.name.as_str()) == table
+                && matches!(service.socket, Some(SocketAddress::Unix(_)))
+        }),
+        "units" => is_tarball(app, table),
+        _ => true,
+    }
+}
+
+fn is_tarball(app: &Config, table: &str) -> bool {
+    app.deploys.iter().any(|deploy| {
+        dotted_key("deploy", deploy.name.as_str()) == table && deploy.tarball.is_some()
+    })
+}
+
+/// Returns whether a table has the older name of a key, which the schema describes as such.
+fn has_older_name(
+    schema: &Value,
+    definition: &str,
+    table: &str,
+    key: &str,
+    explained: &ExplainedValues,
+) -> bool {
+    let properties = schema["definitions"][definition]["properties"].as_object();
+    let description = format!("Older name of `{key}`");
+    let older = properties
+        .into_iter()
+        .flatten()
+        .find(|(_, property)| property["description"] == description.as_str());
+    older.is_some_and(|(older, _)| {
+        let older = dotted_key(table, older);
+        explained.values.iter().any(|value| value.key == older)
+    })
+}
+
+fn resolved<'s>(schema: &'s Value, property: &'s Value) -> &'s Value {
+    let target = property["$ref"]
+        .as_str()
+        .and_then(|target| target.strip_prefix('#'));
+    target
+        .and_then(|target| schema.pointer(target))
+        .unwrap_or(property)
+}
+
+/// The place of the home page in pyproject.toml, which compares labels without case and
+/// punctuation (PEP 753).
+fn homepage_place(project: &Document) -> Option<Location> {
+    let urls = project.table.at(&["project", "urls"])?.as_table()?;
+    let label = urls.keys().find(|key| {
+        let label: String = key
+            .name
+            .chars()
+            .filter(char::is_ascii_alphanumeric)
+            .collect();
+        label.eq_ignore_ascii_case("homepage")
+    })?;
+    project.place(&["project", "urls", &label.name])
+}
+
+impl Document {
+    /// The place of a value.
+    fn place(&self, path: &[&str]) -> Option<Location> {
+        let item = self.table.at(path)?;
+        Some(self.sources.location(&item.origin))
+    }
+}
+
+fn below(root: &Path, path: &Path) -> String {
+    path.strip_prefix(root)
+        .unwrap_or(path)
+        .display()
+        .to_string()
+}
+
+fn quoted(text: &str) -> String {
+    DocumentValue::String(text.to_owned()).to_string()
+}
+
+fn listed_values(values: &[String]) -> String {
+    format!("[{}]", values.join(", "))
+}
+
+/// A value of the schema as TOML writes it.
+fn toml_value(value: &Value) -> String {
+    match value {
+        Value::String(text) => quoted(text),
+        Value::Array(values) => listed_values(&values.iter().map(toml_value).collect::<Vec<_>>()),
+        other => other.to_string(),
+    }
+}

@@ -1,0 +1,167 @@
+//! JSON schemas of `pkgapp.toml` and of recipes, with which editors complete and check keys.
+//!
+//! The keys, their types, defaults, and descriptions are data (`templates/schema`), in the very
+//! form that editors read; a test holds them against the readers of this crate. The schema of
+//! recipes follows from that of configurations.
+
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value, json};
+
+use super::facts::FACTS;
+use super::recipe::{BUILT_IN, RESERVED_KEYS};
+
+/// The schema of a configuration, without the parameters of recipes.
+const CONFIGURATION: &str = include_str!("../../templates/schema/pkgapp.json");
+
+/// Definitions that only recipes have.
+const RECIPE: &str = include_str!("../../templates/schema/recipe.json");
+
+/// Returns the schema of a `pkgapp.toml`.
+pub fn configuration_schema() -> Value {
+    let mut schema = parsed(CONFIGURATION);
+    schema["definitions"]["recipe"]["properties"] = Value::Object(built_in_parameters());
+    schema
+}
+
+/// Returns the schema of a recipe: the tables of a configuration that a recipe may set, in which
+/// every value may be a parameter and every table conditional.
+pub fn recipe_schema() -> Value {
+    let mut schema = parsed(CONFIGURATION);
+    schema["title"] = json!("Recipe of pkgapp");
+    schema["description"] = json!("Defaults of pkgapp.toml for a kind of application");
+    for (key, _) in RESERVED_KEYS {
+        remove_key(&mut schema["definitions"], key);
+    }
+
+    if let Value::Object(definitions) = &mut schema["definitions"] {
+        definitions.retain(|name, _| name != "recipe" && !name.starts_with("deploy."));
+        definitions.values_mut().for_each(allow_parameters);
+        if let Value::Object(own) = parsed(RECIPE) {
+            definitions.extend(own);
+        }
+        definitions["recipe.parameters.NAME"]["properties"]["found"]["enum"] =
+            FACTS.iter().map(|(name, _, _)| *name).collect();
+        add_recipe_tables(definitions);
+    }
+    schema
+}
+
+/// The files are part of the program, and tests parse them.
+fn parsed(text: &str) -> Value {
+    serde_json::from_str(text).expect("the schemas are JSON")
+}
+
+/// The parameters of all built-in recipes. A recipe of the user's may give them other types.
+fn built_in_parameters() -> Map<String, Value> {
+    let mut parameters = Map::new();
+    for (recipe, _, text) in BUILT_IN {
+        let table: toml::Table = text.parse().expect("the built-in recipes are TOML");
+        let declared = table["recipe"].get("parameters");
+        let declared = declared.and_then(toml::Value::as_table);
+        for (name, declaration) in declared.into_iter().flatten() {
+            let description = described_parameter(recipe, declaration);
+            parameters.insert(name.clone(), json!({ "description": description }));
+        }
+    }
+    parameters
+}
+
+fn described_parameter(recipe: &str, declaration: &toml::Value) -> String {
+    let text = |key| declaration.get(key).and_then(toml::Value::as_str);
+    let fact = text("found").and_then(|found| FACTS.iter().find(|(name, _, _)| *name == found));
+    match (text("help"), fact) {
+        (Some(help), _) => help.to_owned(),
+        (None, Some((_, _, description))) => format!("Default: {description}"),
+        (None, None) => format!("A parameter of `{recipe}`"),
+    }
+}
+
+/// Removes a key such as `service.*.user` from the definition of its table.
+fn remove_key(definitions: &mut Value, key: &str) {
+    let groups: &[&str] = &["service", "timer", "cron"];
+    let key = key.replace(".*.", ".NAME.");
+    let (table, key) = key.rsplit_once('.').unwrap_or(("root", &key));
+    let tables: Vec<String> = if table == "every.NAME" {
+        groups.iter().map(|group| format!("{group}.NAME")).collect()
+    } else {
+        vec![table.to_owned()]
+    };
+    for table in tables {
+        if let Some(properties) = definitions[table]["properties"].as_object_mut() {
+            properties.remove(key);
+        }
+    }
+}
+
+/// Lets every value below a schema be a text with parameters, and every table have a condition.
+fn allow_parameters(schema: &mut Value) {
+    let Value::Object(node) = schema else { return };
+    node.remove("required");
+    for key in ["anyOf", "allOf"] {
+        if let Some(Value::Array(choices)) = node.get_mut(key) {
+            choices.iter_mut().for_each(allow_parameters);
+        }
+    }
+    if let Some(items) = node.get_mut("items") {
+        allow_parameter(items);
+    }
+    let is_table = node.get("type").is_some_and(|kind| kind == "object");
+    if is_table {
+        if let Some(values) = node.get_mut("additionalProperties") {
+            allow_parameter(values);
+        }
+        let properties = node.entry("properties").or_insert_with(|| json!({}));
+        if let Value::Object(properties) = properties {
+            properties.values_mut().for_each(allow_parameter);
+            properties.insert("when".into(), json!({ "$ref": "#/definitions/condition" }));
+        }
+    }
+}
+
+/// Lets one value be a text with parameters.
+fn allow_parameter(schema: &mut Value) {
+    allow_parameters(schema);
+    let is_text = schema.get("type").is_some_and(|kind| kind == "string");
+    let is_free = is_text && schema.get("pattern").is_none();
+    if schema.is_object() && !is_free {
+        let own = schema.take();
+        let parameter = json!({ "$ref": "#/definitions/parameter" });
+        *schema = json!({ "anyOf": [own, parameter] });
+    }
+}
+
+/// Adds the tables that only recipes have: the header, variants, and defaults of all parts.
+fn add_recipe_tables(definitions: &mut Map<String, Value>) {
+    let group = |table: &str| json!({ "$ref": format!("#/definitions/{table}.NAME") });
+    let every = json!({
+        "description": "Defaults of all services, timers, and cron jobs",
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {
+            "service": group("service"),
+            "timer": group("timer"),
+            "cron": group("cron"),
+        },
+    });
+    let mut variant = definitions["root"].clone();
+    variant["properties"]["every"] = every.clone();
+    variant["properties"]["of"] = json!({
+        "description": "Of several variants with the same text, the first applies",
+        "type": "string",
+    });
+    definitions.insert("variant".into(), variant);
+
+    let root = &mut definitions["root"]["properties"];
+    root["recipe"] = json!({
+        "description": "What the recipe is for, and its parameters",
+        "allOf": [{ "$ref": "#/definitions/header" }],
+    });
+    root["every"] = every;
+    root["variant"] = json!({
+        "description": "Tables that are merged into the recipe if `when` holds",
+        "type": "array",
+        "items": { "$ref": "#/definitions/variant" },
+    });
+}
