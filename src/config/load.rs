@@ -111,7 +111,8 @@ impl ConfigDraft {
                 recipes,
                 ..app
             }
-            .with_content(),
+            .with_content()?
+            .with_settings(),
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }
     }
