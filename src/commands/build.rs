@@ -24,7 +24,7 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
             .num_threads(usize::from(jobs))
             .build_global();
     }
-    let mut app = load_aimed(&args.target, global, report)?;
+    let mut app = load_aimed(&args.target, &args.settings, global, report)?;
     app.python.wheelhouses = wheelhouses(&args.find_links)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
     recipe::warn_of_changes(&app, &output, report);

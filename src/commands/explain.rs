@@ -11,10 +11,14 @@ use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::report::{OutputStyle, Report, visible_line};
 
-use super::load_app;
+use super::{load_app, settings};
 
 pub(super) fn explain(args: &ExplainArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_app(global, report)?;
+    let app = load_app(global, report)?.with_values(&args.values.set)?;
+    if args.settings {
+        settings::describe(&app, report);
+        return Ok(());
+    }
     if args.eject {
         return eject(&app, args.print, report);
     }
@@ -73,6 +77,12 @@ fn keys_of_file(app: &Config, path: &str) -> Result<Vec<String>> {
         if let Some(part) = part {
             return Ok(vec![format!("service.{part}"), format!("timer.{part}")]);
         }
+    }
+    if app
+        .settings_file()
+        .is_some_and(|file| file.as_str() == path)
+    {
+        return Ok(vec!["settings".to_owned()]);
     }
     if let Some(file) = path.strip_prefix(&format!("/etc/{name}/")) {
         return Ok(vec![dotted_key("config", file)]);
@@ -164,7 +174,7 @@ fn parameter_origin(parameter: &UsedParameter) -> String {
 }
 
 /// A place without its column.
-fn place(at: &Location) -> String {
+pub(super) fn place(at: &Location) -> String {
     let file = visible_line(&shown(&at.file).to_string()).into_owned();
     match at.position {
         Some((line, _)) => format!("{file}:{line}"),
@@ -197,7 +207,7 @@ fn value_json(value: &ConfigValue) -> Value {
     })
 }
 
-fn place_json(at: &Location) -> Value {
+pub(super) fn place_json(at: &Location) -> Value {
     let file: &Path = &at.file;
     json!({ "file": file, "line": at.position.map(|(line, _)| line) })
 }

@@ -21,6 +21,7 @@ mod render;
 mod rollback;
 mod run;
 mod runtime;
+mod settings;
 mod status;
 mod targets;
 
@@ -28,7 +29,9 @@ use std::path::{Path, PathBuf};
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, TargetArgs};
+use crate::cli::{
+    Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, SettingArgs, TargetArgs,
+};
 use pkgapp_config::{Config, ConfigDraft, Deploy, ProjectFacts};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
@@ -73,9 +76,16 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     }
 }
 
-/// Loads the configuration, with the target of the command line.
-fn load_aimed(args: &TargetArgs, global: &GlobalOptions, report: &Report) -> Result<Config> {
-    load_app(global, report)?.aimed(&args.target, args.arch, args.python)
+/// Loads the configuration, with the target and the values of settings of the command line.
+fn load_aimed(
+    target: &TargetArgs,
+    settings: &SettingArgs,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<Config> {
+    load_app(global, report)?
+        .aimed(&target.target, target.arch, target.python)?
+        .with_values(&settings.set)
 }
 
 /// Loads the configuration; warns of deprecated keys.
