@@ -69,7 +69,7 @@ pub use service::{
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,
     SocketAddress, TimeSpan, Timer, UserName,
 };
-pub use settings::{Setting, SettingLimits, SettingSource, SettingType};
+pub use settings::{Setting, SettingLimits, SettingSource, SettingType, check_setting_name};
 
 pub use writable::WritablePath;
 pub use writable::has_dot;

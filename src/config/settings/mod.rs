@@ -17,6 +17,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 use super::reader::{Located, TableReader, ValueReader, nearest};
 use super::{Config, dotted_key};
 
+pub use self::names::check as check_setting_name;
 pub use self::value::{SettingLimits, SettingType};
 
 /// The name of the file in which administrators change values, below `/etc/NAME`.

@@ -49,7 +49,7 @@ const SHELL: &str = "shells read it";
 ///
 /// # Errors
 /// It is no name of a variable, or the variable is not the application's.
-pub(super) fn check(name: &str) -> Result<()> {
+pub fn check(name: &str) -> Result<()> {
     if !is_variable_name(name) {
         return Err(Error::new(format!(
             "`{}` is not the name of an environment variable",

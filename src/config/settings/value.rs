@@ -44,8 +44,11 @@ pub struct SettingLimits<T> {
     pub greatest: Option<T>,
 }
 
+/// Reads what belongs to a type besides its name.
+type ReadType = fn(&TypeKeys<'_>) -> Option<SettingType>;
+
 /// The types by their names in the configuration.
-const TYPES: &[(&str, fn(&TypeKeys<'_>) -> Option<SettingType>)] = &[
+const TYPES: &[(&str, ReadType)] = &[
     ("string", |_| Some(SettingType::String)),
     ("integer", |keys| {
         keys.limits(integer).map(SettingType::Integer)
