@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use pkgapp_config::{Config, Setting, SettingSource, SettingType};
+use pkgapp_config::{Config, Setting, SettingLimits, SettingSource, SettingType};
 use pkgapp_core::report::{OutputStyle, Report, visible_line};
 
 use super::explain::{place, place_json};
@@ -38,27 +38,7 @@ fn text(app: &Config) -> String {
 /// The lines below the name of a setting.
 fn lines(app: &Config, setting: &Setting) -> Vec<String> {
     let mut lines: Vec<String> = setting.help.iter().cloned().collect();
-    let shown = |value: &str| match value {
-        "" => "\"\"".to_owned(),
-        _ => value.to_owned(),
-    };
-    lines.push(match (&setting.chosen, &setting.default) {
-        (Some(chosen), Some(default)) => format!(
-            "value: {} (--set), default: {} ({})",
-            shown(chosen),
-            shown(&default.value),
-            place(&default.at)
-        ),
-        (Some(chosen), None) => format!("value: {} (--set)", shown(chosen)),
-        (None, Some(default)) => {
-            format!("value: {} ({})", shown(&default.value), place(&default.at))
-        }
-        (None, None) if setting.is_optional => "value: none (optional)".to_owned(),
-        (None, None) if setting.source == SettingSource::Host => {
-            "value: none, each host needs one".to_owned()
-        }
-        (None, None) => "value: missing".to_owned(),
-    });
+    lines.push(format!("value: {}", value(setting)));
     lines.extend(app.place_on_hosts(setting).map(|file| {
         let is_replaced = setting.value().is_some();
         let verb = if is_replaced { "change" } else { "set" };
@@ -70,6 +50,35 @@ fn lines(app: &Config, setting: &Setting) -> Vec<String> {
     }
     lines.push(format!("declared at {}", place(&setting.at)));
     lines
+}
+
+/// The value of the package and its origin, or what stands for it.
+fn value(setting: &Setting) -> String {
+    let default = setting
+        .default
+        .as_ref()
+        .map(|default| format!("{} ({})", shown(&default.value), place(&default.at)));
+    match (&setting.chosen, default) {
+        (Some(chosen), Some(default)) => format!("{} (--set), default: {default}", shown(chosen)),
+        (Some(chosen), None) => format!("{} (--set)", shown(chosen)),
+        (None, Some(default)) => default,
+        (None, None) => without_value(setting).to_owned(),
+    }
+}
+
+fn without_value(setting: &Setting) -> &'static str {
+    if setting.is_optional {
+        "none (optional)"
+    } else if setting.source == SettingSource::Host {
+        "none, each host needs one"
+    } else {
+        "missing: a build needs a `default` or `--set`"
+    }
+}
+
+/// A value that can be seen even if it is empty.
+fn shown(value: &str) -> &str {
+    if value.is_empty() { "\"\"" } else { value }
 }
 
 /// Everything that runs and sees the setting: secrets are seen by the processes that read a file of
@@ -87,12 +96,8 @@ fn readers(app: &Config, setting: &Setting) -> Vec<String> {
 
 fn setting_json(app: &Config, setting: &Setting) -> Value {
     let limits = match &setting.setting_type {
-        SettingType::Integer(limits) => {
-            json!({ "minimum": limits.least, "maximum": limits.greatest })
-        }
-        SettingType::Number(limits) => {
-            json!({ "minimum": limits.least, "maximum": limits.greatest })
-        }
+        SettingType::Integer(limits) => limits_json(limits),
+        SettingType::Number(limits) => limits_json(limits),
         SettingType::Choice(choices) => json!({ "choices": choices }),
         _ => json!({}),
     };
@@ -117,4 +122,8 @@ fn setting_json(app: &Config, setting: &Setting) -> Value {
         "read_by": readers(app, setting),
         "origin": place_json(&setting.at),
     })
+}
+
+fn limits_json<T: serde::Serialize>(limits: &SettingLimits<T>) -> Value {
+    json!({ "minimum": limits.least, "maximum": limits.greatest })
 }

@@ -258,30 +258,43 @@ impl Config {
             );
         }
         self.check_place_for_secrets()?;
+        self.give_values_to_units(&path);
+        self.give_values_to_crons(&path);
+        Ok(self)
+    }
 
-        let value = |setting: &Setting| Some((setting.name.clone(), setting.value()?.to_owned()));
-        let values: Vec<(String, String)> = self.settings.iter().filter_map(value).collect();
-        let for_crons = self.settings_of_crons().map(|(path, _)| path);
-        let in_lines: Vec<(String, String)> = values
-            .iter()
-            .filter(|(_, value)| self.names_own_directory(value))
-            .cloned()
-            .collect();
+    /// The values of the package by the names of their variables.
+    fn packaged_values(&self) -> Vec<(String, String)> {
+        let settings = self.settings.iter();
+        settings
+            .filter_map(|setting| {
+                let value = setting.value()?;
+                Some((setting.name.clone(), value.to_owned()))
+            })
+            .collect()
+    }
 
+    fn give_values_to_units(&mut self, path: &InstallPath) {
+        let values = self.packaged_values();
         let services = self.services.iter_mut().map(|part| &mut part.process);
         let timers = self.timers.iter_mut().map(|part| &mut part.process);
         for process in services.chain(timers) {
             process.env.extend(values.iter().cloned());
-            add_file(&mut process.environment_files, &path);
+            add_file(&mut process.environment_files, path);
         }
+    }
+
+    fn give_values_to_crons(&mut self, path: &InstallPath) {
+        let mut in_lines = self.packaged_values();
+        in_lines.retain(|(_, value)| self.names_own_directory(value));
+        let in_file = self.settings_of_crons().map(|(path, _)| path);
         for cron in &mut self.crons {
             cron.env.extend(in_lines.iter().cloned());
-            add_file(&mut cron.environment_files, &path);
-            if let Some(values) = &for_crons {
+            add_file(&mut cron.environment_files, path);
+            if let Some(values) = &in_file {
                 add_file(&mut cron.environment_files, values);
             }
         }
-        Ok(self)
     }
 
     /// Secrets need a file that some process reads, and that no package has.

@@ -196,31 +196,22 @@ impl SettingType {
 
     /// Returns what a value of the right TOML type says.
     fn text_of(&self, value: &ValueReader<'_>) -> Option<String> {
-        let (text, expected) = match (self, &value.item().value) {
-            (Self::Integer(_), DocumentValue::Integer(number)) => (Some(&number.text), ""),
-            (Self::Number(_), DocumentValue::Integer(number)) => (Some(&number.text), ""),
-            (Self::Number(_), DocumentValue::Float(text)) => (Some(text), ""),
-            (Self::Boolean, DocumentValue::Boolean(_)) => {
-                return value.boolean().map(|value| value.to_string());
-            }
-            (Self::List, DocumentValue::Array(_)) => return list_text(value),
-            (Self::Integer(_), _) => (None, "an integer"),
-            (Self::Number(_), _) => (None, "a number"),
-            (Self::Boolean, _) => (None, "`true` or `false`"),
-            (Self::List, _) => (None, "a list"),
-            _ => return value.text().map(str::to_owned),
+        let (text, expected) = match self {
+            Self::Integer(_) => (integer_text(value), "an integer"),
+            Self::Number(_) => (number_text(value), "a number"),
+            Self::Boolean => return value.boolean().map(|value| value.to_string()),
+            Self::List => return list_text(value),
+            Self::String
+            | Self::Url
+            | Self::Path
+            | Self::Duration
+            | Self::Choice(_)
+            | Self::Secret => return value.text().map(str::to_owned),
         };
         if text.is_none() {
             value.wrong_type(expected);
         }
-        match &value.item().value {
-            // Hexadecimal digits and `_` are TOML's.
-            DocumentValue::Integer(number) => number
-                .value
-                .map(|number| number.to_string())
-                .or_else(|| text.cloned()),
-            _ => text.map(|text| text.replace('_', "")),
-        }
+        text
     }
 
     /// Returns a text as the application sees it.
@@ -288,6 +279,22 @@ fn number(value: &ValueReader<'_>) -> Option<f64> {
         greatest: None,
     };
     SettingType::Number(limits).value(value)?.parse().ok()
+}
+
+/// Returns an integer in decimal digits; what exceeds 64 bits stays as it is.
+fn integer_text(value: &ValueReader<'_>) -> Option<String> {
+    let DocumentValue::Integer(number) = &value.item().value else {
+        return None;
+    };
+    let decimal = number.value.map(|number| number.to_string());
+    Some(decimal.unwrap_or_else(|| number.text.clone()))
+}
+
+fn number_text(value: &ValueReader<'_>) -> Option<String> {
+    match &value.item().value {
+        DocumentValue::Float(text) => Some(text.replace('_', "")),
+        _ => integer_text(value),
+    }
 }
 
 /// Returns the items of a list as one text.

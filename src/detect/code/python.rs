@@ -113,36 +113,74 @@ impl<'t> CallArgument<'t> {
     }
 }
 
+/// The longest call that is read, in characters.
+const LONGEST: usize = 2000;
+
 /// Splits a text at the commas before the bracket that closes it; also returns what follows that.
 /// `None` if nothing closes it within a reasonable distance, or a comment stands between.
 pub(super) fn arguments(text: &str, close: char) -> Option<(Vec<CallArgument<'_>>, &str)> {
-    const LONGEST: usize = 2000;
-    let (mut open, mut quote, mut begin) = (0_usize, None, 0);
     let mut found = Vec::new();
-    let mut chars = text.char_indices().take(LONGEST);
-    while let Some((at, c)) = chars.next() {
-        match (quote, c) {
-            (Some(_), '\\') => _ = chars.next(),
-            (Some(open), c) if c == open => quote = None,
-            (Some(_), '\n') | (None, '#') => return None,
-            (Some(_), _) => {}
-            (None, '"' | '\'') => quote = Some(c),
-            (None, ',') if open == 0 => {
-                found.push(CallArgument::parse(&text[begin..at]));
-                begin = at + 1;
+    let mut begin = 0;
+    let mut scan = BracketScan::default();
+    for (at, c) in text.char_indices().take(LONGEST) {
+        let is_outside = scan.is_outside();
+        let is_end = is_outside && c == close;
+        if is_end || is_outside && c == ',' {
+            let part = &text[begin..at];
+            if !is_end || !part.trim().is_empty() {
+                found.push(CallArgument::parse(part));
             }
-            (None, c) if c == close && open == 0 => {
-                if !text[begin..at].trim().is_empty() {
-                    found.push(CallArgument::parse(&text[begin..at]));
-                }
-                return Some((found, &text[at + 1..]));
-            }
-            (None, '(' | '[' | '{') => open += 1,
-            (None, ')' | ']' | '}') => open = open.checked_sub(1)?,
-            (None, _) => {}
+            begin = at + 1;
         }
+        if is_end {
+            return Some((found, &text[begin..]));
+        }
+        scan.step(c)?;
     }
     None
+}
+
+/// Where a scan is: how many brackets are open, and in which quotes.
+#[derive(Default)]
+struct BracketScan {
+    open: usize,
+    quote: Option<char>,
+    is_escaped: bool,
+}
+
+impl BracketScan {
+    fn is_outside(&self) -> bool {
+        self.open == 0 && self.quote.is_none()
+    }
+
+    /// Reads a character; `None` where the code is no longer what it seems.
+    fn step(&mut self, c: char) -> Option<()> {
+        let Some(quote) = self.quote else {
+            return self.step_outside(c);
+        };
+        if c == '\n' {
+            return None;
+        }
+        if self.is_escaped {
+            self.is_escaped = false;
+        } else if c == '\\' {
+            self.is_escaped = true;
+        } else if c == quote {
+            self.quote = None;
+        }
+        Some(())
+    }
+
+    fn step_outside(&mut self, c: char) -> Option<()> {
+        match c {
+            '#' => return None,
+            '"' | '\'' => self.quote = Some(c),
+            '(' | '[' | '{' => self.open += 1,
+            ')' | ']' | '}' => self.open = self.open.checked_sub(1)?,
+            _ => {}
+        }
+        Some(())
+    }
 }
 
 #[cfg(test)]

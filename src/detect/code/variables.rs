@@ -255,36 +255,47 @@ fn is_empty(default: Option<&Literal>) -> bool {
     }
 }
 
-/// The type of a setting and its default: one that fits the other.
+/// The type of a setting and its default, if that fits the type.
 fn fitting(kind: Option<SettingKind>, default: Option<Literal>) -> (SettingKind, Option<Literal>) {
-    use SettingKind::{Boolean, Integer, List, Number, String};
-    match (kind, default) {
-        (Some(Integer) | None, Some(Literal::Integer(number))) => {
-            (Integer, Some(Literal::Integer(number)))
-        }
-        (Some(Integer), Some(Literal::Text(text))) => {
-            (Integer, text.trim().parse().ok().map(Literal::Integer))
-        }
-        (Some(Number) | None, Some(Literal::Float(text))) => (Number, Some(Literal::Float(text))),
-        (Some(Number), Some(Literal::Integer(number))) => (Number, Some(Literal::Integer(number))),
-        (Some(Boolean), Some(Literal::Boolean(value))) => (Boolean, Some(Literal::Boolean(value))),
-        (Some(List), Some(Literal::Texts(texts)))
-            if texts.iter().all(|text| !text.contains(',')) =>
-        {
-            (List, Some(Literal::Texts(texts)))
-        }
-        (Some(List), Some(Literal::Text(text))) => {
-            let texts = text
-                .split(',')
-                .map(str::trim)
-                .filter(|text| !text.is_empty());
-            let texts = texts.map(str::to_owned).collect();
-            (List, Some(Literal::Texts(texts)))
-        }
-        (Some(String) | None, Some(Literal::Text(text))) => (String, Some(Literal::Text(text))),
-        (Some(kind), _) => (kind, None),
+    let shown = match &default {
+        Some(Literal::Integer(_)) => SettingKind::Integer,
+        Some(Literal::Float(_)) => SettingKind::Number,
         // What the code does with `True`, only it knows: a text of the environment is no Boolean.
-        (None, _) => (String, None),
+        _ => SettingKind::String,
+    };
+    let kind = kind.unwrap_or(shown);
+    let default = default.and_then(|default| fitted(kind, default));
+    (kind, default)
+}
+
+/// A default as a value of a type.
+fn fitted(kind: SettingKind, default: Literal) -> Option<Literal> {
+    match (kind, default) {
+        (SettingKind::Integer, Literal::Text(text)) => {
+            let number = text.trim().parse().ok()?;
+            Some(Literal::Integer(number))
+        }
+        (SettingKind::List, Literal::Text(text)) => {
+            let items = text.split(',').map(str::trim);
+            let items = items.filter(|item| !item.is_empty());
+            let texts = items.map(str::to_owned).collect();
+            Some(Literal::Texts(texts))
+        }
+        (SettingKind::List, Literal::Texts(texts)) => {
+            let is_plain = texts.iter().all(|text| !text.contains(','));
+            is_plain.then_some(Literal::Texts(texts))
+        }
+        (kind, default) => is_of(kind, &default).then_some(default),
+    }
+}
+
+fn is_of(kind: SettingKind, value: &Literal) -> bool {
+    match kind {
+        SettingKind::String => matches!(value, Literal::Text(_)),
+        SettingKind::Integer => matches!(value, Literal::Integer(_)),
+        SettingKind::Number => matches!(value, Literal::Integer(_) | Literal::Float(_)),
+        SettingKind::Boolean => matches!(value, Literal::Boolean(_)),
+        SettingKind::List | SettingKind::Secret => false,
     }
 }
 
