@@ -33,6 +33,7 @@ mod relocatable;
 mod repositories;
 mod reproducible;
 mod services;
+mod settings;
 mod support;
 mod targets;
 mod warm;

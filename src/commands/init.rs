@@ -234,7 +234,7 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
 /// The table of a setting that the code shows.
 fn setting(found: &FoundSetting) -> (String, Vec<String>) {
     let mut lines = vec![
-        format!("# read in {}:{}", found.file.display(), found.line),
+        format!("# {}:{}", found.file.display(), found.line),
         format!("type = {}", quoted(found.kind.name())),
     ];
     let default = found.default.as_ref().and_then(Literal::toml);
@@ -245,6 +245,12 @@ fn setting(found: &FoundSetting) -> (String, Vec<String>) {
     } else if is_from_host && found.kind != SettingKind::Secret {
         lines.push("from = \"host\"".to_owned());
     }
+    lines.extend(
+        found
+            .help
+            .as_deref()
+            .map(|help| format!("help = {}", quoted(help))),
+    );
     (format!("settings.{}", found.name), lines)
 }
 

@@ -13,6 +13,7 @@
     )
 )]
 
+mod app_json;
 mod choices;
 mod code;
 mod deployment;
@@ -268,6 +269,7 @@ impl Survey {
     /// Takes the variables that could be settings: not those that pkgapp or systemd set.
     fn propose_settings(&mut self, code: &CodeFacts) {
         let mut settings = code.settings_read();
+        app_json::complete(&mut settings, app_json::variables(&self.root));
         settings.retain(|setting| {
             let name = &setting.name;
             !self.data_variables.contains(name)

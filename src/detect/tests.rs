@@ -1765,6 +1765,7 @@ MAIL = os.environ.get(
 )
 API_KEY = os.environ.get("API_KEY", "changeme")
 KEY_FILE = os.environ.get("SSL_KEY_FILE", "/etc/ssl/key.pem")
+SIGNING_KEY = os.environ.get("SIGNING_KEY", "only-for-debugging" if DEBUG else "")
 os.environ["TZ"] = "UTC"
 HOME = os.environ["HOME"]
 DATA = os.environ.get("SHOP_DATA_DIR", ".")
@@ -1800,6 +1801,7 @@ FORMATTED = os.environ[f"SHOP_{x}"]
             "SHOP_MAIL_PASSWORD secret optional shop/settings.py:15",
             "API_KEY secret host shop/settings.py:19",
             "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:20",
+            "SIGNING_KEY secret host shop/settings.py:21",
         ]
     );
 }
@@ -1874,4 +1876,44 @@ fn at_most_thirty_settings_are_proposed() {
     ]);
     assert_eq!(found.len(), 30);
     assert_eq!(found.last().unwrap(), "FIRST string host settings.py:1");
+}
+
+#[test]
+fn an_app_json_says_what_variables_are_for() {
+    let app = r#"{"name": "shop", "env": {
+  "SHOP_TITLE": {"description": "What customers see", "value": "Tock"},
+  "SHOP_SIZE": {"description": "Products", "value": "48"},
+  "SHOP_COOKIE": {"generator": "secret"},
+  "SHOP_MAIL": {"description": "two\nlines", "required": false},
+  "SHOP_HOST": {"description": "Where it is"},
+  "SHOP_PLAIN": "x",
+  "API_TOKEN": {"required": false},
+  "PATH": "y",
+  "SHOP_ODD": 5
+}}"#;
+    let code = "import os\nx = os.environ.get('SHOP_TITLE', 'Tick')\ny = int(os.environ.get('SHOP_SIZE', '24'))\n\
+                z = os.environ.get('SHOP_COOKIE', 'z')\n";
+    let files = [("shop/settings.py", code), ("app.json", app)];
+    assert_eq!(
+        proposed(&files),
+        [
+            "SHOP_MAIL string optional app.json:5",
+            "SHOP_HOST string host app.json:6",
+            "SHOP_PLAIN string \"x\" app.json:7",
+            "API_TOKEN secret optional app.json:8",
+            "SHOP_TITLE string \"Tock\" shop/settings.py:2",
+            "SHOP_SIZE integer 48 shop/settings.py:3",
+            "SHOP_COOKIE secret host shop/settings.py:4",
+        ]
+    );
+    let help: Vec<Option<String>> = survey(&files)
+        .settings
+        .into_iter()
+        .map(|setting| setting.help)
+        .collect();
+    assert_eq!(help[0], None);
+    assert_eq!(help[4].as_deref(), Some("What customers see"));
+    for broken in ["{", "[]", "{\"env\": 5}"] {
+        assert_eq!(proposed(&[("app.json", broken)]), [""; 0]);
+    }
 }

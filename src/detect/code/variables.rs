@@ -17,7 +17,9 @@ pub struct FoundSetting {
     pub default: Option<Literal>,
     /// Whether the code does without it.
     pub is_optional: bool,
-    /// The module, relative to the tree.
+    /// What it is for, if a file for deployments says so.
+    pub help: Option<String>,
+    /// The file, relative to the tree.
     pub file: PathBuf,
     /// The line, from 1.
     pub line: usize,
@@ -217,41 +219,45 @@ impl Shown {
                 has_default: true,
             },
             (None, Some(scheme)) => Self { kind, ..scheme },
-            (None, None) => Self {
-                kind,
-                default: None,
-                has_default: reader.second == Second::Optional,
-            },
+            (None, None) => {
+                let has_default = reader.second == Second::Optional;
+                Self {
+                    kind,
+                    default: has_default.then_some(Literal::None),
+                    has_default,
+                }
+            }
+        }
+    }
+
+    /// Whether the code has nothing for a variable that is not set.
+    fn is_nothing(&self) -> bool {
+        match &self.default {
+            Some(Literal::Text(text)) => text.is_empty(),
+            Some(Literal::None) => true,
+            _ => false,
         }
     }
 
     fn setting(self, name: &str, path: &Path, line: usize) -> FoundSetting {
         let is_secret = self.kind == Some(SettingKind::Secret) || is_secret(name);
-        let default = self.default.filter(|default| *default != Literal::None);
-        let (kind, default) = if is_secret {
-            (SettingKind::Secret, default)
-        } else {
-            fitting(self.kind, default)
-        };
         // A key that stands in the code is known to everyone who has the code.
         let is_key = is_secret && self.kind != Some(SettingKind::Secret) && !is_address(name);
-        let is_known = is_key && !is_empty(default.as_ref());
+        let is_known = is_key && !self.is_nothing();
+        let (kind, default) = if is_secret {
+            (SettingKind::Secret, None)
+        } else {
+            fitting(self.kind, self.default)
+        };
         FoundSetting {
             name: name.to_owned(),
-            is_optional: self.has_default && !is_known && (is_secret || default.is_none()),
-            default: default.filter(|_| !is_secret),
+            is_optional: self.has_default && !is_known && default.is_none(),
+            default,
             kind,
+            help: None,
             file: path.to_owned(),
             line,
         }
-    }
-}
-
-fn is_empty(default: Option<&Literal>) -> bool {
-    match default {
-        Some(Literal::Text(text)) => text.is_empty(),
-        Some(_) => false,
-        None => true,
     }
 }
 
@@ -268,8 +274,8 @@ fn fitting(kind: Option<SettingKind>, default: Option<Literal>) -> (SettingKind,
     (kind, default)
 }
 
-/// A default as a value of a type.
-fn fitted(kind: SettingKind, default: Literal) -> Option<Literal> {
+/// Returns a default as a value of a type.
+pub(crate) fn fitted(kind: SettingKind, default: Literal) -> Option<Literal> {
     match (kind, default) {
         (SettingKind::Integer, Literal::Text(text)) => {
             let number = text.trim().parse().ok()?;
@@ -403,7 +409,7 @@ fn is_variable(name: &str) -> bool {
 }
 
 /// Whether the value of a variable must stay secret, by the words of its name.
-fn is_secret(name: &str) -> bool {
+pub(crate) fn is_secret(name: &str) -> bool {
     const SECRET: [&str; 7] = [
         "SECRET",
         "PASSWORD",
