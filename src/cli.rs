@@ -213,7 +213,8 @@ pub enum CliCommand {
     /// Prints every value of the configuration with the file and line, option, or variable that sets
     /// it, the facts about the project that a recipe used, and the values that were replaced. With
     /// KEY, prints one table or value; with the path of a file on hosts, the values behind that
-    /// file. Defaults are shown with `--all`, for a single KEY, and for files.
+    /// file. Defaults are shown with `--all`, for a single KEY, and for files. With `--settings`,
+    /// prints the settings of the application as a manual for operators.
     ///
     /// Example: pkgapp explain service.web
     ///
@@ -371,6 +372,9 @@ pub struct BuildArgs {
         value_parser = cache::parse_size
     )]
     pub cache_max_size: u64,
+    /// The values of settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
     /// The target to use.
     #[command(flatten)]
     pub target: TargetArgs,
@@ -389,6 +393,14 @@ pub struct TargetArgs {
     /// Build for this Python, such as `3.12` [default: `[python] version`]
     #[arg(long, value_name = "VERSION", env = "PKGAPP_PYTHON", hide_env = true, value_parser = python)]
     pub python: Option<PythonMinor>,
+}
+
+/// Values of settings, which override the configuration.
+#[derive(Debug, Clone, Default, Args)]
+pub struct SettingArgs {
+    /// Give the setting NAME this value in the package; can be repeated
+    #[arg(long, value_name = "NAME=VALUE")]
+    pub set: Vec<String>,
 }
 
 /// Reads the name of a target.
@@ -632,6 +644,9 @@ pub struct CheckArgs {
     /// Check these Pythons, such as `3.12` [default: `[python] version`]
     #[arg(long, value_name = "VERSION,…", value_delimiter = ',', env = "PKGAPP_PYTHON", hide_env = true, value_parser = python, help_heading = "Target")]
     pub python: Vec<PythonMinor>,
+    /// The values of settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
     /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
@@ -643,6 +658,9 @@ pub struct ExplainArgs {
     /// Explain a key such as `service.web.exec`, a table such as `service.web`, or a file on hosts
     #[arg(value_name = "KEY|PATH")]
     pub key: Option<String>,
+    /// Describe all settings for operators: type, default, value, and where to set it
+    #[arg(long, conflicts_with_all = ["key", "eject"])]
+    pub settings: bool,
     /// Write the values of the recipe into the configuration file, which then needs no recipe
     #[arg(long, conflicts_with = "key")]
     pub eject: bool,
@@ -655,6 +673,9 @@ pub struct ExplainArgs {
     /// The target to use.
     #[command(flatten)]
     pub target: TargetArgs,
+    /// The values of settings.
+    #[command(flatten)]
+    pub values: SettingArgs,
 }
 
 /// Arguments of `pkgapp schema`.
@@ -688,6 +709,9 @@ pub struct RenderArgs {
         hide_env = true
     )]
     pub output: Option<PathBuf>,
+    /// The values of settings.
+    #[command(flatten)]
+    pub settings: SettingArgs,
     /// The target to use.
     #[command(flatten)]
     pub target: TargetArgs,

@@ -36,6 +36,7 @@ mod repositories;
 mod reproducible;
 mod schema;
 mod services;
+mod settings;
 mod support;
 mod targets;
 mod warm;

@@ -443,6 +443,7 @@ fn check_early(
     let missing = included.as_ref().err().cloned();
     let (services, writable) = (services::check(app), writable::check(app));
     let wrong = [
+        app.check_settings().err(),
         python.err(),
         configuration.err(),
         services.err(),

@@ -62,7 +62,9 @@ fn load(
     let mut recipes = LockedRecipes::new(target, global, report);
     recipes.wheelhouses = wheelhouses(&args.find_links)?;
     recipes.locks = locks.clone();
-    let mut app = load_with(&recipes)?.aimed(&target.target, target.arch, target.python)?;
+    let mut app = load_with(&recipes)?
+        .aimed(&target.target, target.arch, target.python)?
+        .with_values(&args.settings.set)?;
     app.python.wheelhouses = recipes.wheelhouses;
     if let Some(locks) = locks {
         app.python.requirements = locks;

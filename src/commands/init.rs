@@ -10,7 +10,11 @@ use pkgapp_core::name::PythonMinor;
 use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_core::target::{TARGETS, Target};
-use pkgapp_detect::{Framework, Gateway, PinState, Survey, WebApp, projects_below};
+use pkgapp_core::text::{backticked, counted};
+use pkgapp_detect::{
+    FoundSetting, Framework, Gateway, Literal, PinState, SettingKind, Survey, WebApp,
+    projects_below,
+};
 use pkgapp_lock::environment_diff::{Venv, editable_line};
 use pkgapp_pypa::PackageName;
 
@@ -232,6 +236,7 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
         let lines = vec![exec(survey, &worker.exec)];
         (format!("service.{}", worker.name), lines)
     }));
+    tables.extend(survey.settings.iter().map(setting));
     let deployment = ["# [deploy.production]", "# hosts = [\"web1.example.com\"]"];
     tables.push((String::new(), deployment.map(str::to_owned).to_vec()));
 
@@ -247,6 +252,29 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
         text.extend([&lines.join("\n"), "\n"]);
     }
     text
+}
+
+/// The table of a setting that the code shows.
+fn setting(found: &FoundSetting) -> (String, Vec<String>) {
+    let mut lines = vec![
+        format!("# {}:{}", found.file.display(), found.line),
+        format!("type = {}", quoted(found.kind.name())),
+    ];
+    let default = found.default.as_ref().and_then(Literal::toml);
+    let is_from_host = default.is_none() && !found.is_optional;
+    lines.extend(default.map(|default| format!("default = {default}")));
+    if found.is_optional {
+        lines.push("optional = true".to_owned());
+    } else if is_from_host && found.kind != SettingKind::Secret {
+        lines.push("from = \"host\"".to_owned());
+    }
+    lines.extend(
+        found
+            .help
+            .as_deref()
+            .map(|help| format!("help = {}", quoted(help))),
+    );
+    (format!("settings.{}", found.name), lines)
 }
 
 /// Chooses the recipe.
@@ -548,6 +576,7 @@ fn quoted(text: &str) -> String {
 fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
     say_facts(survey, report);
+    say_settings(survey, report);
     say_pins(survey, report);
     if let Some(why) = &survey.no_wheel {
         report.step(&format!("ships as plain files, not as a wheel: {why}"));
@@ -581,6 +610,25 @@ fn say_facts(survey: &Survey, report: &Report) {
             });
         }
     }
+}
+
+/// Reports the settings, and which of them hosts need values for.
+fn say_settings(survey: &Survey, report: &Report) {
+    let settings = &survey.settings;
+    if settings.is_empty() {
+        return;
+    }
+    let is_needed = |setting: &&FoundSetting| !setting.is_optional && setting.default.is_none();
+    let needed: Vec<&str> = settings
+        .iter()
+        .filter(is_needed)
+        .map(|setting| setting.name.as_str())
+        .collect();
+    let count = counted(settings.len(), "setting");
+    report.step(&match needed.as_slice() {
+        [] => format!("{count}, all with a value"),
+        needed => format!("{count}; hosts need values for {}", backticked(needed)),
+    });
 }
 
 /// Reports what pins the requirements, and how the rest gets pinned.

@@ -23,6 +23,7 @@ mod rollback;
 mod run;
 mod runtime;
 mod schema;
+mod settings;
 mod status;
 mod targets;
 
@@ -31,7 +32,9 @@ use std::path::{Path, PathBuf};
 use clap::CommandFactory;
 
 use self::locked_recipes::LockedRecipes;
-use crate::cli::{Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, TargetArgs};
+use crate::cli::{
+    Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, SettingArgs, TargetArgs,
+};
 use pkgapp_config::{Config, ConfigDraft, Deploy, ProjectFacts};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::error::{Error, Result};
@@ -80,10 +83,17 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
     }
 }
 
-/// Loads the configuration, with the target of the command line.
-fn load_aimed(args: &TargetArgs, global: &GlobalOptions, report: &Report) -> Result<Config> {
-    let recipes = LockedRecipes::new(args, global, report);
-    load_with(&recipes)?.aimed(&args.target, args.arch, args.python)
+/// Loads the configuration, with the target and the values of settings of the command line.
+fn load_aimed(
+    target: &TargetArgs,
+    settings: &SettingArgs,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<Config> {
+    let recipes = LockedRecipes::new(target, global, report);
+    load_with(&recipes)?
+        .aimed(&target.target, target.arch, target.python)?
+        .with_values(&settings.set)
 }
 
 /// Loads the configuration; warns of deprecated keys.

@@ -14,7 +14,7 @@ use pkgapp_release::package::Package;
 use super::{load_aimed, open_cache};
 
 pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_aimed(&args.target, global, report)?;
+    let app = load_aimed(&args.target, &args.settings, global, report)?;
     let cache = open_cache(global, report)?;
     let package = assembly::assemble(
         &app,

@@ -29,6 +29,7 @@ mod reader;
 mod recipe;
 mod schema;
 mod service;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod writable;
@@ -76,6 +77,7 @@ pub use service::{
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,
     SocketAddress, TimeSpan, Timer, UserName,
 };
+pub use settings::{Setting, SettingLimits, SettingSource, SettingType, check_setting_name};
 
 pub use writable::WritablePath;
 pub use writable::has_dot;
@@ -170,6 +172,8 @@ pub struct Config {
     pub build: BuildSettings,
     /// `[package]`.
     pub package: Packaging,
+    /// `[settings.NAME]`, in the order of the file.
+    pub settings: Vec<Setting>,
     /// `[service.NAME]`, in the order of the file.
     pub services: Vec<Service>,
     /// `[timer.NAME]`, in the order of the file.
@@ -422,6 +426,7 @@ impl ConfigReader<'_> {
             about.as_ref().map(|about| &about.name),
             self.root,
         );
+        let settings = Setting::read_all(&root);
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);
@@ -451,6 +456,7 @@ impl ConfigReader<'_> {
             python,
             build,
             package,
+            settings,
             services,
             timers,
             crons,

@@ -127,7 +127,7 @@ impl ConfigDraft {
                     recipes,
                     ..app
                 };
-                app.with_content()
+                app.with_content()?.with_settings()
             }
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }

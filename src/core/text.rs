@@ -11,6 +11,20 @@ pub fn shell_quoted(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
+/// Quotes a value for files that systemd reads (`EnvironmentFile=` in systemd.exec(5)). sh and
+/// `with-environment` read the same, as long as it is one line.
+pub fn environment_quoted(value: &str) -> String {
+    let mut text = String::from("\"");
+    for c in value.chars() {
+        if "\"\\`$".contains(c) {
+            text.push('\\');
+        }
+        text.push(c);
+    }
+    text.push('"');
+    text
+}
+
 /// Returns a number with its noun, e.g. `1 host`, `2 hosts`, `3 entries`.
 pub fn counted(number: usize, noun: &str) -> String {
     if number == 1 {

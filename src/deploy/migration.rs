@@ -12,7 +12,7 @@ use super::artifact::Artifact;
 use pkgapp_config::{Migrate, MigrateOn, MigrationCommands};
 use pkgapp_core::error::Result;
 use pkgapp_core::name::AppName;
-use pkgapp_core::text::shell_quoted;
+use pkgapp_core::text::{environment_quoted, shell_quoted};
 use pkgapp_release::services::{ServiceUnit, unit};
 use pkgapp_release::writable::FILL;
 
@@ -260,20 +260,9 @@ fn exports(variables: &BTreeMap<String, String>) -> String {
 
 /// Variables as a file for `EnvironmentFile=` (systemd.exec(5)).
 fn environment_file(variables: &BTreeMap<String, String>) -> String {
-    let escaped = |value: &str| -> String {
-        value
-            .chars()
-            .flat_map(|c| {
-                ['\\']
-                    .into_iter()
-                    .filter(move |_| "\"\\`$".contains(c))
-                    .chain([c])
-            })
-            .collect()
-    };
     variables
         .iter()
-        .map(|(name, value)| format!("{name}=\"{}\"\n", escaped(value)))
+        .map(|(name, value)| format!("{name}={}\n", environment_quoted(value)))
         .collect()
 }
 

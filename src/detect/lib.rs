@@ -13,6 +13,7 @@
     )
 )]
 
+mod app_json;
 mod below;
 mod choices;
 mod code;
@@ -31,7 +32,7 @@ use std::path::{Path, PathBuf};
 
 use walkdir::WalkDir;
 
-use pkgapp_config::{LOCKS, ProjectFacts};
+use pkgapp_config::{LOCKS, ProjectFacts, check_setting_name};
 use pkgapp_core::error::Result;
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_pypa::VersionSpecifiers;
@@ -43,8 +44,10 @@ use self::project::ProjectFiles;
 use self::wheels::LockedWheels;
 use self::writable::WritePlan;
 
-pub use self::code::{Factory, Framework, Gateway, WebApp, Worker};
-pub use below::projects_below;
+pub use self::below::projects_below;
+pub use self::code::{
+    Factory, FoundSetting, Framework, Gateway, Literal, SettingKind, WebApp, Worker,
+};
 
 /// How projects name the requirements of the application itself, in files that a build does not
 /// look for: `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.
@@ -153,6 +156,8 @@ pub struct Survey {
     pub variables: BTreeMap<String, &'static str>,
     /// Variables that say where the application keeps its data.
     pub data_variables: Vec<String>,
+    /// Variables that could be settings, in the order of their places.
+    pub settings: Vec<FoundSetting>,
     /// Whether it opens files of its tree from the working directory.
     pub opens_from_here: bool,
     /// What it writes to.
@@ -241,6 +246,7 @@ impl Survey {
             collect_static: Vec::new(),
             variables: demanded_variables(framework, &code),
             data_variables: code.data_variables().cloned().collect(),
+            settings: Vec::new(),
             opens_from_here: code.opens_from_here(),
             writes: WritePlan::of(root, written, &code, has_backend),
             scripts: project.scripts(),
@@ -255,10 +261,26 @@ impl Survey {
             gap,
             requires,
         };
+        survey.propose_settings(&code);
         survey.look_at_static_files(&code);
         survey.say_what_is_open(&project, &code);
         survey.facts = survey.project_facts(&code);
         Ok(survey)
+    }
+
+    /// Takes the variables that could be settings: not those that pkgapp or systemd set.
+    fn propose_settings(&mut self, code: &CodeFacts) {
+        let mut settings = code.settings_read();
+        app_json::complete(&mut settings, app_json::variables(&self.root));
+        settings.retain(|setting| {
+            let name = &setting.name;
+            !self.data_variables.contains(name)
+                && !self.writes.variables.contains_key(name)
+                && check_setting_name(name).is_ok()
+        });
+        settings.truncate(MOST_SETTINGS);
+        settings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
+        self.settings = settings;
     }
 
     fn look_at_static_files(&mut self, code: &CodeFacts) {
@@ -356,6 +378,9 @@ impl Survey {
             .is_none_or(|specifiers| specifiers.contains(&version))
     }
 }
+
+/// How many settings are proposed: more are hardly for operators.
+const MOST_SETTINGS: usize = 30;
 
 /// What pins an application's requirements, and what they come to.
 struct LockedRequirements {

@@ -1811,3 +1811,199 @@ fn a_recipe_stands_for_the_lines_of_the_shop() {
         "python app/manage.py migrate --noinput"
     );
 }
+
+/// What is proposed, a line each: name, type, default or what it is without one, and the place.
+fn proposed(files: &[(&str, &str)]) -> Vec<String> {
+    let told = |setting: &FoundSetting| {
+        let default = setting.default.as_ref().and_then(Literal::toml);
+        let without = if setting.is_optional {
+            "optional"
+        } else {
+            "host"
+        };
+        format!(
+            "{} {} {} {}:{}",
+            setting.name,
+            setting.kind.name(),
+            default.unwrap_or_else(|| without.to_owned()),
+            setting.file.display(),
+            setting.line
+        )
+    };
+    survey(files).settings.iter().map(told).collect()
+}
+
+#[test]
+fn variables_of_the_environment_are_settings() {
+    let settings = r#"
+import os
+from pathlib import Path
+# os.environ["COMMENTED"]
+SECRET_KEY = os.environ["SHOP_SECRET_KEY"]
+DEBUG = os.environ.get("SHOP_DEBUG", "0") == "1"
+TITLE = os.getenv("SHOP_TITLE", 'Tick & "Tock"')
+PAGE = int(os.environ.get("SHOP_PAGE_SIZE", "24"))
+RATE = float(os.environ.get("SHOP_RATE", 0.5))
+BRANCH = os.getenv("SHOP_BRANCH")
+PLACE = os.environ["SHOP_PLACE"]
+MEDIA = os.environ.get("SHOP_MEDIA", os.path.join("a", "b"))
+STRICT = os.environ.get("SHOP_STRICT", False)
+DATABASE = os.environ.get("DATABASE_URL", "sqlite:///db")
+MAIL = os.environ.get(
+    "SHOP_MAIL_PASSWORD",
+    None,
+)
+API_KEY = os.environ.get("API_KEY", "changeme")
+KEY_FILE = os.environ.get("SSL_KEY_FILE", "/etc/ssl/key.pem")
+SIGNING_KEY = os.environ.get("SIGNING_KEY", "only-for-debugging" if DEBUG else "")
+os.environ["TZ"] = "UTC"
+HOME = os.environ["HOME"]
+DATA = os.environ.get("SHOP_DATA_DIR", ".")
+PLACE = os.environ["SHOP_PLACE"]
+FORMATTED = os.environ[f"SHOP_{x}"]
+"#;
+    let found = proposed(&[
+        ("shop/settings.py", settings),
+        (
+            "shop/a.py",
+            "import os\nx = os.environ['SHOP_TITLE']\ny = os.environ['OTHER']\n",
+        ),
+        ("tests/settings.py", "import os\nos.environ['IN_TESTS']\n"),
+        (
+            "manage.py",
+            "import os\nos.environ['DJANGO_SETTINGS_MODULE']\n",
+        ),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "OTHER string host shop/a.py:3",
+            "SHOP_SECRET_KEY secret host shop/settings.py:5",
+            "SHOP_DEBUG string \"0\" shop/settings.py:6",
+            "SHOP_TITLE string 'Tick & \"Tock\"' shop/settings.py:7",
+            "SHOP_PAGE_SIZE integer 24 shop/settings.py:8",
+            "SHOP_RATE number 0.5 shop/settings.py:9",
+            "SHOP_BRANCH string optional shop/settings.py:10",
+            "SHOP_PLACE string host shop/settings.py:11",
+            "SHOP_MEDIA string optional shop/settings.py:12",
+            "SHOP_STRICT string optional shop/settings.py:13",
+            "DATABASE_URL secret optional shop/settings.py:14",
+            "SHOP_MAIL_PASSWORD secret optional shop/settings.py:15",
+            "API_KEY secret host shop/settings.py:19",
+            "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:20",
+            "SIGNING_KEY secret host shop/settings.py:21",
+        ]
+    );
+}
+
+#[test]
+fn libraries_tell_the_types_of_settings() {
+    let environ = r#"
+import environ
+env = environ.Env(DEBUG=(bool, False), PAGES=(int, 3), NEEDED=(str,))
+DEBUG = env("DEBUG")
+PAGES = env("PAGES")
+NEEDED = env("NEEDED")
+HOSTS = env.list("ALLOWED_HOSTS", default=["a.example.com"])
+ODD = env.list("ODD", default=["a,b"])
+DATABASES = {"default": env.db("MAIN_DATABASE", default="sqlite:///x")}
+CACHES = {"default": env.cache()}
+WORKERS = env.int("WORKERS", 4)
+SSL = env.bool("SSL", default=True)
+FRONT = env.url("FRONT")
+AGE = env("AGE", cast=int, default=60)
+OTHER = myenv("NO")
+"#;
+    let decouple = "from decouple import config, Csv\nA = config('A', default=5, cast=int)\n\
+        B = config('B', default='x,y', cast=Csv())\nC = config('C', default=False, cast=bool)\nD = config('D')\n\
+        E = app.config('E')\n";
+    let flask = "app.config.from_object('x')\nx = config('F')\n";
+    let pydantic = "from pydantic_settings import BaseSettings\n\n\
+        class Settings(BaseSettings):\n    model_config = SettingsConfigDict(env_prefix=\"shop_\")\n\
+        \x20   page_size: int = 24  # products\n    title: str\n    debug: bool = False\n    api_token: SecretStr\n\
+        \x20   hosts: list[str] = []\n    rate: float = Field(0.5, gt=0)\n    def f(self):\n        x: int = 5\n\n\
+        class Other:\n    y: int = 1\n";
+    let found = proposed(&[
+        ("a/settings.py", environ),
+        ("b/settings.py", decouple),
+        ("c/settings.py", flask),
+        ("d/settings.py", pydantic),
+    ]);
+    assert_eq!(
+        found,
+        [
+            "DEBUG boolean false a/settings.py:4",
+            "PAGES integer 3 a/settings.py:5",
+            "NEEDED string host a/settings.py:6",
+            "ALLOWED_HOSTS list [\"a.example.com\"] a/settings.py:7",
+            "ODD list optional a/settings.py:8",
+            "MAIN_DATABASE secret optional a/settings.py:9",
+            "WORKERS integer 4 a/settings.py:11",
+            "SSL boolean true a/settings.py:12",
+            "FRONT string host a/settings.py:13",
+            "AGE integer 60 a/settings.py:14",
+            "A integer 5 b/settings.py:2",
+            "B list [\"x\", \"y\"] b/settings.py:3",
+            "C boolean false b/settings.py:4",
+            "D string host b/settings.py:5",
+            "SHOP_PAGE_SIZE integer 24 d/settings.py:5",
+            "SHOP_TITLE string host d/settings.py:6",
+            "SHOP_DEBUG boolean false d/settings.py:7",
+            "SHOP_API_TOKEN secret host d/settings.py:8",
+            "SHOP_RATE number host d/settings.py:10",
+        ]
+    );
+}
+
+#[test]
+fn at_most_thirty_settings_are_proposed() {
+    let lines: String = (10..60)
+        .map(|n| format!("x = os.environ['V{n}']\n"))
+        .collect();
+    let found = proposed(&[
+        ("a.py", &lines),
+        ("settings.py", "x = os.environ['FIRST']\n"),
+    ]);
+    assert_eq!(found.len(), 30);
+    assert_eq!(found.last().unwrap(), "FIRST string host settings.py:1");
+}
+
+#[test]
+fn an_app_json_says_what_variables_are_for() {
+    let app = r#"{"name": "shop", "env": {
+  "SHOP_TITLE": {"description": "What customers see", "value": "Tock"},
+  "SHOP_SIZE": {"description": "Products", "value": "48"},
+  "SHOP_COOKIE": {"generator": "secret"},
+  "SHOP_MAIL": {"description": "two\nlines", "required": false},
+  "SHOP_HOST": {"description": "Where it is"},
+  "SHOP_PLAIN": "x",
+  "API_TOKEN": {"required": false},
+  "PATH": "y",
+  "SHOP_ODD": 5
+}}"#;
+    let code = "import os\nx = os.environ.get('SHOP_TITLE', 'Tick')\ny = int(os.environ.get('SHOP_SIZE', '24'))\n\
+                z = os.environ.get('SHOP_COOKIE', 'z')\n";
+    let files = [("shop/settings.py", code), ("app.json", app)];
+    assert_eq!(
+        proposed(&files),
+        [
+            "SHOP_MAIL string optional app.json:5",
+            "SHOP_HOST string host app.json:6",
+            "SHOP_PLAIN string \"x\" app.json:7",
+            "API_TOKEN secret optional app.json:8",
+            "SHOP_TITLE string \"Tock\" shop/settings.py:2",
+            "SHOP_SIZE integer 48 shop/settings.py:3",
+            "SHOP_COOKIE secret host shop/settings.py:4",
+        ]
+    );
+    let help: Vec<Option<String>> = survey(&files)
+        .settings
+        .into_iter()
+        .map(|setting| setting.help)
+        .collect();
+    assert_eq!(help[0], None);
+    assert_eq!(help[4].as_deref(), Some("What customers see"));
+    for broken in ["{", "[]", "{\"env\": 5}"] {
+        assert_eq!(proposed(&[("app.json", broken)]), [""; 0]);
+    }
+}

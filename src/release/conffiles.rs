@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use crate::services;
 use crate::tree::{EntryOrigin, FileOwner, Tree, TreeEntry};
+use crate::{services, settings};
 use pkgapp_config::{Config, ConfigFile};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Result, shown};
@@ -13,7 +13,7 @@ use pkgapp_core::fs;
 use pkgapp_core::path::InstallPath;
 use pkgapp_core::template;
 
-/// Adds every `[config."NAME"]` to the tree.
+/// Adds every `[config."NAME"]` and the files of `[settings]` to the tree.
 ///
 /// # Errors
 /// A source that can't be read, or a template that does not fit its variables.
@@ -39,7 +39,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
         tree.insert(etc.join(&file.name), entry)
             .map_err(|error| error.at(file.at.clone()))?;
     }
-    Ok(())
+    settings::insert_into(tree, app)
 }
 
 fn content(file: &ConfigFile) -> Result<Vec<u8>> {

@@ -20,5 +20,6 @@ pub mod release;
 pub mod runtime;
 pub mod scriptlets;
 pub mod services;
+pub mod settings;
 pub mod tree;
 pub mod writable;

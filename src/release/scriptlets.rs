@@ -76,6 +76,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/retire",
     "sh/run",
     "sh/secrets",
+    "sh/settings",
     "sh/start",
     "sh/stash",
     "sh/stop",
@@ -529,6 +530,7 @@ mod tests {
                 mode: 0o640,
                 owner: "root:shop".into(),
             }],
+            host_settings: None,
         }
     }
 

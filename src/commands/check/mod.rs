@@ -85,7 +85,7 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
     if args.targets {
         return targets::check(args, global, report);
     }
-    let app = load_aimed(&targets::only(args)?, global, report)?;
+    let app = load_aimed(&targets::only(args)?, &args.settings, global, report)?;
     recipe::warn_of_changes(&app, &app.root.join("dist"), report);
     let deploy = args
         .name

@@ -75,6 +75,10 @@ pub(super) fn host_files(app: &Config) -> Vec<HostFile> {
         let key = dotted_key("config", config.name.as_str());
         files.push(HostFile::new(path, vec![key]));
     }
+    files.extend(
+        app.settings_file()
+            .map(|file| HostFile::new(file.to_string(), vec!["settings".to_owned()])),
+    );
     for kind in ["sysusers", "tmpfiles"] {
         files.push(HostFile::new(
             format!("/usr/lib/{kind}.d/{name}.conf"),

@@ -16,10 +16,14 @@ use pkgapp_core::fs;
 use pkgapp_core::report::{OutputStyle, Report, visible_line};
 
 use self::host_file::host_files;
-use super::load_aimed;
+use super::{load_aimed, settings};
 
 pub(super) fn explain(args: &ExplainArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
-    let app = load_aimed(&args.target, global, report)?;
+    let app = load_aimed(&args.target, &args.values, global, report)?;
+    if args.settings {
+        settings::describe(&app, report);
+        return Ok(());
+    }
     if args.eject {
         return eject(&app, args.print, report);
     }
@@ -274,7 +278,7 @@ fn origin_json(origin: &ValueOrigin) -> (&'static str, Value) {
     }
 }
 
-fn place_json(at: &Location) -> Value {
+pub(super) fn place_json(at: &Location) -> Value {
     let file: &Path = &at.file;
     json!({ "file": file, "line": at.position.map(|(line, _)| line) })
 }

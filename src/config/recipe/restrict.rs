@@ -7,9 +7,13 @@ use super::super::reader::DocumentReader;
 use super::parameter::ParameterValues;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-pub(in super::super) const RESERVED: [(&str, &str); 20] = [
+pub(in super::super) const RESERVED: [(&str, &str); 21] = [
     ("deploy", DEPLOYMENTS),
     ("recipe", "its keys are parameters of other recipes"),
+    (
+        "settings",
+        "only the application itself knows the variables that it reads",
+    ),
     ("python.index", INDEXES),
     ("python.sources", INDEXES),
     ("package.prefix", PACKAGE),

@@ -3,7 +3,9 @@
 mod databases;
 mod expression;
 mod line;
+mod python;
 mod settings;
+mod variables;
 mod web;
 mod workers;
 mod writes;
@@ -19,6 +21,9 @@ use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
 
 pub(super) use self::databases::Database;
+pub use self::python::Literal;
+pub use self::variables::{FoundSetting, SettingKind};
+pub(crate) use self::variables::{fitted, is_secret};
 pub(super) use self::writes::WrittenPath;
 
 /// How deep modules are looked for, and how large they may be: application objects are near the
@@ -259,6 +264,8 @@ pub(super) struct CodeFacts {
     loops: Vec<String>,
     /// Variables that say where data lies.
     data_variables: BTreeSet<String>,
+    /// Variables that the application's modules read.
+    settings: Vec<FoundSetting>,
     /// Names of files and directories at the top that some module has in a string.
     mentioned: BTreeSet<String>,
     /// Whether one of them is opened by its bare name, from the working directory.
@@ -561,6 +568,10 @@ impl CodeFacts {
         self.data_variables.extend(data_variables(module.text));
         if writes::is_of_the_application(module.path) {
             self.databases.extend(databases::named(module.text));
+            if !module.is_tool() {
+                self.settings
+                    .extend(variables::read(module.path, module.text));
+            }
         }
         self.sources.keep(module.path, module.text);
     }
@@ -815,6 +826,16 @@ impl CodeFacts {
         self.data_variables.iter()
     }
 
+    /// The variables that the application reads, each where it is read first: modules of settings
+    /// come before others.
+    pub(super) fn settings_read(&self) -> Vec<FoundSetting> {
+        let mut all = self.settings.clone();
+        all.sort_by_key(|setting| !is_settings_module(&setting.file));
+        let mut names = BTreeSet::new();
+        all.retain(|setting| names.insert(setting.name.clone()));
+        all
+    }
+
     /// Whether a directory has an `__init__.py`.
     pub(super) fn is_package(&self, directory: &Path) -> bool {
         self.packages.contains(directory)
@@ -926,6 +947,14 @@ impl CodeFacts {
     fn files_have(&self, file: &Path) -> bool {
         self.imports.contains_key(file) || self.found.iter().any(|found| found.file == file)
     }
+}
+
+/// Whether a module is called like one that reads variables for the others.
+fn is_settings_module(path: &Path) -> bool {
+    let is_it = |name: &str| ["settings", "config", "conf", "configuration"].contains(&name);
+    let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+    let parent = path.parent().and_then(Path::file_name).unwrap_or_default();
+    is_it(&stem) || is_it(&parent.to_string_lossy())
 }
 
 fn depth(path: &Path) -> usize {

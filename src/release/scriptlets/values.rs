@@ -11,7 +11,8 @@ use super::{
     HostCompiled, HostPython, ScriptletActions, is_instance, key, preset_path, socket_of, unit_path,
 };
 use crate::services::{
-    DataHome, OwnedFile, PackagedUnit, SecretFile, Services, SystemUser, WritableLinks,
+    DataHome, HostSettings, OwnedFile, PackagedUnit, SecretFile, Services, SystemUser,
+    WritableLinks,
 };
 use crate::writable::FILL;
 
@@ -104,6 +105,20 @@ struct DataValues<'a> {
     configs: Vec<&'a str>,
     attributes: Vec<AttributeValues<'a>>,
     writable: Option<WritableValues<'a>>,
+    settings: Option<SettingValues<'a>>,
+}
+
+#[derive(Serialize)]
+struct SettingValues<'a> {
+    needed: Vec<NeededSetting<'a>>,
+    /// The files that may set them, quoted.
+    files: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct NeededSetting<'a> {
+    name: &'a str,
+    place: &'a str,
 }
 
 #[derive(Serialize)]
@@ -319,6 +334,23 @@ impl<'a> DataValues<'a> {
                 .writable
                 .as_ref()
                 .map(|writable| WritableValues::of(writable, &services.prefix)),
+            settings: services.host_settings.as_ref().map(SettingValues::of),
+        }
+    }
+}
+
+impl<'a> SettingValues<'a> {
+    fn of(settings: &'a HostSettings) -> Self {
+        let needed = settings.needed.iter();
+        let files = settings.files.iter();
+        Self {
+            needed: needed
+                .map(|(name, place)| NeededSetting {
+                    name,
+                    place: place.as_str(),
+                })
+                .collect(),
+            files: files.map(|file| shell_quoted(file.as_str())).collect(),
         }
     }
 }

@@ -20,6 +20,7 @@ mod tests;
 pub mod unit;
 mod users;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::tree::{EntryOrigin, Tree, TreeEntry, UpgradeRole};
@@ -76,6 +77,17 @@ pub struct Services {
     pub owned: Vec<OwnedFile>,
     /// What the application writes to below its prefix, if it does.
     pub writable: Option<WritableLinks>,
+    /// Settings that only hosts can give a value, if there are any.
+    pub host_settings: Option<HostSettings>,
+}
+
+/// Settings that only hosts can give a value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostSettings {
+    /// Their names, and the files where their values belong.
+    pub needed: Vec<(String, InstallPath)>,
+    /// All files of variables that something reads.
+    pub files: Vec<InstallPath>,
 }
 
 /// Links from a release to what its application writes to; see [`crate::writable`].
@@ -157,6 +169,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         owned: owned(tree, &context, &secrets)?,
         homes: homes(&context)?,
         writable: writable(&context)?,
+        host_settings: host_settings(app),
         secrets,
         state: context.state()?,
         has_sysusers: accounts.has_own(),
@@ -230,6 +243,24 @@ fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
         });
     }
     Ok(homes)
+}
+
+/// The settings that only hosts can give a value.
+fn host_settings(app: &Config) -> Option<HostSettings> {
+    let needed: Vec<(String, InstallPath)> = app
+        .settings
+        .iter()
+        .filter(|setting| setting.is_missing_on_hosts())
+        .filter_map(|setting| Some((setting.name.clone(), app.place_on_hosts(setting)?)))
+        .collect();
+    let files: BTreeSet<&InstallPath> = app
+        .environment_files()
+        .flat_map(|(_, files)| files)
+        .collect();
+    (!needed.is_empty() && !files.is_empty()).then(|| HostSettings {
+        needed,
+        files: files.into_iter().cloned().collect(),
+    })
 }
 
 /// The links to what the application writes to.
@@ -359,6 +390,36 @@ pub fn config_group(app: &Config, file: &ConfigFile) -> Option<String> {
         .clone()
         .or_else(own)
         .map(|group| group.to_string())
+}
+
+/// Who may read the file in which settings are changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SettingsAccess {
+    /// Permissions.
+    pub mode: u32,
+    /// `None` for root's.
+    pub group: Option<String>,
+}
+
+/// Returns who may read the file in which settings are changed: the group of the [`primary_user`],
+/// as of other files for the application. systemd reads it as root, so that other users need it only
+/// for cron jobs; secrets are elsewhere, and then everyone may read it.
+///
+/// # Errors
+/// As [`default_user`].
+pub fn settings_access(app: &Config) -> Result<SettingsAccess> {
+    let context = ServiceContext::of(app)?;
+    let primary = context.primary.as_ref();
+    let mut is_for_all = primary.is_none();
+    for cron in &app.crons {
+        let user = context.user(cron.user.as_ref())?;
+        is_for_all |= Some(user) != primary && user.as_str() != "root";
+    }
+    let group = primary.filter(|user| !is_for_all && user.as_str() != "root");
+    Ok(SettingsAccess {
+        mode: if is_for_all { 0o644 } else { 0o640 },
+        group: group.map(ToString::to_string),
+    })
 }
 
 /// What runs, in the order of the file: as whom, if that is declared, and where it stands.

@@ -9,7 +9,7 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
 use super::accounts::is_reserved;
-use super::{GeneratedFiles, ServiceContext, config_group, render};
+use super::{GeneratedFiles, ServiceContext, config_group, render, settings_access};
 
 /// A user that something runs as, with a group of its name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -176,6 +176,9 @@ fn members(context: &ServiceContext<'_>) -> Result<Vec<String>> {
     for file in &context.app.configs {
         groups.extend(config_group(context.app, file));
     }
+    if context.app.settings_file().is_some() {
+        groups.extend(settings_access(context.app)?.group);
+    }
     let mut members = BTreeSet::new();
     for cron in &context.app.crons {
         let user = context.user(cron.user.as_ref())?.to_string();
@@ -252,7 +255,8 @@ pub(super) fn secrets(context: &ServiceContext<'_>) -> Result<Vec<SecretFile>> {
             let Some(name) = file.below(&etc) else {
                 continue;
             };
-            if app.configs.iter().all(|config| config.name != name) {
+            let is_settings = app.settings_file().as_ref() == Some(file);
+            if !is_settings && app.configs.iter().all(|config| config.name != name) {
                 let group = context.user(user.as_ref())?.to_string();
                 secrets.push(SecretFile {
                     path: file.clone(),

@@ -1,0 +1,94 @@
+//! The variables in a project's app.json, as Heroku and Dokku read it: which of them the application
+//! requires, their values, and what they are for.
+
+use std::path::Path;
+
+use serde_json::{Map, Value};
+
+use super::code::{FoundSetting, Literal, SettingKind, fitted, is_secret};
+use super::pins;
+
+/// The file, at the top of the tree.
+const FILE: &str = "app.json";
+
+/// How large it may be.
+const LARGEST: u64 = 128 * 1024;
+
+/// Returns the variables in the order of the file; a file that is no JSON says nothing.
+pub(super) fn variables(root: &Path) -> Vec<FoundSetting> {
+    let file = root.join(FILE);
+    let is_small = std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() <= LARGEST);
+    let Some(text) = pins::text(&file).ok().filter(|_| is_small) else {
+        return Vec::new();
+    };
+    let document: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+    let Some(env) = document.get("env").and_then(Value::as_object) else {
+        return Vec::new();
+    };
+    let variable = |(name, declared): (&String, &Value)| {
+        let mut found = variable(name, declared)?;
+        found.line = line_of(&text, name);
+        Some(found)
+    };
+    env.iter().filter_map(variable).collect()
+}
+
+/// Adds what app.json says to the variables that the code reads, and those that only app.json has.
+pub(super) fn complete(settings: &mut Vec<FoundSetting>, declared: Vec<FoundSetting>) {
+    for declared in declared {
+        match settings.iter_mut().find(|read| read.name == declared.name) {
+            Some(read) => describe(read, declared),
+            None => settings.push(declared),
+        }
+    }
+}
+
+/// Code knows types better, and app.json the values and words for operators.
+fn describe(read: &mut FoundSetting, declared: FoundSetting) {
+    read.help = declared.help;
+    if declared.kind == SettingKind::Secret {
+        read.kind = SettingKind::Secret;
+        read.default = None;
+        read.is_optional = declared.is_optional;
+    }
+    let default = declared
+        .default
+        .and_then(|default| fitted(read.kind, default));
+    if default.is_some() {
+        read.default = default;
+        read.is_optional = false;
+    }
+}
+
+/// Reads a value, or a table with more about it.
+fn variable(name: &str, declared: &Value) -> Option<FoundSetting> {
+    let empty = Map::new();
+    let (value, table) = match declared {
+        Value::String(value) => (Some(value.as_str()), &empty),
+        Value::Object(table) => (table.get("value").and_then(Value::as_str), table),
+        _ => return None,
+    };
+    let text = |key: &str| table.get(key).and_then(Value::as_str);
+    let is_plain = |text: &&str| !text.trim().is_empty() && !text.chars().any(char::is_control);
+    let is_required = table.get("required") != Some(&Value::Bool(false));
+    let is_secret = text("generator") == Some("secret") || is_secret(name);
+    let default = value.filter(is_plain).filter(|_| !is_secret);
+    Some(FoundSetting {
+        name: name.to_owned(),
+        kind: if is_secret {
+            SettingKind::Secret
+        } else {
+            SettingKind::String
+        },
+        is_optional: !is_required && default.is_none(),
+        default: default.map(|value| Literal::Text(value.to_owned())),
+        help: text("description").filter(is_plain).map(str::to_owned),
+        file: FILE.into(),
+        line: 1,
+    })
+}
+
+fn line_of(text: &str, name: &str) -> usize {
+    let at = text.find(&format!("\"{name}\"")).unwrap_or_default();
+    text[..at].matches('\n').count() + 1
+}

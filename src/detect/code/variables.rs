@@ -1,0 +1,455 @@
+//! The environment variables that the modules of an application read, as settings: `os.environ`,
+//! django-environ, environs, python-decouple, and fields of pydantic's settings.
+
+use std::path::{Path, PathBuf};
+
+use super::line::{bases_of, lines_at};
+use super::python::{CallArgument, Literal, arguments};
+
+/// A variable of the environment that the code reads.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FoundSetting {
+    /// The variable.
+    pub name: String,
+    /// What it is, as `type` of a setting.
+    pub kind: SettingKind,
+    /// The value that the code has for it, as far as a configuration can say it.
+    pub default: Option<Literal>,
+    /// Whether the code does without it.
+    pub is_optional: bool,
+    /// What it is for, if a file for deployments says so.
+    pub help: Option<String>,
+    /// The file, relative to the tree.
+    pub file: PathBuf,
+    /// The line, from 1.
+    pub line: usize,
+}
+
+/// The types of settings that code shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SettingKind {
+    /// Text.
+    String,
+    /// A whole number.
+    Integer,
+    /// Any number.
+    Number,
+    /// `true` or `false`, as a library reads it.
+    Boolean,
+    /// Texts with commas between them.
+    List,
+    /// What no package may have.
+    Secret,
+}
+
+impl SettingKind {
+    /// Returns the value of `type`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::String => "string",
+            Self::Integer => "integer",
+            Self::Number => "number",
+            Self::Boolean => "boolean",
+            Self::List => "list",
+            Self::Secret => "secret",
+        }
+    }
+}
+
+/// A function or mapping that reads variables.
+struct VariableReader {
+    text: &'static str,
+    /// What its second argument is.
+    second: Second,
+    /// The type of its values, if the name of the function says it.
+    kind: Option<SettingKind>,
+    /// A module that has it.
+    library: &'static str,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Second {
+    /// There is none, and the variable must be there.
+    Nothing,
+    /// What stands for the variable; without it, `None` does.
+    Optional,
+    /// What stands for the variable, which otherwise must be there.
+    Default,
+}
+
+const fn of_library(
+    text: &'static str,
+    library: &'static str,
+    kind: Option<SettingKind>,
+) -> VariableReader {
+    VariableReader {
+        text,
+        second: Second::Default,
+        kind,
+        library,
+    }
+}
+
+const fn of_system(text: &'static str, second: Second) -> VariableReader {
+    VariableReader {
+        text,
+        second,
+        kind: None,
+        library: "os",
+    }
+}
+
+const READERS: [VariableReader; 17] = [
+    of_system("environ[", Second::Nothing),
+    of_system("environ.get(", Second::Optional),
+    of_system("getenv(", Second::Optional),
+    of_library("env(", "environ", None),
+    of_library("env.str(", "environ", None),
+    of_library("env.int(", "environ", Some(SettingKind::Integer)),
+    of_library("env.float(", "environ", Some(SettingKind::Number)),
+    of_library("env.bool(", "environ", Some(SettingKind::Boolean)),
+    of_library("env.list(", "environ", Some(SettingKind::List)),
+    of_library("env.url(", "environ", None),
+    of_library("env.path(", "environ", None),
+    of_library("env.db(", "environ", Some(SettingKind::Secret)),
+    of_library("env.db_url(", "environ", Some(SettingKind::Secret)),
+    of_library("env.cache(", "environ", Some(SettingKind::Secret)),
+    of_library("env.cache_url(", "environ", Some(SettingKind::Secret)),
+    of_library("env.email_url(", "environ", Some(SettingKind::Secret)),
+    of_library("config(", "decouple", None),
+];
+
+/// Variables that are for tools and for the machine, not for the application.
+const OF_OTHERS: [&str; 8] = [
+    "CI",
+    "DJANGO_SETTINGS_MODULE",
+    "EDITOR",
+    "FLASK_APP",
+    "HOSTNAME",
+    "TERM",
+    "VIRTUAL_ENV",
+    "XDG_RUNTIME_DIR",
+];
+
+/// Returns the variables that a module reads.
+pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
+    let mut found = Vec::new();
+    let has_library = |library: &str| match library {
+        "os" => true,
+        // environs and django-environ call their object alike.
+        "environ" => text.contains("import environ") || text.contains("from environ"),
+        library => text.contains(library),
+    };
+    for reader in READERS.iter().filter(|reader| has_library(reader.library)) {
+        for (at, _) in text.match_indices(reader.text) {
+            found.extend(read_at(path, text, reader, at));
+        }
+    }
+    if text.contains("BaseSettings") {
+        found.extend(fields(path, text));
+    }
+    found.retain(|setting| !OF_OTHERS.contains(&setting.name.as_str()));
+    found.sort_by_key(|setting| setting.line);
+    found
+}
+
+/// The variable that is read at a place.
+fn read_at(path: &Path, text: &str, reader: &VariableReader, at: usize) -> Option<FoundSetting> {
+    if !is_reading(&text[..at], reader) {
+        return None;
+    }
+    let close = if reader.text.ends_with('[') { ']' } else { ')' };
+    let (arguments, after) = arguments(&text[at + reader.text.len()..], close)?;
+    let name = match arguments.first() {
+        Some(CallArgument {
+            name: None,
+            value: Some(Literal::Text(name)),
+            ..
+        }) => name,
+        _ => return None,
+    };
+    let is_assigned = close == ']'
+        && after.trim_start().starts_with('=')
+        && !after.trim_start().starts_with("==");
+    if !is_variable(name) || is_assigned {
+        return None;
+    }
+
+    let shown = Shown::of(reader, &arguments[1..], &text[..at], text, name);
+    Some(shown.setting(name, path, line_of(text, at)))
+}
+
+/// What a call shows about a variable.
+struct Shown {
+    kind: Option<SettingKind>,
+    default: Option<Literal>,
+    /// Whether there is a default, which may be more than a literal.
+    has_default: bool,
+}
+
+impl Shown {
+    fn of(
+        reader: &VariableReader,
+        arguments: &[CallArgument<'_>],
+        before: &str,
+        text: &str,
+        name: &str,
+    ) -> Self {
+        let named = |wanted: &str| {
+            let mut arguments = arguments.iter();
+            arguments.find(|argument| argument.name == Some(wanted))
+        };
+        let second = arguments.first().filter(|second| second.name.is_none());
+        let scheme = scheme(text, name).filter(|_| reader.library == "environ");
+        let second_type = second.and_then(|second| type_of(second.text));
+        let cast = named("cast")
+            .and_then(|cast| type_of(cast.text))
+            .or(second_type);
+        let default = named("default").or(second.filter(|_| second_type.is_none()));
+        let is_wrapped = before.trim_end_matches("os.").ends_with("int(");
+        let kind = reader
+            .kind
+            .or(cast)
+            .or_else(|| scheme.as_ref()?.kind)
+            .or(is_wrapped.then_some(SettingKind::Integer));
+        match (default, scheme) {
+            (Some(default), _) => Self {
+                kind,
+                default: default.value.clone(),
+                has_default: true,
+            },
+            (None, Some(scheme)) => Self { kind, ..scheme },
+            (None, None) => {
+                let has_default = reader.second == Second::Optional;
+                Self {
+                    kind,
+                    default: has_default.then_some(Literal::None),
+                    has_default,
+                }
+            }
+        }
+    }
+
+    /// Whether the code has nothing for a variable that is not set.
+    fn is_nothing(&self) -> bool {
+        match &self.default {
+            Some(Literal::Text(text)) => text.is_empty(),
+            Some(Literal::None) => true,
+            _ => false,
+        }
+    }
+
+    fn setting(self, name: &str, path: &Path, line: usize) -> FoundSetting {
+        let is_secret = self.kind == Some(SettingKind::Secret) || is_secret(name);
+        // A key that stands in the code is known to everyone who has the code.
+        let is_key = is_secret && self.kind != Some(SettingKind::Secret) && !is_address(name);
+        let is_known = is_key && !self.is_nothing();
+        let (kind, default) = if is_secret {
+            (SettingKind::Secret, None)
+        } else {
+            fitting(self.kind, self.default)
+        };
+        FoundSetting {
+            name: name.to_owned(),
+            is_optional: self.has_default && !is_known && default.is_none(),
+            default,
+            kind,
+            help: None,
+            file: path.to_owned(),
+            line,
+        }
+    }
+}
+
+/// The type of a setting and its default, if that fits the type.
+fn fitting(kind: Option<SettingKind>, default: Option<Literal>) -> (SettingKind, Option<Literal>) {
+    let shown = match &default {
+        Some(Literal::Integer(_)) => SettingKind::Integer,
+        Some(Literal::Float(_)) => SettingKind::Number,
+        // What the code does with `True`, only it knows: a text of the environment is no Boolean.
+        _ => SettingKind::String,
+    };
+    let kind = kind.unwrap_or(shown);
+    let default = default.and_then(|default| fitted(kind, default));
+    (kind, default)
+}
+
+/// Returns a default as a value of a type.
+pub(crate) fn fitted(kind: SettingKind, default: Literal) -> Option<Literal> {
+    match (kind, default) {
+        (SettingKind::Integer, Literal::Text(text)) => {
+            let number = text.trim().parse().ok()?;
+            Some(Literal::Integer(number))
+        }
+        (SettingKind::List, Literal::Text(text)) => {
+            let items = text.split(',').map(str::trim);
+            let items = items.filter(|item| !item.is_empty());
+            let texts = items.map(str::to_owned).collect();
+            Some(Literal::Texts(texts))
+        }
+        (SettingKind::List, Literal::Texts(texts)) => {
+            let is_plain = texts.iter().all(|text| !text.contains(','));
+            is_plain.then_some(Literal::Texts(texts))
+        }
+        (kind, default) => is_of(kind, &default).then_some(default),
+    }
+}
+
+fn is_of(kind: SettingKind, value: &Literal) -> bool {
+    match kind {
+        SettingKind::String => matches!(value, Literal::Text(_)),
+        SettingKind::Integer => matches!(value, Literal::Integer(_)),
+        SettingKind::Number => matches!(value, Literal::Integer(_) | Literal::Float(_)),
+        SettingKind::Boolean => matches!(value, Literal::Boolean(_)),
+        SettingKind::List | SettingKind::Secret => false,
+    }
+}
+
+/// The type that a cast or an annotation stands for.
+fn type_of(text: &str) -> Option<SettingKind> {
+    let text = text.trim();
+    match text {
+        "str" => Some(SettingKind::String),
+        "int" => Some(SettingKind::Integer),
+        "float" => Some(SettingKind::Number),
+        "bool" => Some(SettingKind::Boolean),
+        "list" | "Csv" => Some(SettingKind::List),
+        _ if text.starts_with("Csv(") => Some(SettingKind::List),
+        _ => None,
+    }
+}
+
+/// What `environ.Env(NAME=(bool, False))` says about a variable.
+fn scheme(text: &str, name: &str) -> Option<Shown> {
+    let head = format!("{name}=(");
+    let at = text.find(&head)?;
+    if text[..at].ends_with(|c: char| c == '_' || c.is_alphanumeric()) {
+        return None;
+    }
+    let (arguments, _) = arguments(&text[at + head.len()..], ')')?;
+    let kind = type_of(arguments.first()?.text);
+    Some(Shown {
+        kind,
+        default: arguments.get(1).and_then(|default| default.value.clone()),
+        has_default: arguments.len() > 1,
+    })
+}
+
+/// The fields of classes that are derived from pydantic's `BaseSettings`: a field `page_size` is the
+/// variable `PAGE_SIZE`, with the prefix that the class names.
+fn fields(path: &Path, text: &str) -> Vec<FoundSetting> {
+    let prefix = text
+        .split_once("env_prefix")
+        .and_then(|(_, rest)| {
+            rest.trim_start_matches([' ', '=', ':', '"', '\''])
+                .split(['"', '\''])
+                .next()
+        })
+        .filter(|prefix| {
+            prefix
+                .chars()
+                .all(|c| c == '_' || c.is_ascii_alphanumeric())
+        })
+        .unwrap_or_default();
+    let mut is_inside = false;
+    let mut found = Vec::new();
+    for (number, (_, line)) in lines_at(text).enumerate() {
+        if line.starts_with("class ") {
+            is_inside = bases_of(line).contains(&"BaseSettings");
+        } else if !line.is_empty() && !line.starts_with([' ', '\t', '#', ')']) {
+            is_inside = false;
+        } else if is_inside && let Some((name, shown)) = field(line) {
+            let name = format!("{prefix}{name}").to_uppercase();
+            if is_variable(&name) {
+                found.push(shown.setting(&name, path, number + 1));
+            }
+        }
+    }
+    found
+}
+
+/// Reads a field: `    name: type = default`.
+fn field(line: &str) -> Option<(&str, Shown)> {
+    let inside = line
+        .strip_prefix("    ")
+        .or_else(|| line.strip_prefix('\t'))?;
+    let (name, rest) = inside.split_once(':')?;
+    let is_name = name.starts_with(|c: char| c.is_ascii_alphabetic())
+        && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+    if !is_name || name == "model_config" {
+        return None;
+    }
+    let rest = rest.split_once(" #").map_or(rest, |(rest, _)| rest);
+    let (annotation, default) = match rest.split_once('=') {
+        Some((annotation, default)) => (annotation.trim(), Some(default.trim())),
+        None => (rest.trim(), None),
+    };
+    let kind = match annotation {
+        "SecretStr" | "PostgresDsn" | "RedisDsn" | "AmqpDsn" => SettingKind::Secret,
+        // Lists are JSON there.
+        annotation => type_of(annotation).filter(|kind| *kind != SettingKind::List)?,
+    };
+    let default_is_call = default.is_some_and(|default| default.starts_with("Field("));
+    Some((
+        name,
+        Shown {
+            kind: Some(kind),
+            default: default.and_then(Literal::parse),
+            has_default: default.is_some() && !default_is_call,
+        },
+    ))
+}
+
+/// Whether a name is one that people give to variables of the environment.
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_uppercase())
+        && name
+            .chars()
+            .all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit())
+}
+
+/// Whether the value of a variable must stay secret, by the words of its name.
+pub(crate) fn is_secret(name: &str) -> bool {
+    const SECRET: [&str; 7] = [
+        "SECRET",
+        "PASSWORD",
+        "PASSWD",
+        "TOKEN",
+        "KEY",
+        "CREDENTIALS",
+        "DSN",
+    ];
+    // About a secret, but none.
+    const NOT: [&str; 9] = [
+        "FILE", "PATH", "DIR", "PREFIX", "NAME", "AGE", "TIMEOUT", "TTL", "HEADER",
+    ];
+    let last = name.rsplit('_').next().unwrap_or(name);
+    is_address(name) || !NOT.contains(&last) && name.split('_').any(|word| SECRET.contains(&word))
+}
+
+/// Whether a variable is an address that commonly holds a password.
+fn is_address(name: &str) -> bool {
+    const SERVERS: [&str; 9] = [
+        "DATABASE", "DB", "REDIS", "BROKER", "CACHE", "AMQP", "RABBITMQ", "MONGODB", "MONGO",
+    ];
+    let address = name
+        .strip_suffix("_URL")
+        .or_else(|| name.strip_suffix("_URI"));
+    address.is_some_and(|server| server.split('_').any(|word| SERVERS.contains(&word)))
+}
+
+/// Whether a variable is read after a text: not in a comment, and not by a function whose name only
+/// ends like this one.
+fn is_reading(before: &str, reader: &VariableReader) -> bool {
+    let is_of_another_name = match before.chars().next_back() {
+        Some('.') => reader.library != "os",
+        Some(c) => c == '_' || c.is_alphanumeric(),
+        None => false,
+    };
+    let line = before.rsplit_once('\n').map_or(before, |(_, line)| line);
+    !is_of_another_name && !line.trim_start().starts_with('#') && !line.contains(" #")
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    text[..at].matches('\n').count() + 1
+}
