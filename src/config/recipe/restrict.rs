@@ -7,7 +7,7 @@ use super::super::reader::DocumentReader;
 use super::parameter::ParameterValues;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-pub(in super::super) const RESERVED: [(&str, &str); 21] = [
+pub(in super::super) const RESERVED: [(&str, &str); 22] = [
     ("deploy", DEPLOYMENTS),
     ("recipe", "its keys are parameters of other recipes"),
     (
@@ -21,6 +21,10 @@ pub(in super::super) const RESERVED: [(&str, &str); 21] = [
     ("package.conflicts", PACKAGE),
     ("package.provides", PACKAGE),
     ("package.replaces", PACKAGE),
+    (
+        "metrics.textfile-directory",
+        "root writes to that directory of hosts",
+    ),
     ("config.*.owner", USERS),
     ("config.*.group", USERS),
     ("service.*.user", USERS),

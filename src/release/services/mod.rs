@@ -11,6 +11,7 @@ mod accounts;
 mod cron;
 pub mod login;
 mod logrotate;
+mod monitoring;
 mod paths;
 mod program;
 mod settings;
@@ -77,6 +78,8 @@ pub struct Services {
     pub owned: Vec<OwnedFile>,
     /// What the application writes to below its prefix, if it does.
     pub writable: Option<WritableLinks>,
+    /// Where metrics are written; gone with the package.
+    pub metrics: Option<InstallPath>,
     /// Settings that only hosts can give a value, if there are any.
     pub host_settings: Option<HostSettings>,
 }
@@ -157,6 +160,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         )?;
         units.push(made.unit);
     }
+    monitoring::write(&context, &mut files)?;
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
     let accounts = users::write(&context, &mut files)?;
@@ -170,6 +174,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         homes: homes(&context)?,
         writable: writable(&context)?,
         host_settings: host_settings(app),
+        metrics: monitoring::metrics_file(&context)?,
         secrets,
         state: context.state()?,
         has_sysusers: accounts.has_own(),
