@@ -201,11 +201,24 @@ def service_of(app, unit):
     return unit[len(app) + 1 : -len(".service")]
 
 
+def opened(directory):
+    """Opens a directory; symbolic links on the way are followed where nobody but root can make them."""
+    inside = os.open("/", os.O_RDONLY)
+    for name in directory.strip("/").split("/"):
+        holder = os.fstat(inside)
+        is_roots = holder.st_uid == 0 and not holder.st_mode & 0o022
+        flags = os.O_RDONLY | os.O_DIRECTORY | (0 if is_roots else os.O_NOFOLLOW)
+        within = os.open(name, flags, dir_fd=inside)
+        os.close(inside)
+        inside = within
+    return inside
+
+
 def replace(file, text):
     """Puts the text into a file of a directory that may be another user's."""
     directory, name = os.path.split(file)
     new = "." + name + ".new"
-    inside = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    inside = opened(directory)
     try:
         os.unlink(new, dir_fd=inside)
     except FileNotFoundError:

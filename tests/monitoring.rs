@@ -237,6 +237,21 @@ fn metrics_are_as_prometheus_reads_them() {
             "pkgapp_health_up{app=\"watch\",service=\"web\"} 0",
         )
     );
+    // Nor is a directory that others could have put there.
+    let (open, link) = (
+        directory.path().join("open"),
+        directory.path().join("open/link"),
+    );
+    std::fs::create_dir(&open).unwrap();
+    std::fs::set_permissions(&open, std::fs::Permissions::from_mode(0o777)).unwrap();
+    std::os::unix::fs::symlink(directory.path(), &link).unwrap();
+    let elsewhere = link.join("watch.prom");
+    let mut led = words.clone();
+    led[2] = elsewhere.to_str().unwrap();
+    let refused = monitor(directory.path(), &led);
+    let said = String::from_utf8(refused.stderr).unwrap();
+    assert!(said.contains("cannot write"), "{said}");
+
     let Some(promtool) = tool("promtool") else {
         return;
     };

@@ -240,6 +240,7 @@ impl UnitWriter<'_> {
             .set("After", format!("{base}.service"))
             .set("StartLimitIntervalSec", 0);
         unit.section("Service").set("Type", "oneshot");
+        quietly(&mut unit);
         let words = self.watch_command(service, health)?;
         unit.set("ExecStart", command(&words));
         unit.set_as_is("ExecStopPost", self.restart_line(&base));
@@ -328,6 +329,7 @@ impl UnitWriter<'_> {
             .set("Description", format!("{name} metrics"))
             .set("StartLimitIntervalSec", 0);
         unit.section("Service").set("Type", "oneshot");
+        quietly(&mut unit);
         let words = self.metrics_command(units)?;
         unit.set("ExecStart", command(&words));
         unit.set("TimeoutStartSec", format!("{}s", self.patience().as_secs()));
@@ -406,6 +408,12 @@ const UNIT: &str = "pkgapp:unit";
 
 fn is_own_setting(name: &str) -> bool {
     OWN_SETTINGS.iter().any(|start| name.starts_with(start)) || OTHER_SETTINGS.contains(&name)
+}
+
+/// Keeps the start and end of each run out of the journal: there are thousands a day.
+fn quietly(unit: &mut UnitFile<'_>) {
+    unit.set("LogLevelMax", "notice");
+    unit.set("SyslogLevel", "notice");
 }
 
 /// The whole sandbox, with these settings in place of its own or besides them.
