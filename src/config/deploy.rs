@@ -9,8 +9,9 @@ use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::path::InstallPath;
 
 use super::command::CommandLine;
+use super::monitoring::AskedService;
 use super::reader::{Located, TableReader, ValueReader};
-use super::service::{PartName, TimeSpan, UserName, count, host_path, setting_name};
+use super::service::{PartName, Service, TimeSpan, UserName, count, host_path, setting_name};
 use super::without_places;
 
 /// How long a push waits for another one, unless it is configured.
@@ -127,9 +128,11 @@ pub enum BatchSize {
     Percent(u8),
 }
 
-/// `health`: at least one of the two checks.
+/// `health`: at least one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HealthChecks {
+    /// Services that answer their own `health`; none if there is a `url`.
+    pub services: Vec<AskedService>,
     /// Answers with success, asked from the host itself.
     pub url: Option<Url>,
     /// Ends with success on the host.
@@ -212,15 +215,25 @@ impl Deploy {
         }
     }
 
-    /// Reads all deployments; `migration` is the application's own.
-    pub(super) fn read_all(root: &TableReader<'_>, migration: Option<&Migrate>) -> Vec<Self> {
+    /// Reads all deployments; `migration` and `services` are the application's own.
+    pub(super) fn read_all(
+        root: &TableReader<'_>,
+        migration: Option<&Migrate>,
+        services: &[Service],
+    ) -> Vec<Self> {
+        let health = HealthChecks::of_services(services);
         let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
         tables
-            .filter_map(|(name, table)| Self::read(name, table, migration))
+            .filter_map(|(name, table)| Self::read(name, table, migration, health.as_ref()))
             .collect()
     }
 
-    fn read(name: PartName, table: TableReader<'_>, migration: Option<&Migrate>) -> Option<Self> {
+    fn read(
+        name: PartName,
+        table: TableReader<'_>,
+        migration: Option<&Migrate>,
+        of_services: Option<&HealthChecks>,
+    ) -> Option<Self> {
         let (at, default) = (table.at(), Self::defaults());
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
         let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
@@ -234,14 +247,8 @@ impl Deploy {
         let max_failed = table
             .get_renamed("max-failed", "max_failed")
             .map_or(Some(default.max_failed), |value| count(&value, 0, u32::MAX));
-        let health = table
-            .get("health")
-            .and_then(|value| HealthChecks::read(&value));
-        let migrate = match table.get("migrate") {
-            Some(value) if value.is_false() => None,
-            Some(value) => Migrate::read(&value, "deploy.NAME.migrate", migration),
-            None => migration.cloned(),
-        };
+        let health = HealthChecks::of_deployment(&table, of_services);
+        let migrate = Migrate::of_deployment(&table, migration);
         let hooks = table
             .get("hooks")
             .and_then(|value| DeployHooks::read(&value))
@@ -707,16 +714,41 @@ impl BatchSize {
 }
 
 impl HealthChecks {
-    fn read(value: &ValueReader<'_>) -> Option<Self> {
+    /// Returns the checks of a deployment that has none of its own: what the services say.
+    pub fn of_services(services: &[Service]) -> Option<Self> {
+        let services = AskedService::all(services);
+        (!services.is_empty()).then_some(Self {
+            services,
+            url: None,
+            command: None,
+            timeout: DEFAULT_TIMEOUT,
+            settle: DEFAULT_SETTLE,
+        })
+    }
+
+    /// Reads the checks of a deployment, which are those of the services unless it says otherwise.
+    fn of_deployment(deployment: &TableReader<'_>, of_services: Option<&Self>) -> Option<Self> {
+        match deployment.get("health") {
+            Some(value) if value.is_false() => None,
+            Some(value) => Self::read(&value, of_services),
+            None => of_services.cloned(),
+        }
+    }
+
+    /// Reads checks; without a `url`, the services of `base` are asked.
+    fn read(value: &ValueReader<'_>, base: Option<&Self>) -> Option<Self> {
         let table = value.table("deploy.NAME.health")?;
         let address = table.get("url");
         let url = address
             .as_ref()
             .and_then(|value| value.parsed(super::web_address));
+        let services = base
+            .filter(|_| address.is_none())
+            .map_or_else(Vec::new, |base| base.services.clone());
         let line = table.get("command");
         let command = line.as_ref().and_then(CommandLine::read);
         let timeout = table.duration("timeout", "timeout_s", DEFAULT_TIMEOUT, SECOND..=DAY);
-        if address.is_none() && line.is_none() {
+        if address.is_none() && line.is_none() && services.is_empty() {
             let error = Error::new(format!("`{}` has nothing to check", value.label()));
             value.complain(
                 error.hint("add `url = \"http://127.0.0.1:8000/\"` or `command = \"…\"`"),
@@ -725,6 +757,7 @@ impl HealthChecks {
         let settle = table.duration("settle", "settle_s", DEFAULT_SETTLE, Duration::ZERO..=DAY);
         table.finish();
         Some(Self {
+            services,
             url,
             command,
             timeout: timeout?,
@@ -734,6 +767,15 @@ impl HealthChecks {
 }
 
 impl Migrate {
+    /// Reads the migration of a deployment, which is the application's unless it says otherwise.
+    fn of_deployment(deployment: &TableReader<'_>, base: Option<&Self>) -> Option<Self> {
+        match deployment.get("migrate") {
+            Some(value) if value.is_false() => None,
+            Some(value) => Self::read(&value, "deploy.NAME.migrate", base),
+            None => base.cloned(),
+        }
+    }
+
     /// Reads a migration; keys that it lacks are those of `base`, the application's.
     pub(super) fn read(
         value: &ValueReader<'_>,

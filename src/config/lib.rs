@@ -22,6 +22,7 @@ mod files;
 mod glob;
 mod indexes;
 mod load;
+mod monitoring;
 mod packaging;
 mod project;
 mod reader;
@@ -56,6 +57,7 @@ pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use load::ConfigDraft;
+pub use monitoring::{AskedService, HealthAddress, MetricsFile, ServiceHealth};
 pub use packaging::revision;
 pub use packaging::{
     ByteCode, Compression, CompressionPreset, PackageRelation, PackageRelations, PackageRevision,
@@ -168,6 +170,8 @@ pub struct Config {
     pub timers: Vec<Timer>,
     /// `[cron.NAME]`, in the order of the file.
     pub crons: Vec<Cron>,
+    /// `[metrics]`.
+    pub metrics: Option<MetricsFile>,
     /// `[logrotate]`.
     pub logrotate: Option<Logrotate>,
     /// `[config."NAME"]`, in the order of the file.
@@ -416,13 +420,14 @@ impl ConfigReader<'_> {
         );
         let services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
+        let metrics = monitoring::read(&root, &services, &timers);
         let crons = Cron::read_all(&root);
         let logrotate = Logrotate::read(root.table("logrotate"), &services);
         let configs = ConfigFile::read_all(&root, self.root);
         let migrate = root
             .get("migrate")
             .and_then(|value| Migrate::read(&value, "migrate", None));
-        let deploys = Deploy::read_all(&root, migrate.as_ref());
+        let deploys = Deploy::read_all(&root, migrate.as_ref(), &services);
         root.finish();
         let (about, python, package) = (about?, python?, package?);
         Some(Config {
@@ -445,6 +450,7 @@ impl ConfigReader<'_> {
             package,
             services,
             timers,
+            metrics,
             crons,
             logrotate,
             configs,

@@ -12,6 +12,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 
 use super::command::CommandLine;
 use super::glob::overlap;
+use super::monitoring::{self, ServiceHealth};
 use super::reader::{Located, TableReader, ValueReader, listed, nearest};
 use super::{environment, existing_file, process_environment};
 
@@ -43,6 +44,8 @@ pub struct ProcessSettings {
     pub after: Vec<String>,
     /// Units that are started with it.
     pub wants: Vec<String>,
+    /// `on-failure`: what is run when its unit fails, as the same user.
+    pub on_failure: Option<CommandLine>,
     /// `limit-nofile`: how many files it may have open.
     pub limit_nofile: Option<u32>,
     /// `timeout-stop`: how long it may take to end.
@@ -73,6 +76,10 @@ pub struct Service {
     pub socket_access: SocketAccess,
     /// When it is started again; by default [`RestartPolicy::OnFailure`].
     pub restart: RestartPolicy,
+    /// How to ask it whether it works.
+    pub health: Option<ServiceHealth>,
+    /// How long systemd waits for the program's next sign of life, before it restarts it.
+    pub watchdog: Option<TimeSpan>,
     /// How many of it run, each with its number; `None` for one without.
     pub instances: Option<u32>,
     /// `on-upgrade`: what an upgrade does if it runs and something that it uses changed.
@@ -383,6 +390,10 @@ impl ProcessSettings {
         let (environment_files, working_directory) =
             (environment_files(table), read_path("working-directory"));
         let (after, wants) = (values(read_units("after")), values(read_units("wants")));
+        let on_failure = table
+            .get("on-failure")
+            .filter(|value| !value.is_false())
+            .and_then(|value| CommandLine::read(&value));
         let limit_nofile = table
             .get("limit-nofile")
             .and_then(|value| count(&value, 1, u32::MAX));
@@ -401,6 +412,7 @@ impl ProcessSettings {
             working_directory,
             after,
             wants,
+            on_failure,
             limit_nofile,
             timeout_stop,
             write: write.into_iter().map(|path| path.value).collect(),
@@ -439,6 +451,8 @@ impl Service {
         let instances = table
             .get("instances")
             .and_then(|value| count(&value, 1, 1000));
+        let health = ServiceHealth::read(&table, socket.as_ref(), instances.is_some());
+        let watchdog = monitoring::watchdog(&table, service_type);
         let on_upgrade = table
             .get("on-upgrade")
             .map_or(Some(OnUpgrade::Restart), |value| value.choice(ON_UPGRADE));
@@ -453,6 +467,8 @@ impl Service {
             socket,
             socket_access,
             restart,
+            health,
+            watchdog,
             instances,
             on_upgrade,
             at,

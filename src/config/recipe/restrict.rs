@@ -7,7 +7,7 @@ use super::super::reader::DocumentReader;
 use super::parameter::ParameterValues;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-const RESERVED: [(&str, &str); 20] = [
+const RESERVED: [(&str, &str); 21] = [
     ("deploy", DEPLOYMENTS),
     ("recipe", "its keys are parameters of other recipes"),
     ("python.index", INDEXES),
@@ -17,6 +17,10 @@ const RESERVED: [(&str, &str); 20] = [
     ("package.conflicts", PACKAGE),
     ("package.provides", PACKAGE),
     ("package.replaces", PACKAGE),
+    (
+        "metrics.textfile-directory",
+        "root writes to that directory of hosts",
+    ),
     ("config.*.owner", USERS),
     ("config.*.group", USERS),
     ("service.*.user", USERS),
