@@ -26,6 +26,7 @@ mod init;
 mod interpreters;
 mod local;
 mod locks;
+mod monitoring;
 mod native;
 mod offline;
 mod prune;

@@ -95,7 +95,9 @@ fn effect(app: &Config, value: &ConfigValue) -> Option<String> {
     let runs = match (group, key) {
         ("build", "run") => "on the build machine, as you".to_owned(),
         ("migrate", "exec") => format!("on a host at each push, as `{name}`"),
-        ("service" | "timer" | "cron", "exec" | "reload") => format!("on hosts, as `{name}`"),
+        ("service" | "timer" | "cron", "exec" | "on-failure" | "reload") => {
+            format!("on hosts, as `{name}`")
+        }
         _ => return None,
     };
     Some(format!("{} = {} ({runs})", value.key, value.value))

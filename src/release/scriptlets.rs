@@ -492,6 +492,7 @@ mod tests {
         use OnUpgrade::{Keep, Restart};
         Services {
             writable: None,
+            metrics: None,
             name: AppName::parse("shop").unwrap(),
             prefix: path("/opt/shop"),
             units: vec![
@@ -675,6 +676,16 @@ mod tests {
                     &Tree::new(),
                 )
                 .unwrap(),
+            ),
+            (
+                "metrics",
+                made(
+                    &Services {
+                        metrics: Some(path("/srv/it's metrics/shop.prom")),
+                        ..shop()
+                    },
+                    &none,
+                ),
             ),
             (
                 "odd prefix",

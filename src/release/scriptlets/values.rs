@@ -96,6 +96,8 @@ struct UserValues<'a> {
 struct DataValues<'a> {
     has_tmpfiles: bool,
     state: Vec<&'a str>,
+    /// Where metrics are written, quoted.
+    metrics: Option<String>,
     homes: Vec<HomeValues<'a>>,
     /// The homes of cron's jobs, each once.
     cron_homes: Vec<CronHomeValues<'a>>,
@@ -304,6 +306,10 @@ impl<'a> DataValues<'a> {
         Self {
             has_tmpfiles: services.has_tmpfiles,
             state: services.state.iter().map(InstallPath::as_str).collect(),
+            metrics: services
+                .metrics
+                .as_ref()
+                .map(|file| shell_quoted(file.as_str())),
             homes: services.homes.iter().map(HomeValues::of).collect(),
             cron_homes: cron_homes.into_iter().collect(),
             secrets: services.secrets.iter().map(SecretValues::of).collect(),

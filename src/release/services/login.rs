@@ -6,6 +6,7 @@
 //!                      enabled           those that are enabled, in the order in which they are started
 //!                      crontab           lines for the user's crontab
 //!                      etc/              configuration that has paths of the package in it
+//!                      health            the services that a push asks whether they work, if there are any
 //!                      secrets           files of secrets, below `shared`, that nobody ships
 //!                      directories       where services may write, below `shared`
 //!                      environment/      what a migration takes over from each service: variables, as sh takes
@@ -29,7 +30,7 @@ use super::paths::{INTO, LoginPaths, ServiceScope};
 use super::program::ReleasePrograms;
 use super::systemd::{self, DIRECTORIES, directory_names};
 use super::unit::UnitFile;
-use super::{ServiceContext, ServiceUnit, UNITS, cron, logrotate, users};
+use super::{ServiceContext, ServiceUnit, UNITS, cron, logrotate, monitoring, users};
 use crate::tree::{EntryOrigin, Tree, TreeEntry};
 
 /// Where all of it lies, below the prefix.
@@ -64,6 +65,10 @@ pub fn tree(package: &Tree, app: &Config) -> Result<Tree> {
     files.list("enabled", &enabled)?;
     files.add_filled("crontab", crontab.into_bytes(), 0o644)?;
     files.list("directories", &state)?;
+    let asked = monitoring::health_list(&context)?;
+    if !asked.is_empty() {
+        files.add_filled("health", paths.in_text(&asked).into_bytes(), 0o644)?;
+    }
     files.list("secrets", &writer.secrets()?)?;
     writer.configuration(&mut files)?;
     writer.environments(&mut files)?;

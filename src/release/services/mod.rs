@@ -11,6 +11,7 @@ mod accounts;
 mod cron;
 pub mod login;
 mod logrotate;
+mod monitoring;
 mod paths;
 mod program;
 mod settings;
@@ -76,6 +77,8 @@ pub struct Services {
     pub owned: Vec<OwnedFile>,
     /// What the application writes to below its prefix, if it does.
     pub writable: Option<WritableLinks>,
+    /// Where metrics are written; gone with the package.
+    pub metrics: Option<InstallPath>,
 }
 
 /// Links from a release to what its application writes to; see [`crate::writable`].
@@ -145,6 +148,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         )?;
         units.push(made.unit);
     }
+    monitoring::write(&context, &mut files)?;
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
     let accounts = users::write(&context, &mut files)?;
@@ -157,6 +161,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         owned: owned(tree, &context, &secrets)?,
         homes: homes(&context)?,
         writable: writable(&context)?,
+        metrics: monitoring::metrics_file(&context)?,
         secrets,
         state: context.state()?,
         has_sysusers: accounts.has_own(),

@@ -32,6 +32,9 @@ pub(super) const DIRECTORIES: [(&str, &str, &str); 3] = [
     ("LogsDirectory", "LOGS_DIRECTORY", "/var/log"),
 ];
 
+/// A unit and its text.
+pub(super) type UnitText = (PackagedUnit, String);
+
 /// A unit with its text.
 #[derive(Debug)]
 pub(super) struct GeneratedUnit {
@@ -58,7 +61,7 @@ pub(super) fn units(
     };
     let mut units = Vec::new();
     let mut mistakes = Vec::new();
-    let mut add = |label: String, made: Result<(PackagedUnit, String)>| match made {
+    let mut add = |label: String, made: Result<UnitText>| match made {
         Ok((unit, text)) => units.push(GeneratedUnit { unit, label, text }),
         Err(error) => mistakes.push(error),
     };
@@ -77,22 +80,29 @@ pub(super) fn units(
         add(label("timer", &timer.name), writer.job(timer));
         add(label("timer", &timer.name), writer.timer(timer));
     }
+    for (label, made) in writer.watchers() {
+        add(label, made);
+    }
     add("the units' target".to_owned(), Ok(writer.target()));
-    Error::all(mistakes).map_or(Ok(units), Err)
+    if let Some(error) = Error::all(mistakes) {
+        return Err(error);
+    }
+    writer.add_metrics(&mut units)?;
+    Ok(units)
 }
 
 fn label(kind: &str, name: &PartName) -> String {
     format!("`[{kind}.{name}]`")
 }
 
-struct UnitWriter<'a> {
-    context: &'a ServiceContext<'a>,
-    programs: &'a ReleasePrograms<'a>,
-    scope: ServiceScope<'a>,
+pub(super) struct UnitWriter<'a> {
+    pub(super) context: &'a ServiceContext<'a>,
+    pub(super) programs: &'a ReleasePrograms<'a>,
+    pub(super) scope: ServiceScope<'a>,
 }
 
 impl UnitWriter<'_> {
-    fn service(&self, service: &Service) -> Result<(PackagedUnit, String)> {
+    fn service(&self, service: &Service) -> Result<UnitText> {
         let base = self.context.unit(&service.name);
         let (file, names) = match service.instances {
             None => (format!("{base}.service"), vec![format!("{base}.service")]),
@@ -109,11 +119,12 @@ impl UnitWriter<'_> {
             service.name.to_string()
         };
         self.head(&mut unit, &what, &service.process);
+        self.on_failure(&mut unit, &service.name, &service.process);
         if service.on_upgrade == OnUpgrade::Keep {
             // systemd ignores it; a push that switches releases without scriptlets reads it.
             unit.set("X-Pkgapp-OnUpgrade", "keep");
         }
-        if pauses(service) && !sets(service, &["StartLimitInterval", "StartLimitBurst"]) {
+        if is_kept(service) {
             // It goes on trying: a service that has been given up stays down when its database
             // comes back, and its socket too.
             unit.set("StartLimitIntervalSec", 0);
@@ -137,6 +148,7 @@ impl UnitWriter<'_> {
         if service.socket.is_some() && has_instances {
             unit.set("Sockets", format!("{base}.socket"));
         }
+        self.watch(&mut unit, service)?;
         self.restarts(&mut unit, service);
         // Only the main process is told to end; it knows what its workers have to finish.
         unit.set("KillMode", "mixed");
@@ -178,7 +190,7 @@ impl UnitWriter<'_> {
         }
     }
 
-    fn socket(&self, service: &Service, socket: &SocketAddress) -> Result<(PackagedUnit, String)> {
+    fn socket(&self, service: &Service, socket: &SocketAddress) -> Result<UnitText> {
         let base = self.context.unit(&service.name);
         let mut unit = UnitFile::new(self.scope);
         unit.section("Unit").set(
@@ -229,9 +241,10 @@ impl UnitWriter<'_> {
     }
 
     /// The service of a timer.
-    fn job(&self, timer: &Timer) -> Result<(PackagedUnit, String)> {
+    fn job(&self, timer: &Timer) -> Result<UnitText> {
         let mut unit = UnitFile::new(self.scope);
         self.head(&mut unit, timer.name.as_str(), &timer.process);
+        self.on_failure(&mut unit, &timer.name, &timer.process);
         unit.section("Service").set("Type", "oneshot");
         self.process(&mut unit, &timer.process, false)?;
         self.confine(&mut unit, &timer.process)?;
@@ -246,7 +259,7 @@ impl UnitWriter<'_> {
         ))
     }
 
-    fn timer(&self, timer: &Timer) -> Result<(PackagedUnit, String)> {
+    fn timer(&self, timer: &Timer) -> Result<UnitText> {
         let mut unit = UnitFile::new(self.scope);
         unit.section("Unit").set(
             "Description",
@@ -270,7 +283,7 @@ impl UnitWriter<'_> {
         ))
     }
 
-    fn target(&self) -> (PackagedUnit, String) {
+    fn target(&self) -> UnitText {
         let mut unit = UnitFile::new(self.scope);
         unit.section("Unit").set(
             "Description",
@@ -292,7 +305,7 @@ impl UnitWriter<'_> {
         )
     }
 
-    fn target_name(&self) -> String {
+    pub(super) fn target_name(&self) -> String {
         format!("{}.target", self.context.name())
     }
 
@@ -300,7 +313,7 @@ impl UnitWriter<'_> {
         unit.section("Install").set("WantedBy", self.target_name());
     }
 
-    fn head(&self, unit: &mut UnitFile<'_>, what: &str, process: &ProcessSettings) {
+    pub(super) fn head(&self, unit: &mut UnitFile<'_>, what: &str, process: &ProcessSettings) {
         unit.section("Unit")
             .set("Description", format!("{} {what}", self.context.name()));
         if let Some(homepage) = &self.context.app.homepage {
@@ -328,8 +341,18 @@ impl UnitWriter<'_> {
         process: &ProcessSettings,
         has_instances: bool,
     ) -> Result<()> {
-        let context = self.context;
         unit.set("ExecStart", self.command(&process.exec, has_instances)?);
+        self.surroundings(unit, process, has_instances)
+    }
+
+    /// As whom it runs, where, and with which variables and limits.
+    pub(super) fn surroundings(
+        &self,
+        unit: &mut UnitFile<'_>,
+        process: &ProcessSettings,
+        has_instances: bool,
+    ) -> Result<()> {
+        let context = self.context;
         let user = context.user(process.user.as_ref())?;
         unit.set("User", user);
         match &process.group {
@@ -400,7 +423,7 @@ impl UnitWriter<'_> {
 
     /// The directories that it may write to, and the sandbox around the rest. A login's directories
     /// are made by a push, as its systemd would make them elsewhere.
-    fn confine(&self, unit: &mut UnitFile<'_>, process: &ProcessSettings) -> Result<()> {
+    pub(super) fn confine(&self, unit: &mut UnitFile<'_>, process: &ProcessSettings) -> Result<()> {
         for (name, value) in confinement(self.context, process)? {
             let directory = DIRECTORIES.iter().find(|(setting, ..)| *setting == name);
             match (self.scope, directory) {
@@ -466,7 +489,7 @@ fn plain_path(path: &InstallPath) -> String {
     super::unit::quoted(path.as_str())
 }
 
-fn sandbox() -> impl Iterator<Item = (&'static str, &'static str)> {
+pub(super) fn sandbox() -> impl Iterator<Item = (&'static str, &'static str)> {
     SANDBOX
         .lines()
         .filter(|line| !line.starts_with('#'))
@@ -500,6 +523,11 @@ fn pauses(service: &Service) -> bool {
         service.restart,
         RestartPolicy::Always | RestartPolicy::OnFailure
     )
+}
+
+/// Whether systemd goes on trying to start a service that fails.
+pub(super) fn is_kept(service: &Service) -> bool {
+    pauses(service) && !sets(service, &["StartLimitInterval", "StartLimitBurst"])
 }
 
 /// Whether the user's own lines have one of these settings.
