@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::assembly;
 use crate::cli::{FormatName, GlobalOptions, PushArgs, RolloutArgs};
-use pkgapp_config::{Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, InterpreterChoice};
+use pkgapp_config::{
+    Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, HealthChecks, InterpreterChoice,
+};
 use pkgapp_core::commit;
 use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::name::AppName;
@@ -345,7 +347,10 @@ pub(super) fn policy(
     args: &RolloutArgs,
 ) -> Result<DeployPolicy> {
     let backend = backend::choose(&name, deploy, args.into.as_deref(), args.sudo)?;
-    let defaults = Deploy::defaults();
+    let defaults = Deploy {
+        health: app.and_then(|app| HealthChecks::of_services(&app.services)),
+        ..Deploy::defaults()
+    };
     let deploy = deploy.unwrap_or(&defaults);
     let batches = if args.batches.is_empty() {
         deploy.batches.clone()
@@ -377,12 +382,14 @@ pub(super) fn policy(
 fn health_check(deploy: &Deploy) -> HealthCheck {
     match deploy.health.clone() {
         Some(health) => HealthCheck {
+            services: health.services,
             url: health.url,
             command: health.command,
             timeout: health.timeout,
             settle: health.settle,
         },
         None => HealthCheck {
+            services: Vec::new(),
             url: None,
             command: None,
             timeout: DEFAULT_TIMEOUT,

@@ -227,15 +227,11 @@ impl StepBuilder<'_> {
     }
 
     pub(super) fn health(&self, check: &HealthCheck) -> Step {
-        let mut parts = vec!["its units run".to_owned()];
-        parts.extend(check.url.as_ref().map(|url| format!("{url} answers")));
-        parts.extend(
-            check
-                .command
-                .as_ref()
-                .map(|command| format!("`{}` succeeds", command.text)),
-        );
-
+        let asked: Vec<String> = check
+            .services
+            .iter()
+            .map(|asked| format!("{}-{}.service", self.name, asked.name))
+            .collect();
         let url = check.url.as_ref().map_or("", url::Url::as_str);
         let words = check
             .command
@@ -243,13 +239,14 @@ impl StepBuilder<'_> {
             .flat_map(|command| command.words.iter().cloned());
         let command = self
             .command(
-                &format!("waiting until {}", parts.join(", ")),
+                &format!("waiting until {}", check.conditions().join(", ")),
                 script::HEALTH,
             )
             .parameter("name", self.name.as_str())
             .parameter("prefix", self.prefix.clone())
             .parameter("patience", check.timeout.as_secs().to_string())
             .parameter("settle", check.settle.as_secs().to_string())
+            .parameter("asked", asked.join(" "))
             .parameter("url", url)
             .args(words);
         // After Ctrl-C it is still waited for: a host that has changed gets to the end of its

@@ -104,7 +104,18 @@ impl AppCondition {
     /// Returns whether a unit that should run does not.
     pub fn is_unwell(&self) -> bool {
         self.units.iter().any(|unit| {
-            unit.active == "failed" || (unit.enabled == "enabled" && unit.active == "inactive")
+            unit.active == "failed"
+                || (unit.enabled == "enabled" && unit.active == "inactive" && !self.waits(unit))
+        })
+    }
+
+    /// Whether a unit is the timer that asks a service which nobody wants to run.
+    fn waits(&self, unit: &UnitState) -> bool {
+        let service = unit.name.strip_suffix("-health.timer");
+        service.is_some_and(|name| {
+            let is_it = |other: &&UnitState| other.name.strip_suffix(".service") == Some(name);
+            let service = self.units.iter().find(is_it);
+            service.is_some_and(|service| service.enabled != "enabled")
         })
     }
 }
@@ -138,5 +149,18 @@ mod tests {
             (Some(&entry), true)
         );
         assert_eq!(condition.drifted, ["??5?????? c /etc/shop/shop.env"]);
+    }
+
+    #[test]
+    fn the_timer_of_a_service_that_nobody_wants_to_run_may_rest() {
+        let is_unwell = |units: &str| AppCondition::parse(units).is_unwell();
+        let timer = "unit=shop-web-health.timer inactive enabled\n";
+        assert!(!is_unwell(&format!(
+            "{timer}unit=shop-web.service inactive disabled\n"
+        )));
+        assert!(is_unwell(&format!(
+            "{timer}unit=shop-web.service active enabled\n"
+        )));
+        assert!(is_unwell(timer));
     }
 }

@@ -72,6 +72,7 @@ pub(super) fn policy() -> DeployPolicy {
         batches: vec![BatchSize::Hosts(1), BatchSize::Percent(100)],
         max_failed: 0,
         check: HealthCheck {
+            services: Vec::new(),
             url: Some("http://127.0.0.1:8000/".parse().unwrap()),
             command: None,
             timeout: Duration::from_secs(30),

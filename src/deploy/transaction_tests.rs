@@ -192,6 +192,7 @@ impl FakeHost {
     fn policy(&self) -> DeployPolicy {
         DeployPolicy {
             check: HealthCheck {
+                services: Vec::new(),
                 url: None,
                 command: None,
                 timeout: Duration::from_secs(5),

@@ -1,6 +1,8 @@
 # Waits until the release works. Arguments: a command that must succeed, or nothing.
 #   name prefix       the application's
 #   patience settle   how long to wait and how long a unit must have run, in seconds
+#   asked             units of services that must answer, or nothing. What they are asked says the release that is installed: an
+#                     older one may have other paths, or none
 #   url               an address that must answer, or nothing
 hold_lock
 umask 022
@@ -10,12 +12,18 @@ get() {
   if command -v curl >/dev/null; then curl -fsS -o /dev/null --max-time 10 "$url"
   else "$prefix/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' "$url" 2>&1 | tail -n1 | grep . && return 1 || return 0; fi
 }
+is_ours() { case "$newline$units$newline" in *"$newline$1$newline"*) ;; *) return 1 ;; esac; } # UNIT
+# A service that nobody enabled is another unit's to start, and a request could start it.
+is_asked() { [ -f "$list" ] && grep -q "^$1 " "$list" && { ! has_systemd || [ "$(ctl is-enabled "$1" 2>/dev/null)" = enabled ]; }; }
 # Only services have that property.
 restarts_of() { set -- "$(ctl show -p NRestarts "$1" | cut -d= -f2)"; say "${1:-0}"; }
 works() {
   for unit in $units; do
     # What nobody enabled is another unit's to start.
     [ "$(ctl is-enabled "$unit" 2>/dev/null)" = enabled ] || continue
+    # The timer that asks a service runs with it.
+    service=${unit%-health.timer}.service
+    if is_ours "$service" && [ "$(ctl is-enabled "$service" 2>/dev/null)" != enabled ]; then continue; fi
     if [ "$(ctl show -p Type "$unit" | cut -d= -f2)" = oneshot ]; then
       ctl is-failed --quiet "$unit" && { why="$unit failed"; return 1; }
       continue
@@ -29,12 +37,18 @@ works() {
     else enough=$settle history=; fi
     [ $(($(uptime_s) - since / 1000000)) -ge "$enough" ] || { why="$unit has not run for $enough s yet$history"; return 1; }
   done
+  for unit in $asked; do
+    is_asked "$unit" || continue
+    why=$("$prefix/bin/python" -I -S "$prefix/.pkgapp/monitor" ask "$list" "$unit" 2>&1) ||
+      { why="$unit does not answer ${why:-at all}"; return 1; }
+  done
   if [ -n "$url" ]; then why=$(get 2>&1) || { why="$url: $why"; return 1; }; fi
   if [ $# -gt 0 ]; then
     why=$(cd "$prefix" 2>/dev/null; PATH=$prefix/bin:$PATH; timeout "$patience" "$@" 2>&1) ||
       { why="\`$*\` exited with status $?: $why"; return 1; }
   fi
 }
+list=$(health_list)
 started=$(uptime_s)
 until works "$@"; do
   if [ $(($(uptime_s) - started)) -ge "$patience" ]; then

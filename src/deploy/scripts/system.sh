@@ -7,6 +7,8 @@ has_systemd() { [ -d /run/systemd/system ]; }
 ctl() { systemctl "$@"; }
 journal() { journalctl "$@"; }
 installed() { version_of "$name"; }
+# The file that says how the services of the installed release are asked; `prefix` is where it lies.
+health_list() { say "$prefix/.pkgapp/health"; }
 # Its services, sockets and timers; of a template its instances, as far as systemd knows them.
 units_of() {
   has_systemd || return 0

@@ -23,4 +23,6 @@ kept_of() {
     if [ -n "$1" ] && [ -d "$each" ]; then say "$each"; return; fi
   done
 }
+# The file that says how the services of the installed release are asked.
+health_list() { say "$(kept_of "$(installed)")/host/health"; }
 units_of() { [ ! -f "$state/enabled" ] || grep -v '\.target$' "$state/enabled"; }
