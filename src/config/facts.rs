@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 32] = [
+pub const FACTS: [(&str, FactType, &str); 34] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -60,6 +60,16 @@ pub const FACTS: [(&str, FactType, &str); 32] = [
         "server-script",
         FactType::Path,
         "the script that serves it, as it lies in the release",
+    ),
+    (
+        "health-path",
+        FactType::String,
+        "the path by which it says that it works",
+    ),
+    (
+        "health-host",
+        FactType::String,
+        "a name by which it answers, if it refuses `localhost`",
     ),
     (
         "manage",

@@ -106,6 +106,11 @@ impl FactCollector<'_> {
             }
             None => {}
         }
+        if let Some(health) = code.health(survey.web.as_ref()) {
+            let at = self.place(health.file, &[health.text.to_owned()]);
+            self.text("health-path", Some(health.path), at.clone());
+            self.text("health-host", health.host, at);
+        }
         let program = survey.server_program.as_deref();
         match program.and_then(|program| program.strip_prefix("python ")) {
             Some(script) => self.text("server-script", Some(script), None),

@@ -1721,3 +1721,50 @@ fn a_recipe_stands_for_the_lines_of_the_shop() {
     let migrate = by_recipe.migrate.unwrap();
     assert_eq!(migrate.exec.text, "python app/manage.py migrate --noinput");
 }
+
+#[test]
+fn the_health_route_of_what_is_served_is_a_fact() {
+    let fact = |files: &[(&str, &str)], name: &str| match survey(files).facts.get(name) {
+        Some(fact) => match &fact.value {
+            pkgapp_config::FactValue::String(text) => text.clone(),
+            other => panic!("{other:?}"),
+        },
+        None => String::new(),
+    };
+    let flask = "from flask import Flask\napp = Flask(__name__)\n";
+    let routes = "@app.route('/ping')\ndef ping(): pass\n@app.route('/healthz')\ndef up(): pass\n";
+    let served = [("app.py", &*format!("{flask}{routes}"))];
+    assert_eq!(fact(&served, "health-path"), "/healthz");
+    // An application that another one mounts has its routes elsewhere.
+    let mounted = [
+        ("app.py", flask),
+        (
+            "other.py",
+            "other = Flask(__name__)\n@other.route('/healthz')\ndef up(): pass\n",
+        ),
+    ];
+    assert_eq!(fact(&mounted, "health-path"), "");
+
+    let urls = "urlpatterns = [\n    path('healthz/', up),\n]\n";
+    let django = |hosts: &str| {
+        let settings = format!(
+            "ROOT_URLCONF = 'shop.urls'\nWSGI_APPLICATION = 'shop.wsgi.application'\nALLOWED_HOSTS = {hosts}\n"
+        );
+        let files = [
+            ("manage.py", "import django\n"),
+            ("shop/__init__.py", ""),
+            ("shop/settings.py", &settings),
+            ("shop/urls.py", urls),
+            ("shop/wsgi.py", WSGI),
+        ];
+        (fact(&files, "health-path"), fact(&files, "health-host"))
+    };
+    let found = |path: &str, host: &str| (path.to_owned(), host.to_owned());
+    assert_eq!(django("['*']"), found("/healthz/", ""));
+    assert_eq!(
+        django("['.example.com', 'shop.example.com']"),
+        found("/healthz/", "shop.example.com")
+    );
+    assert_eq!(django("env.list('HOSTS')"), found("", ""));
+    assert_eq!(django("[]"), found("", ""));
+}

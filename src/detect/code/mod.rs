@@ -2,6 +2,7 @@
 
 mod databases;
 mod expression;
+mod health;
 mod line;
 mod settings;
 mod web;
@@ -273,6 +274,11 @@ pub(super) struct CodeFacts {
     started_celery: Option<(String, Option<String>)>,
     /// Databases that the code names.
     databases: BTreeSet<Database>,
+    health_routes: Vec<health::HealthRoute>,
+    /// What `ROOT_URLCONF` names.
+    root_urls: BTreeSet<String>,
+    /// The `ALLOWED_HOSTS` of each module of settings.
+    allowed_hosts: Vec<Option<BTreeSet<String>>>,
 }
 
 /// Migrations that alembic runs.
@@ -392,6 +398,7 @@ impl CodeFacts {
         self.note_pecan(module);
         self.note_queues(module);
         self.note_servers(module);
+        self.health_routes.extend(health::routes(module));
         self.note_data(module);
         self.note_names_at_the_top(module, top);
     }
@@ -442,6 +449,8 @@ impl CodeFacts {
         match name {
             "WSGI_APPLICATION" => self.chosen.push((target(), Gateway::Wsgi)),
             "ASGI_APPLICATION" => self.chosen.push((target(), Gateway::Asgi)),
+            "ROOT_URLCONF" => _ = self.root_urls.insert(target()),
+            "ALLOWED_HOSTS" => self.allowed_hosts.push(health::allowed_hosts(value)),
             "STATIC_ROOT" => {
                 self.static_root = Some(static_root(value, module.path, module.text));
             }
