@@ -222,18 +222,8 @@ impl SettingType {
         check_line(text)?;
         match self {
             Self::String | Self::Secret => Ok(text.to_owned()),
-            Self::Integer(limits) => {
-                let number: i64 = text.parse().map_err(|_| wrong(text, "an integer", "24"))?;
-                limits.check(number).map(|()| number.to_string())
-            }
-            Self::Number(limits) => {
-                let parsed: Option<f64> =
-                    text.parse().ok().filter(|number: &f64| number.is_finite());
-                let number = parsed.ok_or_else(|| wrong(text, "a number", "0.5"))?;
-                limits
-                    .check(number)
-                    .map(|()| text.trim_start_matches('+').to_owned())
-            }
+            Self::Integer(limits) => parse_integer(text, limits),
+            Self::Number(limits) => parse_number(text, limits),
             Self::Boolean => match text {
                 "true" | "false" => Ok(text.to_owned()),
                 _ => Err(wrong(text, "`true` or `false`", "true")),
@@ -267,6 +257,23 @@ impl<T: Copy + PartialOrd + fmt::Display> SettingLimits<T> {
             (None, None) => None,
         }
     }
+}
+
+fn parse_integer(text: &str, limits: &SettingLimits<i64>) -> Result<String> {
+    let Ok(number) = text.parse() else {
+        return Err(wrong(text, "an integer", "24"));
+    };
+    limits.check(number)?;
+    Ok(number.to_string())
+}
+
+fn parse_number(text: &str, limits: &SettingLimits<f64>) -> Result<String> {
+    let number = text.parse().unwrap_or(f64::NAN);
+    if !number.is_finite() {
+        return Err(wrong(text, "a number", "0.5"));
+    }
+    limits.check(number)?;
+    Ok(text.trim_start_matches('+').to_owned())
 }
 
 fn integer(value: &ValueReader<'_>) -> Option<i64> {
