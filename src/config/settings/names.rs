@@ -6,13 +6,14 @@ use super::super::{UNFIT_FOR_PYTHON, is_variable_name};
 
 /// Variables of which only one exists, and whose they are. A name that ends in `_` stands for all
 /// that begin with it.
-const TAKEN: [(&str, &str); 43] = [
+const TAKEN: [(&str, &str); 44] = [
     ("PKGAPP_", PKGAPP),
     ("PATH", PKGAPP),
     ("INSTANCE", PKGAPP),
     ("LD_", LOADER),
     ("GLIBC_TUNABLES", LOADER),
     ("GCONV_PATH", LOADER),
+    ("LOCALDOMAIN", LOADER),
     ("LOCPATH", LOADER),
     ("NLSPATH", LOADER),
     ("RES_OPTIONS", LOADER),
