@@ -71,7 +71,7 @@ fn a_build_needs_a_value_for_each_setting() {
     }
     for (set, message) in [
         ("SHOP_PAGE_SIZE=0", "the value must be 1 or more, not 0"),
-        ("SHOP_PAGE=24", "did you mean `SHOP_PAGE_SIZE`?"),
+        ("SHOP_PAGESIZE=24", "did you mean `SHOP_PAGE_SIZE`?"),
         (
             "SHOP_KEY=hunter2",
             "everyone can read packages and argument lists",

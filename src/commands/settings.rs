@@ -95,33 +95,40 @@ fn readers(app: &Config, setting: &Setting) -> Vec<String> {
 }
 
 fn setting_json(app: &Config, setting: &Setting) -> Value {
-    let limits = match &setting.setting_type {
+    let default = setting.default.as_ref();
+    let place = app.place_on_hosts(setting);
+    json!({
+        "name": setting.name,
+        "type": setting.setting_type.name(),
+        "limits": type_json(&setting.setting_type),
+        "help": setting.help,
+        "from": source_name(setting.source),
+        "optional": setting.is_optional,
+        "default": default.map(|default| &default.value),
+        "default_origin": default.map(|default| place_json(&default.at)),
+        "set": setting.chosen,
+        "value": setting.value(),
+        "host_file": place.map(|file| file.to_string()),
+        "read_by": readers(app, setting),
+        "origin": place_json(&setting.at),
+    })
+}
+
+fn source_name(source: SettingSource) -> &'static str {
+    match source {
+        SettingSource::Package => "package",
+        SettingSource::Host => "host",
+    }
+}
+
+/// The limits of a type.
+fn type_json(setting_type: &SettingType) -> Value {
+    match setting_type {
         SettingType::Integer(limits) => limits_json(limits),
         SettingType::Number(limits) => limits_json(limits),
         SettingType::Choice(choices) => json!({ "choices": choices }),
         _ => json!({}),
-    };
-    let source = match setting.source {
-        SettingSource::Package => "package",
-        SettingSource::Host => "host",
-    };
-    json!({
-        "name": setting.name,
-        "type": setting.setting_type.name(),
-        "limits": limits,
-        "help": setting.help,
-        "from": source,
-        "optional": setting.is_optional,
-        "default": setting.default.as_ref().map(|default| json!({
-            "value": default.value,
-            "origin": place_json(&default.at),
-        })),
-        "set": setting.chosen,
-        "value": setting.value(),
-        "host_file": app.place_on_hosts(setting).map(|file| file.to_string()),
-        "read_by": readers(app, setting),
-        "origin": place_json(&setting.at),
-    })
+    }
 }
 
 fn limits_json<T: serde::Serialize>(limits: &SettingLimits<T>) -> Value {

@@ -62,30 +62,36 @@ fn describe(read: &mut FoundSetting, declared: FoundSetting) {
 
 /// Reads a value, or a table with more about it.
 fn variable(name: &str, declared: &Value) -> Option<FoundSetting> {
-    let empty = Map::new();
+    let nothing = Map::new();
     let (value, table) = match declared {
-        Value::String(value) => (Some(value.as_str()), &empty),
-        Value::Object(table) => (table.get("value").and_then(Value::as_str), table),
+        Value::String(_) => (Some(declared), &nothing),
+        Value::Object(table) => (table.get("value"), table),
         _ => return None,
     };
-    let text = |key: &str| table.get(key).and_then(Value::as_str);
-    let is_plain = |text: &&str| !text.trim().is_empty() && !text.chars().any(char::is_control);
-    let is_required = table.get("required") != Some(&Value::Bool(false));
-    let is_secret = text("generator") == Some("secret") || is_secret(name);
-    let default = value.filter(is_plain).filter(|_| !is_secret);
+    let is_generated = table.get("generator") == Some(&Value::from("secret"));
+    let is_required = table.get("required") != Some(&Value::from(false));
+    let kind = if is_generated || is_secret(name) {
+        SettingKind::Secret
+    } else {
+        SettingKind::String
+    };
+    let default = line(value).filter(|_| kind == SettingKind::String);
     Some(FoundSetting {
         name: name.to_owned(),
-        kind: if is_secret {
-            SettingKind::Secret
-        } else {
-            SettingKind::String
-        },
+        kind,
         is_optional: !is_required && default.is_none(),
-        default: default.map(|value| Literal::Text(value.to_owned())),
-        help: text("description").filter(is_plain).map(str::to_owned),
+        default: default.map(Literal::Text),
+        help: line(table.get("description")),
         file: FILE.into(),
         line: 1,
     })
+}
+
+/// Returns a text that is one line, and not empty.
+fn line(value: Option<&Value>) -> Option<String> {
+    let text = value?.as_str()?;
+    let is_line = !text.trim().is_empty() && !text.chars().any(char::is_control);
+    is_line.then(|| text.to_owned())
 }
 
 fn line_of(text: &str, name: &str) -> usize {

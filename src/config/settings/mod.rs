@@ -14,8 +14,8 @@ mod value;
 use pkgapp_core::error::{Error, ErrorKind, Location, Result};
 use pkgapp_core::path::{InstallPath, ReleasePath};
 
+use super::Config;
 use super::reader::{Located, TableReader, ValueReader, nearest};
-use super::{Config, dotted_key};
 
 pub use self::names::check as check_setting_name;
 pub use self::value::{SettingLimits, SettingType};
@@ -118,11 +118,6 @@ impl Setting {
     /// Returns whether the application cannot do without a value that only the host has.
     pub fn is_missing_on_hosts(&self) -> bool {
         self.source == SettingSource::Host && !self.is_optional
-    }
-
-    /// Returns its key in the configuration.
-    pub fn key(&self) -> String {
-        dotted_key("settings", &self.name)
     }
 }
 

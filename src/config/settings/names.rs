@@ -6,12 +6,17 @@ use super::super::{UNFIT_FOR_PYTHON, is_variable_name};
 
 /// Variables of which only one exists, and whose they are. A name that ends in `_` stands for all
 /// that begin with it.
-const TAKEN: [(&str, &str); 31] = [
+const TAKEN: [(&str, &str); 44] = [
     ("PKGAPP_", PKGAPP),
     ("PATH", PKGAPP),
     ("INSTANCE", PKGAPP),
     ("LD_", LOADER),
     ("GLIBC_TUNABLES", LOADER),
+    ("GCONV_PATH", LOADER),
+    ("LOCALDOMAIN", LOADER),
+    ("LOCPATH", LOADER),
+    ("NLSPATH", LOADER),
+    ("RES_OPTIONS", LOADER),
     ("HOME", SYSTEMD),
     ("USER", SYSTEMD),
     ("LOGNAME", SYSTEMD),
@@ -35,6 +40,14 @@ const TAKEN: [(&str, &str); 31] = [
     ("SERVICE_RESULT", SYSTEMD),
     ("EXIT_CODE", SYSTEMD),
     ("EXIT_STATUS", SYSTEMD),
+    ("FDSTORE", SYSTEMD),
+    ("LOG_NAMESPACE", SYSTEMD),
+    ("MEMORY_PRESSURE_WATCH", SYSTEMD),
+    ("MEMORY_PRESSURE_WRITE", SYSTEMD),
+    ("PIDFILE", SYSTEMD),
+    ("SYSTEMD_", SYSTEMD),
+    ("TRIGGER_", SYSTEMD),
+    ("XDG_RUNTIME_DIR", SYSTEMD),
     ("ENV", SHELL),
     ("BASH_ENV", SHELL),
     ("IFS", SHELL),

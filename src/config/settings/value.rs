@@ -122,13 +122,13 @@ impl TypeKeys<'_> {
                 .complain_of_missing("choices", error.hint(example));
             return None;
         };
-        let found = value.each(|text| check_line(text).map(|()| text.to_owned()));
-        if value.list().is_empty() {
+        let choices = texts(value, |text| check_line(text).map(|()| text.to_owned()))?;
+        if choices.is_empty() {
             let error = Error::new(format!("`{}` has no choice", value.label()));
             value.complain(error.hint("list the values that the application understands"));
             return None;
         }
-        Some(found.into_iter().map(|choice| choice.value).collect())
+        Some(choices)
     }
 }
 
@@ -221,29 +221,16 @@ impl SettingType {
     pub fn parse(&self, text: &str) -> Result<String> {
         check_line(text)?;
         match self {
-            Self::String | Self::Secret => Ok(text.to_owned()),
-            Self::Integer(limits) => {
-                let number: i64 = text.parse().map_err(|_| wrong(text, "an integer", "24"))?;
-                limits.check(number).map(|()| number.to_string())
-            }
-            Self::Number(limits) => {
-                let parsed: Option<f64> =
-                    text.parse().ok().filter(|number: &f64| number.is_finite());
-                let number = parsed.ok_or_else(|| wrong(text, "a number", "0.5"))?;
-                limits
-                    .check(number)
-                    .map(|()| text.trim_start_matches('+').to_owned())
-            }
-            Self::Boolean => match text {
-                "true" | "false" => Ok(text.to_owned()),
-                _ => Err(wrong(text, "`true` or `false`", "true")),
-            },
-            Self::Url => check_url(text).map(|()| text.to_owned()),
-            Self::Path => check_path(text).map(|()| text.to_owned()),
-            Self::Duration => seconds(text),
-            Self::List => Ok(text.to_owned()),
-            Self::Choice(choices) => check_choice(text, choices).map(|()| text.to_owned()),
+            Self::String | Self::List | Self::Secret => {}
+            Self::Integer(limits) => return parse_integer(text, limits),
+            Self::Number(limits) => return parse_number(text, limits),
+            Self::Boolean => check_boolean(text)?,
+            Self::Url => check_url(text)?,
+            Self::Path => check_path(text)?,
+            Self::Duration => return seconds(text),
+            Self::Choice(choices) => check_choice(text, choices)?,
         }
+        Ok(text.to_owned())
     }
 }
 
@@ -267,6 +254,23 @@ impl<T: Copy + PartialOrd + fmt::Display> SettingLimits<T> {
             (None, None) => None,
         }
     }
+}
+
+fn parse_integer(text: &str, limits: &SettingLimits<i64>) -> Result<String> {
+    let Ok(number) = text.parse() else {
+        return Err(wrong(text, "an integer", "24"));
+    };
+    limits.check(number)?;
+    Ok(number.to_string())
+}
+
+fn parse_number(text: &str, limits: &SettingLimits<f64>) -> Result<String> {
+    let number = text.parse().unwrap_or(f64::NAN);
+    if !number.is_finite() {
+        return Err(wrong(text, "a number", "0.5"));
+    }
+    limits.check(number)?;
+    Ok(text.trim_start_matches('+').to_owned())
 }
 
 fn integer(value: &ValueReader<'_>) -> Option<i64> {
@@ -308,11 +312,18 @@ fn list_text(value: &ValueReader<'_>) -> Option<String> {
         ))
         .hint("write each item as a text of its own, or use the type `string`"))
     };
-    let items = value.each(item);
-    (items.len() == value.list().len()).then(|| {
-        let texts: Vec<String> = items.into_iter().map(|item| item.value).collect();
-        texts.join(",")
-    })
+    texts(value, item).map(|items| items.join(","))
+}
+
+/// Returns the texts of a list, if all of them are right.
+fn texts(value: &ValueReader<'_>, parse: impl Fn(&str) -> Result<String>) -> Option<Vec<String>> {
+    let items = value.list();
+    let is_list = matches!(value.item().value, DocumentValue::Array(_));
+    let texts: Vec<String> = items
+        .iter()
+        .filter_map(|item| item.parsed(&parse))
+        .collect();
+    (is_list && texts.len() == items.len()).then_some(texts)
 }
 
 /// Checks that an environment file can hold a text, and that all readers of such files see the same:
@@ -327,6 +338,13 @@ fn check_line(text: &str) -> Result<()> {
         .hint("write one line, or put the text into a file and its path into the setting")),
         None => Ok(()),
     }
+}
+
+fn check_boolean(text: &str) -> Result<()> {
+    if ["true", "false"].contains(&text) {
+        return Ok(());
+    }
+    Err(wrong(text, "`true` or `false`", "true"))
 }
 
 fn check_url(text: &str) -> Result<()> {

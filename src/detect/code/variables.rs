@@ -77,50 +77,101 @@ enum Second {
     Default,
 }
 
-const fn of_library(
-    text: &'static str,
-    library: &'static str,
-    kind: Option<SettingKind>,
-) -> VariableReader {
-    VariableReader {
-        text,
-        second: Second::Default,
-        kind,
-        library,
-    }
-}
+/// What the standard library has.
+const SYSTEM: VariableReader = VariableReader {
+    text: "environ[",
+    second: Second::Nothing,
+    kind: None,
+    library: "os",
+};
 
-const fn of_system(text: &'static str, second: Second) -> VariableReader {
-    VariableReader {
-        text,
-        second,
-        kind: None,
-        library: "os",
-    }
-}
+/// What django-environ and environs have, which call their object alike.
+const ENVIRON: VariableReader = VariableReader {
+    text: "env(",
+    second: Second::Default,
+    kind: None,
+    library: "environ",
+};
 
 const READERS: [VariableReader; 17] = [
-    of_system("environ[", Second::Nothing),
-    of_system("environ.get(", Second::Optional),
-    of_system("getenv(", Second::Optional),
-    of_library("env(", "environ", None),
-    of_library("env.str(", "environ", None),
-    of_library("env.int(", "environ", Some(SettingKind::Integer)),
-    of_library("env.float(", "environ", Some(SettingKind::Number)),
-    of_library("env.bool(", "environ", Some(SettingKind::Boolean)),
-    of_library("env.list(", "environ", Some(SettingKind::List)),
-    of_library("env.url(", "environ", None),
-    of_library("env.path(", "environ", None),
-    of_library("env.db(", "environ", Some(SettingKind::Secret)),
-    of_library("env.db_url(", "environ", Some(SettingKind::Secret)),
-    of_library("env.cache(", "environ", Some(SettingKind::Secret)),
-    of_library("env.cache_url(", "environ", Some(SettingKind::Secret)),
-    of_library("env.email_url(", "environ", Some(SettingKind::Secret)),
-    of_library("config(", "decouple", None),
+    SYSTEM,
+    VariableReader {
+        text: "environ.get(",
+        second: Second::Optional,
+        ..SYSTEM
+    },
+    VariableReader {
+        text: "getenv(",
+        second: Second::Optional,
+        ..SYSTEM
+    },
+    ENVIRON,
+    VariableReader {
+        text: "env.str(",
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.int(",
+        kind: Some(SettingKind::Integer),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.float(",
+        kind: Some(SettingKind::Number),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.bool(",
+        kind: Some(SettingKind::Boolean),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.list(",
+        kind: Some(SettingKind::List),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.url(",
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.path(",
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.db(",
+        kind: Some(SettingKind::Secret),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.db_url(",
+        kind: Some(SettingKind::Secret),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.cache(",
+        kind: Some(SettingKind::Secret),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.cache_url(",
+        kind: Some(SettingKind::Secret),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "env.email_url(",
+        kind: Some(SettingKind::Secret),
+        ..ENVIRON
+    },
+    VariableReader {
+        text: "config(",
+        library: "decouple",
+        ..ENVIRON
+    },
 ];
 
 /// Variables that are for tools and for the machine, not for the application.
-const OF_OTHERS: [&str; 8] = [
+const OF_OTHERS: [&str; 7] = [
     "CI",
     "DJANGO_SETTINGS_MODULE",
     "EDITOR",
@@ -128,7 +179,6 @@ const OF_OTHERS: [&str; 8] = [
     "HOSTNAME",
     "TERM",
     "VIRTUAL_ENV",
-    "XDG_RUNTIME_DIR",
 ];
 
 /// Returns the variables that a module reads.
@@ -136,7 +186,6 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     let mut found = Vec::new();
     let has_library = |library: &str| match library {
         "os" => true,
-        // environs and django-environ call their object alike.
         "environ" => text.contains("import environ") || text.contains("from environ"),
         library => text.contains(library),
     };
