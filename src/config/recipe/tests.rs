@@ -264,6 +264,36 @@ fn a_procfile_is_a_recipe() {
     assert_eq!(at.position, Some((2, 9)));
 }
 
+/// A server that opens its port itself sees `PORT`, as a text, and a program of the project lies in
+/// the release.
+#[test]
+fn processes_of_a_procfile_find_their_port_and_their_programs() {
+    let procfile = "web: ./bin/serve --fast\nother: uwsgi --http :$PORT\nthird: ./bin/gone\nfourth: a $PORT | b\n";
+    let directory = project(&[
+        ("pkgapp.toml", &configuration("recipe = \"procfile\"\n")),
+        ("manage.py", ""),
+        ("bin/serve", ""),
+        ("Procfile", procfile),
+    ]);
+    let app = load(directory.path(), &facts(directory.path(), &[])).unwrap();
+    let processes = app.services.iter().map(|service| &service.process);
+    let found: Vec<(&str, Option<&str>)> = processes
+        .map(|process| {
+            let port = process.env.get("PORT");
+            (process.exec.text.as_str(), port.map(String::as_str))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("app/bin/serve --fast", Some("8000")),
+            ("uwsgi --http :8000", None),
+            ("./bin/gone", None),
+            ("/bin/sh -c 'a $PORT | b'", Some("8000")),
+        ]
+    );
+}
+
 /// mistakes.txt: lines of `[app]` and what follows it, files after lines with `---` and their
 /// names, a line of `-`, the message, a line of `=`. `# facts:` chooses the facts.
 #[test]
