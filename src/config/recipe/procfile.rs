@@ -257,23 +257,26 @@ const SHELL_COMMANDS: [&str; 14] = [
 /// line as it is.
 fn release_commands(line: &ProcessLine<'_>) -> Vec<ProcessCommand> {
     // A `&&` in quotes leaves pieces whose quotes are not closed, which need a shell.
-    let pieces = line.command.split("&&").map(|piece| {
+    let mut commands = Vec::new();
+    for piece in line.command.split("&&") {
         let piece = ProcessLine {
             command: piece.trim(),
             ..line.clone()
         };
-        let program = piece.command.split_whitespace().next();
-        let is_shell_command = program.is_none_or(|word| SHELL_COMMANDS.contains(&word));
-        (ProcessCommand::of(&piece), is_shell_command)
-    });
-    let pieces: Vec<(ProcessCommand, bool)> = pieces.collect();
-    let is_plain = |(command, is_shell_command): &(ProcessCommand, bool)| {
-        !command.needs_shell && !is_shell_command
-    };
-    if pieces.len() > 1 && pieces.iter().all(is_plain) {
-        return pieces.into_iter().map(|(command, _)| command).collect();
+        let command = ProcessCommand::of(&piece);
+        if command.needs_shell || is_shell_command(piece.command) {
+            return vec![ProcessCommand::of(line)];
+        }
+        commands.push(command);
     }
-    vec![ProcessCommand::of(line)]
+    commands
+}
+
+/// Returns whether a command is the shell's own, or none at all.
+fn is_shell_command(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let program = words.next();
+    program.is_none_or(|word| SHELL_COMMANDS.contains(&word))
 }
 
 /// Escapes the braces of a text that is to be filled in.
@@ -370,11 +373,12 @@ impl ProcfileTables {
     fn add_release(&mut self, commands: &[ProcessCommand], at: &Origin) {
         for condition in [Some("files"), None] {
             let directory = condition.map(|_| format!("{PREFIX}/app"));
-            let lines = commands
-                .iter()
-                .map(|command| command.in_directory(directory.as_deref()));
+            let directory = directory.as_deref();
+            let lines = commands.iter();
+            let lines = lines.map(|command| command.in_directory(directory));
+            let exec = text_or_list(lines.collect(), at);
             let mut migrate = DocumentTable::default();
-            migrate.insert_new("exec", at, text_or_list(lines.collect(), at));
+            migrate.insert_new("exec", at, exec);
 
             let mut variant = DocumentTable::default();
             let text =
