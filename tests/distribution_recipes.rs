@@ -26,7 +26,7 @@ fn house() -> Wheel {
             "[deploy.x]\nhosts = [\"a\"]\n[service.web]\nuser = \"root\"\n",
         )
         .file("pkgapp/broken.toml", "[recipe\n")
-        .file("pkgapp/huge.toml", &"#".repeat((1 << 20) + 1))
+        .file("pkgapp/huge.toml", "#".repeat((1 << 20) + 1))
         .file(
             "acme_deploy/__init__.py",
             "raise SystemExit('nothing runs')\n",

@@ -30,14 +30,14 @@ pub(super) struct LockedRecipes<'a> {
     pub(super) wheelhouses: Vec<PathBuf>,
     /// The locks to read instead of those of the configuration.
     pub(super) locks: Option<Vec<Located<PathBuf>>>,
-    pub(super) on_failure: OnFailure,
+    pub(super) on_failure: RecipeFailure,
 }
 
 /// What becomes of a recipe that cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum OnFailure {
+pub(super) enum RecipeFailure {
     /// That is an error.
-    Fail,
+    Refuse,
     /// It is left out, with a warning: its distribution is being locked.
     LeaveOut,
 }
@@ -51,7 +51,7 @@ impl<'a> LockedRecipes<'a> {
             target: target.clone(),
             wheelhouses: Vec::new(),
             locks: None,
-            on_failure: OnFailure::Fail,
+            on_failure: RecipeFailure::Refuse,
         }
     }
 }
@@ -64,7 +64,7 @@ impl LockedDistributions for LockedRecipes<'_> {
         file: &str,
     ) -> Result<Option<DistributionFile>> {
         match self.read_file(app, distribution, file) {
-            Err(error) if self.on_failure == OnFailure::LeaveOut => {
+            Err(error) if self.on_failure == RecipeFailure::LeaveOut => {
                 let why = error.message();
                 let warning = format!("recipes of `{distribution}` are left out: {why}");
                 self.report.warning(&warning);

@@ -60,23 +60,24 @@ fn change_of_recipe(now: &RecordedRecipe, before: &[RecordedRecipe]) -> Option<S
 fn changes_of_facts(app: &Config, before: &BTreeMap<String, String>) -> Vec<String> {
     let mut changes = Vec::new();
     for fact in &app.recipes.facts {
-        let place = fact.at.as_ref().map(explain::place);
-        let place = place.map_or_else(String::new, |place| format!(" ({place})"));
+        let old = before.get(fact.name);
+        if old == Some(&fact.value) {
+            continue;
+        }
+        let place = match &fact.at {
+            Some(at) => format!(" ({})", explain::place(at)),
+            None => String::new(),
+        };
+        let name = fact.name;
         let now = shortened(&fact.value);
-        match before.get(fact.name) {
-            Some(old) if *old == fact.value => {}
+        let change = match old {
             Some(old) => {
                 let old = shortened(old);
-                changes.push(format!(
-                    "the fact `{}` has changed from {old} to {now}{place}",
-                    fact.name
-                ));
+                format!("has changed from {old} to {now}")
             }
-            None => changes.push(format!(
-                "the fact `{}` is used now: {now}{place}",
-                fact.name
-            )),
-        }
+            None => format!("is used now: {now}"),
+        };
+        changes.push(format!("the fact `{name}` {change}{place}"));
     }
     for (name, old) in before {
         if !app.recipes.facts.iter().any(|fact| fact.name == name) {

@@ -887,11 +887,9 @@ impl MigrationCommands {
         match &self.lines[..] {
             [only] => only.words.clone(),
             several => {
-                let commands = several.iter().map(|line| {
-                    let words = line.words.iter().map(|word| shell_quoted(word));
-                    words.collect::<Vec<_>>().join(" ")
-                });
-                let script = commands.collect::<Vec<_>>().join(" && ");
+                let commands = several.iter().map(quoted_words);
+                let commands: Vec<String> = commands.collect();
+                let script = commands.join(" && ");
                 vec!["sh".to_owned(), "-c".to_owned(), script]
             }
         }
@@ -902,6 +900,14 @@ impl MigrationCommands {
         let texts = self.lines.iter().map(|line| line.text.as_str());
         texts.collect::<Vec<_>>().join(" && ")
     }
+}
+
+/// A command line as a shell reads it.
+fn quoted_words(line: &CommandLine) -> String {
+    let words = line.words.iter();
+    let words = words.map(|word| shell_quoted(word));
+    let words: Vec<_> = words.collect();
+    words.join(" ")
 }
 
 /// Reads an amount of memory as `MemoryMax=` takes it (systemd.resource-control(5)).

@@ -20,60 +20,67 @@ pub(super) fn with_values_of_files(
     values: Vec<ConfigValue>,
     project: Option<&Document>,
 ) -> Vec<ConfigValue> {
-    let mut explained = ExplainedValues::new(values);
-    let place = |path: &[&str]| project?.place(&[&["project"], path].concat());
-    let mut add = |key: &str, text: &str, at: Option<Location>| {
-        if let Some(at) = at {
-            explained.add(key, quoted(text), ValueOrigin::Set(at));
-        }
-    };
-
-    add("app.name", app.name.as_str(), place(&["name"]));
-    if let Some(version) = &app.version {
-        add(
-            "app.version",
-            &version.value.to_string(),
-            place(&["version"]),
-        );
-    }
-    add("app.summary", &app.summary, place(&["description"]));
-    if let Some(license) = &app.license {
-        add("app.license", license, place(&["license"]));
-    }
-    if app.maintainer != NOBODY {
-        let people = ["maintainers", "authors"];
-        let at = people.iter().find_map(|key| place(&[key]));
-        add("app.maintainer", &app.maintainer, at);
-    }
-    if let Some(homepage) = &app.homepage {
-        let at = project.and_then(homepage_place);
-        add("app.homepage", homepage.as_str(), at);
+    let mut explained = ExplainedValues { values };
+    if let Some(project) = project {
+        add_metadata(app, project, &mut explained);
     }
     if let Some(source) = &app.source {
-        let file = ["pyproject.toml", "setup.py"].map(|name| source.join(name));
-        let file = file.into_iter().find(|file| file.is_file());
-        let shown = below(&app.root, source);
-        let shown = if shown.is_empty() { "." } else { &shown };
-        add("app.source", shown, file.map(Location::file));
+        add_source(app, source, &mut explained);
     }
     let version = &app.python.version;
-    add(
-        "python.version",
-        &version.to_string(),
-        Some(version.at.clone()),
-    );
-    if let Some(first) = app.python.requirements.first() {
-        let files = app.python.requirements.iter();
-        let files: Vec<String> = files.map(|file| quoted(&below(&app.root, file))).collect();
-        let origin = ValueOrigin::Set(first.at.clone());
-        explained.add("python.requirements", listed_values(&files), origin);
-    }
+    let text = version.value.to_string();
+    explained.add_text("python.version", &text, Some(version.at.clone()));
+    add_locks(app, &mut explained);
     explained.values
+}
+
+/// Adds what `[project]` says of the application.
+fn add_metadata(app: &Config, project: &Document, explained: &mut ExplainedValues) {
+    let place = |key: &str| project.place(&["project", key]);
+    explained.add_text("app.name", app.name.as_str(), place("name"));
+    if let Some(version) = &app.version {
+        let text = version.value.to_string();
+        explained.add_text("app.version", &text, place("version"));
+    }
+    explained.add_text("app.summary", &app.summary, place("description"));
+    if let Some(license) = &app.license {
+        explained.add_text("app.license", license, place("license"));
+    }
+    if app.maintainer != NOBODY {
+        let at = place("maintainers").or_else(|| place("authors"));
+        explained.add_text("app.maintainer", &app.maintainer, at);
+    }
+    if let Some(homepage) = &app.homepage {
+        let at = homepage_place(project);
+        explained.add_text("app.homepage", homepage.as_str(), at);
+    }
+}
+
+/// Adds the project that is built because it is there.
+fn add_source(app: &Config, source: &Path, explained: &mut ExplainedValues) {
+    let files = ["pyproject.toml", "setup.py"];
+    let mut files = files.into_iter().map(|name| source.join(name));
+    let at = files.find(|file| file.is_file()).map(Location::file);
+    let shown = below(&app.root, source);
+    let shown = if shown.is_empty() { "." } else { &shown };
+    explained.add_text("app.source", shown, at);
+}
+
+/// Adds the locks that were found.
+fn add_locks(app: &Config, explained: &mut ExplainedValues) {
+    let files = &app.python.requirements;
+    let Some(first) = files.first() else {
+        return;
+    };
+    let files = files.iter().map(|file| quoted(&below(&app.root, file)));
+    let files: Vec<String> = files.collect();
+    let origin = ValueOrigin::Set(first.at.clone());
+    explained.add("python.requirements", listed_values(&files), origin);
 }
 
 /// Adds all values that are defaults, so that every key which has a value is among them.
 pub fn with_defaults(app: &Config, values: Vec<ConfigValue>) -> Vec<ConfigValue> {
-    let mut explained = ExplainedValues::new(values);
+    let mut explained = ExplainedValues { values };
     add_inherited_migrations(app, &mut explained);
     let schema = configuration_schema();
     for (table, definition) in tables(app) {
@@ -113,8 +120,11 @@ struct ExplainedValues {
 const FIRST_TABLES: [&str; 5] = ["app", "recipe", "python", "build", "package"];
 
 impl ExplainedValues {
-    fn new(values: Vec<ConfigValue>) -> Self {
-        Self { values }
+    /// Adds a text that a file has at a place, if it does.
+    fn add_text(&mut self, key: &str, text: &str, at: Option<Location>) {
+        if let Some(at) = at {
+            self.add(key, quoted(text), ValueOrigin::Set(at));
+        }
     }
 
     /// Adds a value after the others of its table, unless the key has one.
@@ -122,13 +132,13 @@ impl ExplainedValues {
         if self.values.iter().any(|known| known.is_below(key)) {
             return;
         }
-        let table = table_of(key);
-        let last = self
-            .values
-            .iter()
-            .rposition(|known| table_of(&known.key) == table);
-        let index = last.map_or_else(|| self.end_of_group(key), |last| last + 1);
         let value = ConfigValue::new(key.to_owned(), value, origin);
+        let (table, _) = value.table_and_key();
+        let is_beside = |known: &ConfigValue| known.table_and_key().0 == table;
+        let index = match self.values.iter().rposition(is_beside) {
+            Some(last) => last + 1,
+            None => self.end_of_group(key),
+        };
         self.values.insert(index, value);
     }
 
@@ -139,21 +149,10 @@ impl ExplainedValues {
             let rank = FIRST_TABLES.iter().position(|table| *table == first);
             rank.unwrap_or(FIRST_TABLES.len())
         };
-        let last = self
-            .values
-            .iter()
-            .rposition(|known| rank(&known.key) <= rank(key));
+        let is_before = |known: &ConfigValue| rank(&known.key) <= rank(key);
+        let last = self.values.iter().rposition(is_before);
         last.map_or(0, |last| last + 1)
     }
-}
-
-/// The table of a key, whose last part may have quotes.
-fn table_of(key: &str) -> &str {
-    let end = match key.strip_suffix('"').and_then(|key| key.rfind('"')) {
-        Some(quote) => quote.checked_sub(1),
-        None => key.rfind('.'),
-    };
-    end.map_or("", |end| &key[..end])
 }
 
 /// The tables that the configuration has or whose defaults always hold, with their definitions in

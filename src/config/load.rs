@@ -153,47 +153,42 @@ impl ConfigDraft {
     /// Reads what the configuration itself says of the application, its Python, and its package:
     /// enough to read the lock.
     fn without_recipes(&self, facts: &ProjectFacts) -> Result<Config> {
-        let (Some(own), Some(document)) = (
-            self.own_table(),
-            self.config.as_ref().or(self.project.as_ref()),
-        ) else {
+        let document = self.config.as_ref().or(self.project.as_ref());
+        let (Some(own), Some(document)) = (self.own_table(), document) else {
             return Err(Error::bug("there is no configuration to read"));
         };
-        let mut table = DocumentTable::default();
-        for (key, item) in own.iter() {
-            if ["app", "python", "package"].contains(&key.name.as_str()) {
-                table.insert(key.clone(), item.clone());
-            }
-        }
-        if let Some(app) = table.get_mut("app").and_then(DocumentItem::as_table_mut) {
-            app.remove("recipe");
-        }
-        recipe::add_found_locks(&mut table, facts);
+        let table = bare_table(own, facts);
 
+        // The mistakes are those of the whole document, which is read later.
         let sources = document.sources.without_mistakes();
         let source = DocumentReader::new(&sources);
-        let project = self.project.as_ref();
-        let project_sources = project.map(|project| project.sources.without_mistakes());
-        let project_reader = project_sources.as_ref().map(DocumentReader::new);
-        let tables = project_reader
-            .as_ref()
-            .zip(project)
-            .map(|(reader, project)| TableReader::root(reader, &project.table));
         let reader = ConfigReader {
             root: &self.root,
             file: &self.file,
-            defaults: tables.as_ref().map(ProjectTable::read).unwrap_or_default(),
+            defaults: self.project_defaults(),
         };
         let app = reader.read(TableReader::root(&source, &table));
-        match (app, Error::all(source.mistakes())) {
-            (_, Some(error)) => Err(error),
-            (Some(app), None) => Ok(app),
-            (None, None) => Err(Error::new(
-                "the configuration does not say enough to read the lock",
-            )
-            .at(Location::file(&self.file))
-            .hint("write `name` and `version` below `[app]`, and `version` below `[python]`")),
+        if let Some(error) = Error::all(source.mistakes()) {
+            return Err(error);
         }
+        app.ok_or_else(|| {
+            let at = Location::file(&self.file);
+            let error = Error::new("the configuration does not say enough to read the lock");
+            error
+                .at(at)
+                .hint("write `name` and `version` below `[app]`, and `version` below `[python]`")
+        })
+    }
+
+    /// What pyproject.toml says of the application.
+    fn project_defaults(&self) -> ProjectTable {
+        let Some(project) = &self.project else {
+            return ProjectTable::default();
+        };
+        let sources = project.sources.without_mistakes();
+        let source = DocumentReader::new(&sources);
+        let root = TableReader::root(&source, &project.table);
+        ProjectTable::read(&root)
     }
 
     fn apply_recipes(
@@ -271,6 +266,23 @@ impl ConfigDraft {
             .name?
             .ok()
     }
+}
+
+/// The tables of a configuration that say where its lock is, and for which Python it is read.
+fn bare_table(own: &DocumentTable, facts: &ProjectFacts) -> DocumentTable {
+    let mut table = DocumentTable::default();
+    for (key, item) in own.iter() {
+        let name = key.name.as_str();
+        if matches!(name, "app" | "python" | "package") {
+            table.insert(key.clone(), item.clone());
+        }
+    }
+    let app = table.get_mut("app");
+    if let Some(app) = app.and_then(DocumentItem::as_table_mut) {
+        app.remove("recipe");
+    }
+    recipe::add_found_locks(&mut table, facts);
+    table
 }
 
 /// The files that were found, read but not yet parsed.

@@ -80,16 +80,16 @@ fn described_parameter(recipe: &str, declaration: &toml::Value) -> String {
 
 /// Removes a key such as `service.*.user` from the definition of its table.
 fn remove_key(definitions: &mut Value, key: &str) {
-    let groups: &[&str] = &["service", "timer", "cron"];
     let key = key.replace(".*.", ".NAME.");
-    let (table, key) = key.rsplit_once('.').unwrap_or(("root", &key));
-    let tables: Vec<String> = if table == "every.NAME" {
-        groups.iter().map(|group| format!("{group}.NAME")).collect()
-    } else {
-        vec![table.to_owned()]
+    let split = key.rsplit_once('.');
+    let (table, key) = split.unwrap_or(("root", &key));
+    let tables = match table {
+        "every.NAME" => vec!["service.NAME", "timer.NAME", "cron.NAME"],
+        table => vec![table],
     };
     for table in tables {
-        if let Some(properties) = definitions[table]["properties"].as_object_mut() {
+        let properties = &mut definitions[table]["properties"];
+        if let Some(properties) = properties.as_object_mut() {
             properties.remove(key);
         }
     }
@@ -97,7 +97,9 @@ fn remove_key(definitions: &mut Value, key: &str) {
 
 /// Lets every value below a schema be a text with parameters, and every table have a condition.
 fn allow_parameters(schema: &mut Value) {
-    let Value::Object(node) = schema else { return };
+    let Value::Object(node) = schema else {
+        return;
+    };
     node.remove("required");
     for key in ["anyOf", "allOf"] {
         if let Some(Value::Array(choices)) = node.get_mut(key) {
@@ -107,29 +109,49 @@ fn allow_parameters(schema: &mut Value) {
     if let Some(items) = node.get_mut("items") {
         allow_parameter(items);
     }
-    let is_table = node.get("type").is_some_and(|kind| kind == "object");
-    if is_table {
-        if let Some(values) = node.get_mut("additionalProperties") {
-            allow_parameter(values);
-        }
-        let properties = node.entry("properties").or_insert_with(|| json!({}));
-        if let Value::Object(properties) = properties {
-            properties.values_mut().for_each(allow_parameter);
-            properties.insert("when".into(), json!({ "$ref": "#/definitions/condition" }));
-        }
+    if is_of_type(node, "object") {
+        allow_in_table(node);
     }
+}
+
+fn is_of_type(node: &Map<String, Value>, name: &str) -> bool {
+    node.get("type").is_some_and(|kind| kind == name)
+}
+
+/// Lets every value of a table be a text with parameters, and the table have a condition.
+fn allow_in_table(node: &mut Map<String, Value>) {
+    if let Some(values) = node.get_mut("additionalProperties") {
+        allow_parameter(values);
+    }
+    let properties = node.entry("properties");
+    let properties = properties.or_insert_with(|| json!({}));
+    let Value::Object(properties) = properties else {
+        return;
+    };
+    properties.values_mut().for_each(allow_parameter);
+    let condition = json!({
+        "$ref": "#/definitions/condition",
+    });
+    properties.insert("when".to_owned(), condition);
 }
 
 /// Lets one value be a text with parameters.
 fn allow_parameter(schema: &mut Value) {
     allow_parameters(schema);
-    let is_text = schema.get("type").is_some_and(|kind| kind == "string");
-    let is_free = is_text && schema.get("pattern").is_none();
-    if schema.is_object() && !is_free {
-        let own = schema.take();
-        let parameter = json!({ "$ref": "#/definitions/parameter" });
-        *schema = json!({ "anyOf": [own, parameter] });
+    let Value::Object(node) = schema else {
+        return;
+    };
+    let is_text = is_of_type(node, "string");
+    if is_text && !node.contains_key("pattern") {
+        return;
     }
+    let own = schema.take();
+    let parameter = json!({
+        "$ref": "#/definitions/parameter",
+    });
+    *schema = json!({
+        "anyOf": [own, parameter],
+    });
 }
 
 /// Adds the tables that only recipes have: the header, variants, and defaults of all parts.

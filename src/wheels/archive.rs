@@ -227,7 +227,7 @@ impl WheelArchive {
         };
         if member.size > limit {
             let kibibytes = limit >> 10;
-            return Err(refusal.member(path, &format!("is larger than {kibibytes} KiB")));
+            return Err(refusal.member(path, format!("is larger than {kibibytes} KiB")));
         }
         let mut bytes = Vec::new();
         let mut content = MemberContent {

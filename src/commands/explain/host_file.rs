@@ -1,12 +1,18 @@
 //! The files on hosts that a configuration describes, and the keys behind each.
 
-use pkgapp_config::{Config, dotted_key};
+use pkgapp_config::{Config, PartName, Service, dotted_key};
 
 /// Keys of a service that only its socket's unit shows.
 const OF_SOCKETS: [&str; 3] = ["socket", "socket-group", "socket-mode"];
 
+/// Keys of a service that its socket's unit shows, too.
+const OF_BOTH: [&str; 3] = ["user", "group", "restart"];
+
 /// Keys of a timer that its own unit shows, rather than its service's.
 const OF_TIMERS: [&str; 3] = ["calendar", "persistent", "randomized-delay"];
+
+/// Keys that name accounts.
+const OF_ACCOUNTS: [&str; 3] = ["user", "group", "owner"];
 
 /// Keys of the application that stand in every unit.
 const OF_UNITS: [&str; 5] = [
@@ -27,127 +33,155 @@ pub(super) struct HostFile {
 }
 
 impl HostFile {
-    fn new(path: String, keys: Vec<String>) -> Self {
+    fn new(path: String) -> Self {
         Self {
             path,
-            keys,
+            keys: Vec::new(),
             except: Vec::new(),
         }
+    }
+
+    fn of_unit(app: &Config, end: &str) -> Self {
+        let name = &app.name;
+        Self::new(format!("/usr/lib/systemd/system/{name}{end}"))
+    }
+
+    /// Adds keys or tables of the whole configuration.
+    fn with(mut self, keys: &[&str]) -> Self {
+        let keys = keys.iter().copied();
+        self.keys.extend(keys.map(str::to_owned));
+        self
+    }
+
+    /// Adds keys of a table.
+    fn with_keys(mut self, table: &str, keys: &[&str]) -> Self {
+        let keys = keys.iter();
+        let keys = keys.map(|key| dotted_key(table, key));
+        self.keys.extend(keys);
+        self
+    }
+
+    /// Leaves out keys of a table.
+    fn without_keys(mut self, table: &str, keys: &[&str]) -> Self {
+        let keys = keys.iter();
+        let keys = keys.map(|key| dotted_key(table, key));
+        self.except.extend(keys);
+        self
     }
 
     /// Returns whether a value stands in the file.
     pub(super) fn shows(&self, key: &str) -> bool {
         let is_below = |table: &String| {
-            key.strip_prefix(table.as_str())
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+            let rest = key.strip_prefix(table.as_str());
+            rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        self.keys.iter().any(is_below) && !self.except.iter().any(is_below)
+        let is_left_out = self.except.iter().any(is_below);
+        !is_left_out && self.keys.iter().any(is_below)
     }
 }
 
 /// Returns all files that the configuration describes.
 pub(super) fn host_files(app: &Config) -> Vec<HostFile> {
-    let name = app.name.as_str();
     let mut files = Vec::new();
     for service in &app.services {
-        let part = service.name.as_str();
-        add_service(app, part, service.instances.is_some(), &mut files);
+        add_service(app, service, &mut files);
     }
     for timer in &app.timers {
-        add_timer(app, timer.name.as_str(), &mut files);
+        add_timer(app, &timer.name, &mut files);
     }
     if !files.is_empty() {
-        files.push(HostFile::new(
-            unit(app, ".target"),
-            vec!["app.name".to_owned()],
-        ));
+        let target = HostFile::of_unit(app, ".target");
+        files.push(target.with(&["app.name"]));
     }
-    if !app.crons.is_empty() {
-        let keys = ["cron", "package.prefix"].map(str::to_owned).to_vec();
-        files.push(HostFile::new(format!("/etc/cron.d/{name}"), keys));
+    add_configuration(app, &mut files);
+    if let Some(file) = app.settings_file() {
+        files.push(HostFile::new(file.to_string()).with(&["settings"]));
     }
-    if app.logrotate.is_some() {
-        let keys = vec!["logrotate".to_owned()];
-        files.push(HostFile::new(format!("/etc/logrotate.d/{name}"), keys));
-    }
-    for config in &app.configs {
-        let path = format!("/etc/{name}/{}", config.name.as_str());
-        let key = dotted_key("config", config.name.as_str());
-        files.push(HostFile::new(path, vec![key]));
-    }
-    files.extend(
-        app.settings_file()
-            .map(|file| HostFile::new(file.to_string(), vec!["settings".to_owned()])),
-    );
     for kind in ["sysusers", "tmpfiles"] {
-        files.push(HostFile::new(
-            format!("/usr/lib/{kind}.d/{name}.conf"),
-            accounts(app),
-        ));
+        let path = format!("/usr/lib/{kind}.d/{}.conf", app.name);
+        files.push(with_accounts(app, HostFile::new(path)));
     }
     files
 }
 
-fn add_service(app: &Config, part: &str, has_instances: bool, files: &mut Vec<HostFile>) {
+/// Adds the unit of a service, and its socket.
+fn add_service(app: &Config, service: &Service, files: &mut Vec<HostFile>) {
+    let part = service.name.as_str();
     let table = dotted_key("service", part);
-    let end = if has_instances {
-        "@.service"
-    } else {
-        ".service"
+    let end = match service.instances {
+        Some(_) => format!("-{part}@.service"),
+        None => format!("-{part}.service"),
     };
-    let mut keys = OF_UNITS.map(str::to_owned).to_vec();
-    keys.push(table.clone());
-    let mut file = HostFile::new(unit(app, &format!("-{part}{end}")), keys);
-    file.except = OF_SOCKETS.map(|key| dotted_key(&table, key)).to_vec();
-    files.push(file);
-    if app
-        .services
-        .iter()
-        .any(|service| service.name.as_str() == part && service.socket.is_some())
-    {
-        let mut keys = OF_SOCKETS.map(|key| dotted_key(&table, key)).to_vec();
-        keys.extend(["user", "group", "restart"].map(|key| dotted_key(&table, key)));
-        keys.push("app.name".to_owned());
-        files.push(HostFile::new(unit(app, &format!("-{part}.socket")), keys));
+    let unit = HostFile::of_unit(app, &end);
+    let unit = unit
+        .with(&OF_UNITS)
+        .with(&[&table])
+        .without_keys(&table, &OF_SOCKETS);
+    files.push(unit);
+
+    if service.socket.is_some() {
+        let socket = HostFile::of_unit(app, &format!("-{part}.socket"));
+        let socket = socket
+            .with(&["app.name"])
+            .with_keys(&table, &OF_SOCKETS)
+            .with_keys(&table, &OF_BOTH);
+        files.push(socket);
     }
 }
 
-fn add_timer(app: &Config, part: &str, files: &mut Vec<HostFile>) {
+/// Adds the unit of a timer, and of its service.
+fn add_timer(app: &Config, part: &PartName, files: &mut Vec<HostFile>) {
+    let part = part.as_str();
     let table = dotted_key("timer", part);
-    let own = OF_TIMERS.map(|key| dotted_key(&table, key)).to_vec();
-    let mut keys = OF_UNITS.map(str::to_owned).to_vec();
-    keys.push(table);
-    let mut service = HostFile::new(unit(app, &format!("-{part}.service")), keys);
-    service.except = own.clone();
+    let service = HostFile::of_unit(app, &format!("-{part}.service"));
+    let service = service
+        .with(&OF_UNITS)
+        .with(&[&table])
+        .without_keys(&table, &OF_TIMERS);
     files.push(service);
-    let mut keys = own;
-    keys.push("app.name".to_owned());
-    files.push(HostFile::new(unit(app, &format!("-{part}.timer")), keys));
+
+    let timer = HostFile::of_unit(app, &format!("-{part}.timer"));
+    let timer = timer.with(&["app.name"]).with_keys(&table, &OF_TIMERS);
+    files.push(timer);
 }
 
-fn unit(app: &Config, end: &str) -> String {
-    format!("/usr/lib/systemd/system/{}{end}", app.name)
+/// Adds the files below `/etc`.
+fn add_configuration(app: &Config, files: &mut Vec<HostFile>) {
+    let name = &app.name;
+    if !app.crons.is_empty() {
+        let crontab = HostFile::new(format!("/etc/cron.d/{name}"));
+        let keys = ["cron", "package.prefix"];
+        files.push(crontab.with(&keys));
+    }
+    if app.logrotate.is_some() {
+        let rotation = HostFile::new(format!("/etc/logrotate.d/{name}"));
+        files.push(rotation.with(&["logrotate"]));
+    }
+    for config in &app.configs {
+        let below = config.name.as_str();
+        let table = dotted_key("config", below);
+        let file = HostFile::new(format!("/etc/{name}/{below}"));
+        files.push(file.with(&[&table]));
+    }
 }
 
-/// The keys that name users and groups.
-fn accounts(app: &Config) -> Vec<String> {
-    let services = app
-        .services
-        .iter()
-        .map(|service| ("service", service.name.as_str()));
-    let timers = app
-        .timers
-        .iter()
-        .map(|timer| ("timer", timer.name.as_str()));
-    let crons = app.crons.iter().map(|cron| ("cron", cron.name.as_str()));
-    let configs = app
-        .configs
-        .iter()
-        .map(|file| ("config", file.name.as_str()));
-    let parts = services.chain(timers).chain(crons).chain(configs);
-    let keys = parts.flat_map(|(group, part)| {
-        let table = dotted_key(group, part);
-        ["user", "group", "owner"].map(|key| dotted_key(&table, key))
-    });
-    keys.collect()
+/// Adds the keys that name users and groups.
+fn with_accounts(app: &Config, mut file: HostFile) -> HostFile {
+    let mut tables = Vec::new();
+    for service in &app.services {
+        tables.push(dotted_key("service", service.name.as_str()));
+    }
+    for timer in &app.timers {
+        tables.push(dotted_key("timer", timer.name.as_str()));
+    }
+    for cron in &app.crons {
+        tables.push(dotted_key("cron", cron.name.as_str()));
+    }
+    for config in &app.configs {
+        tables.push(dotted_key("config", config.name.as_str()));
+    }
+    for table in tables {
+        file = file.with_keys(&table, &OF_ACCOUNTS);
+    }
+    file
 }

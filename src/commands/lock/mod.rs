@@ -24,7 +24,7 @@ use pkgapp_pypa::{HashAlgorithm, HashDigest, PackageName};
 use pkgapp_wheels::index::{FileOffer, IndexClient};
 use pkgapp_wheels::{missing, sdist};
 
-use super::locked_recipes::{LockedRecipes, OnFailure};
+use super::locked_recipes::{LockedRecipes, RecipeFailure};
 use super::{load_with, open_cache, working_directory};
 
 /// The lock file that is written beside the configuration.
@@ -75,7 +75,7 @@ pub(super) fn lock(args: &LockArgs, global: &GlobalOptions, report: &Report) -> 
 /// Loads the configuration as far as it does not depend on the lock that is to be written.
 pub(super) fn load_unlocked(global: &GlobalOptions, report: &Report) -> Result<Config> {
     let mut recipes = LockedRecipes::new(&TargetArgs::default(), global, report);
-    recipes.on_failure = OnFailure::LeaveOut;
+    recipes.on_failure = RecipeFailure::LeaveOut;
     load_with(&recipes)
 }
 

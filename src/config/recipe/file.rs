@@ -212,7 +212,11 @@ impl RecipeLoader<'_> {
                     .hint("write one beside the configuration, or use another recipe"),
             );
         }
-        let tables = procfile::read(SourceDocument::read(&file)?, self.sources)?;
+        let tables = procfile::read(
+            SourceDocument::read(&file)?,
+            self.sources,
+            &self.context.root,
+        )?;
         recipe.warnings = tables.warnings;
         let origin = recipe
             .table

@@ -14,6 +14,9 @@ const REQUIRES: &str = "requires:";
 /// A placeholder that services fill in themselves, with the number of an instance.
 const INSTANCE: &str = "instance";
 
+/// Tables whose values are texts, also where a parameter is a number.
+const TEXT_TABLES: [&str; 3] = ["env", "systemd", "variables"];
+
 /// Fills one recipe.
 pub(super) struct Filling<'a, 'r> {
     values: &'a ParameterValues,
@@ -108,9 +111,13 @@ impl<'a, 'r> Filling<'a, 'r> {
     fn table(&self, table: &DocumentTable, own_keys: &[&str]) -> DocumentTable {
         let mut filled = DocumentTable::default();
         for (key, item) in table.iter() {
-            if !own_keys.contains(&key.name.as_str())
-                && let Some(item) = self.item(item)
-            {
+            if own_keys.contains(&key.name.as_str()) {
+                continue;
+            }
+            if let Some(mut item) = self.item(item) {
+                if TEXT_TABLES.contains(&key.name.as_str()) {
+                    turn_into_texts(&mut item);
+                }
                 filled.insert(key.clone(), item);
             }
         }
@@ -299,6 +306,21 @@ impl<'a, 'r> Filling<'a, 'r> {
             },
         );
         false
+    }
+}
+
+/// Turns numbers and Booleans that are parameters into texts, in a table of texts.
+fn turn_into_texts(item: &mut DocumentItem) {
+    let entries = item.as_table_mut().into_iter();
+    for entry in entries.flat_map(DocumentTable::items_mut) {
+        let text = match &entry.value {
+            DocumentValue::Integer(number) => number.text.clone(),
+            DocumentValue::Boolean(value) => value.to_string(),
+            _ => continue,
+        };
+        if !entry.parameters.is_empty() {
+            entry.value = DocumentValue::String(text);
+        }
     }
 }
 

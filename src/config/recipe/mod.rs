@@ -163,15 +163,8 @@ pub(super) fn apply(
     if let Some(error) = Error::all(source.mistakes()) {
         return Err(error);
     }
-    let names = named.iter().map(|item| {
-        let origin = ValueOrigin::Set(sources.location(&item.origin));
-        ConfigValue::new("app.recipe".to_owned(), item.value.to_string(), origin)
-    });
-    let explained = names
-        .chain(origin::parameters(&values, sources))
-        .chain(origin::values(&merged, sources, &values));
     let applied = AppliedRecipes {
-        values: explained.collect(),
+        values: explained_values(named.as_ref(), &merged, sources, &values),
         ejected: merged.to_string(),
         facts: values.used_facts(),
         warnings: tables
@@ -181,6 +174,24 @@ pub(super) fn apply(
         recipes: recipes.iter().map(RecipeFile::applied).collect(),
     };
     Ok((merged, applied))
+}
+
+/// Returns the recipes' names, their parameters, and all values, with their origins.
+fn explained_values(
+    named: Option<&DocumentItem>,
+    merged: &DocumentTable,
+    sources: &SourceTexts,
+    values: &ParameterValues,
+) -> Vec<ConfigValue> {
+    let mut explained = Vec::new();
+    if let Some(item) = named {
+        let origin = ValueOrigin::Set(sources.location(&item.origin));
+        let names = item.value.to_string();
+        explained.push(ConfigValue::new("app.recipe".to_owned(), names, origin));
+    }
+    explained.extend(origin::parameters(values, sources));
+    explained.extend(origin::values(merged, sources, values));
+    explained
 }
 
 /// Returns whether a built-in recipe starts a web server for a project without any configuration.
@@ -210,10 +221,14 @@ pub(super) fn add_found_locks(table: &mut DocumentTable, facts: &ProjectFacts) {
     let origin = Origin::default();
     if table.get("python").is_none() {
         let python = DocumentValue::Table(DocumentTable::default());
-        table.insert_new("python", &origin, DocumentItem::new(python, origin.clone()));
+        let python = DocumentItem::new(python, origin.clone());
+        table.insert_new("python", &origin, python);
     }
-    let python = table.get_mut("python").and_then(DocumentItem::as_table_mut);
-    if let Some(python) = python.filter(|python| python.get("requirements").is_none()) {
+    let python = table.get_mut("python");
+    let Some(python) = python.and_then(DocumentItem::as_table_mut) else {
+        return;
+    };
+    if python.get("requirements").is_none() {
         let files = parameter::document_value(&fact.value, &origin);
         let files = DocumentItem::new(files, origin.clone());
         python.insert_new("requirements", &origin, files);

@@ -82,6 +82,21 @@ impl ConfigValue {
         )
     }
 
+    /// Returns its table, and its name there.
+    pub fn table_and_key(&self) -> (&str, &str) {
+        let key = self.key.as_str();
+        // A name with dots has quotes.
+        let quoted = key.strip_suffix('"').and_then(|key| key.rfind('"'));
+        let dot = match quoted {
+            Some(quote) => quote.checked_sub(1),
+            None => key.rfind('.'),
+        };
+        match dot {
+            Some(dot) => (&key[..dot], &key[dot + 1..]),
+            None => ("", key),
+        }
+    }
+
     /// Returns whether its key is this one, or lies in this table.
     pub fn is_below(&self, key: &str) -> bool {
         self.key

@@ -5,6 +5,7 @@
 //! (`&&`, `${X:-4}`) runs by `sh -c`, with a warning.
 
 use std::ops::Range;
+use std::path::Path;
 
 use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::text::shell_quoted;
@@ -64,13 +65,19 @@ struct ProcessCommand {
     takes_socket: bool,
     /// Whether a shell runs it.
     needs_shell: bool,
+    /// Whether that shell reads `PORT`.
+    reads_port: bool,
 }
 
 /// Reads the Procfile of a project.
 ///
 /// # Errors
 /// The file is missing or too large. Mistakes in its lines are kept in `sources`.
-pub(super) fn read(document: SourceDocument, sources: &mut SourceTexts) -> Result<ProcfileTables> {
+pub(super) fn read(
+    document: SourceDocument,
+    sources: &mut SourceTexts,
+    root: &Path,
+) -> Result<ProcfileTables> {
     if document.text().len() > MOST_BYTES {
         let file = shown(&document.file);
         return Err(Error::new(format!(
@@ -105,7 +112,7 @@ pub(super) fn read(document: SourceDocument, sources: &mut SourceTexts) -> Resul
         }
         seen.push(name.clone());
 
-        let command = ProcessCommand::of(&line);
+        let command = ProcessCommand::of(&line).in_release(root);
         let at = origin(&line.span);
         if command.needs_shell {
             tables
@@ -167,6 +174,18 @@ fn lines(text: &str) -> Vec<Result<ProcessLine<'_>, (Range<usize>, Error)>> {
 }
 
 impl ProcessCommand {
+    /// Returns the command of a service: a program of the project lies below `app/` in the release,
+    /// where its plain files are.
+    fn in_release(mut self, root: &Path) -> Self {
+        let path = self.exec.split([' ', '\'', '"']).next().unwrap_or_default();
+        let is_relative = path.contains('/') && !path.starts_with('/');
+        if is_relative && root.join(path).is_file() {
+            let plain = path.trim_start_matches("./");
+            self.exec = format!("app/{plain}{}", &self.exec[path.len()..]);
+        }
+        self
+    }
+
     /// Returns the command with its variables, as it runs in a directory.
     fn in_directory(&self, directory: Option<&str>) -> String {
         let variables = self.env.iter();
@@ -206,6 +225,7 @@ impl ProcessCommand {
                 env: Vec::new(),
                 takes_socket: false,
                 needs_shell: true,
+                reads_port: names_port,
             };
         };
         let takes_socket = !names_port && line.name == WEB && takes_socket(&words);
@@ -222,6 +242,7 @@ impl ProcessCommand {
             env,
             takes_socket,
             needs_shell: false,
+            reads_port: false,
         }
     }
 }
@@ -236,23 +257,26 @@ const SHELL_COMMANDS: [&str; 14] = [
 /// line as it is.
 fn release_commands(line: &ProcessLine<'_>) -> Vec<ProcessCommand> {
     // A `&&` in quotes leaves pieces whose quotes are not closed, which need a shell.
-    let pieces = line.command.split("&&").map(|piece| {
+    let mut commands = Vec::new();
+    for piece in line.command.split("&&") {
         let piece = ProcessLine {
             command: piece.trim(),
             ..line.clone()
         };
-        let program = piece.command.split_whitespace().next();
-        let is_shell_command = program.is_none_or(|word| SHELL_COMMANDS.contains(&word));
-        (ProcessCommand::of(&piece), is_shell_command)
-    });
-    let pieces: Vec<(ProcessCommand, bool)> = pieces.collect();
-    let is_plain = |(command, is_shell_command): &(ProcessCommand, bool)| {
-        !command.needs_shell && !is_shell_command
-    };
-    if pieces.len() > 1 && pieces.iter().all(is_plain) {
-        return pieces.into_iter().map(|(command, _)| command).collect();
+        let command = ProcessCommand::of(&piece);
+        if command.needs_shell || is_shell_command(piece.command) {
+            return vec![ProcessCommand::of(line)];
+        }
+        commands.push(command);
     }
-    vec![ProcessCommand::of(line)]
+    commands
+}
+
+/// Returns whether a command is the shell's own, or none at all.
+fn is_shell_command(command: &str) -> bool {
+    let mut words = command.split_whitespace();
+    let program = words.next();
+    program.is_none_or(|word| SHELL_COMMANDS.contains(&word))
 }
 
 /// Escapes the braces of a text that is to be filled in.
@@ -336,7 +360,7 @@ impl ProcfileTables {
         for (name, value) in &command.env {
             env.insert_new(name, at, text(&escaped(value)));
         }
-        if name == WEB && !command.takes_socket {
+        if (name == WEB || command.reads_port) && !command.takes_socket {
             env.insert_new("PORT", at, text(PORT));
         }
         if env.keys().next().is_some() {
@@ -349,11 +373,12 @@ impl ProcfileTables {
     fn add_release(&mut self, commands: &[ProcessCommand], at: &Origin) {
         for condition in [Some("files"), None] {
             let directory = condition.map(|_| format!("{PREFIX}/app"));
-            let lines = commands
-                .iter()
-                .map(|command| command.in_directory(directory.as_deref()));
+            let directory = directory.as_deref();
+            let lines = commands.iter();
+            let lines = lines.map(|command| command.in_directory(directory));
+            let exec = text_or_list(lines.collect(), at);
             let mut migrate = DocumentTable::default();
-            migrate.insert_new("exec", at, text_or_list(lines.collect(), at));
+            migrate.insert_new("exec", at, exec);
 
             let mut variant = DocumentTable::default();
             let text =

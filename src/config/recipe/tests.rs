@@ -264,6 +264,36 @@ fn a_procfile_is_a_recipe() {
     assert_eq!(at.position, Some((2, 9)));
 }
 
+/// A server that opens its port itself sees `PORT`, as a text, and a program of the project lies in
+/// the release.
+#[test]
+fn processes_of_a_procfile_find_their_port_and_their_programs() {
+    let procfile = "web: ./bin/serve --fast\nother: uwsgi --http :$PORT\nthird: ./bin/gone\nfourth: a $PORT | b\n";
+    let directory = project(&[
+        ("pkgapp.toml", &configuration("recipe = \"procfile\"\n")),
+        ("manage.py", ""),
+        ("bin/serve", ""),
+        ("Procfile", procfile),
+    ]);
+    let app = load(directory.path(), &facts(directory.path(), &[])).unwrap();
+    let processes = app.services.iter().map(|service| &service.process);
+    let found: Vec<(&str, Option<&str>)> = processes
+        .map(|process| {
+            let port = process.env.get("PORT");
+            (process.exec.text.as_str(), port.map(String::as_str))
+        })
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("app/bin/serve --fast", Some("8000")),
+            ("uwsgi --http :8000", None),
+            ("./bin/gone", None),
+            ("/bin/sh -c 'a $PORT | b'", Some("8000")),
+        ]
+    );
+}
+
 /// mistakes.txt: lines of `[app]` and what follows it, files after lines with `---` and their
 /// names, a line of `-`, the message, a line of `=`. `# facts:` chooses the facts.
 #[test]
@@ -371,7 +401,22 @@ fn recipe_text() -> impl Strategy<Value = String> {
         Just("{ when = \"requires:x\", exec = \"{p}\" }".to_owned()),
         Just("false".to_owned()),
         Just("12".to_owned()),
+        Just("-9223372036854775808".to_owned()),
+        Just("1.5".to_owned()),
+        Just("1979-05-27".to_owned()),
+        Just("{}".to_owned()),
+        Just("[]".to_owned()),
+        Just("[[\"{files}\"], \"{etc}/../x\"]".to_owned()),
+        Just("[\"requires:gunicorn\", \"a\"]".to_owned()),
+        Just("{ A = \"{a}\", \"b.c\" = \"{workers}\", when = \"wsgi\" }".to_owned()),
+        Just("{ error = \"{x\", parameters = [\"a\", \"wsgi\"] }".to_owned()),
+        Just("{ type = \"choice\", choices = [], default = \"\" }".to_owned()),
+        Just("{ type = \"table\", found = \"build-variables\", optional = true }".to_owned()),
+        Just("\"./house.toml\"".to_owned()),
+        Just("\"acme-deploy:web\"".to_owned()),
+        Just("\"string\"".to_owned()),
         "\"[ -~&&[^\"\\\\]]{0,12}\"",
+        "\"[{}a-z\u{e4}\u{1f600} ]{0,8}\"",
     ];
     let key = prop_oneof![
         Just("exec"),
@@ -384,6 +429,25 @@ fn recipe_text() -> impl Strategy<Value = String> {
         Just("user"),
         Just("source"),
         Just("a"),
+        Just("b"),
+        Just("minimum"),
+        Just("maximum"),
+        Just("choices"),
+        Just("found"),
+        Just("optional"),
+        Just("environment-file"),
+        Just("write"),
+        Just("run"),
+        Just("include"),
+        Just("requirements"),
+        Just("instances"),
+        Just("socket"),
+        Just("calendar"),
+        Just("schedule"),
+        Just("paths"),
+        Just("error"),
+        Just("parameters"),
+        Just("beat"),
     ];
     let header = prop_oneof![
         Just("[recipe]"),
@@ -398,16 +462,78 @@ fn recipe_text() -> impl Strategy<Value = String> {
         Just("[app]"),
         Just("[migrate]"),
         Just("[logrotate]"),
+        Just("[service]"),
+        Just("[service.worker.env]"),
+        Just("[timer.report]"),
+        Just("[cron.purge]"),
+        Just("[config.\"a b\"]"),
+        Just("[build]"),
+        Just("[python]"),
+        Just("[package]"),
+        Just("[recipe.parameters.b]"),
+        Just("[recipe.required]"),
+        Just("[every.timer]"),
+        Just("[every]"),
+        Just("[variant.migrate]"),
+        Just("[variant.every.service.env]"),
+        Just("[[variant.service]]"),
     ];
     let line = prop_oneof![
         3 => (key, value).prop_map(|(key, value)| format!("{key} = {value}")),
         1 => header.prop_map(str::to_owned),
     ];
-    prop::collection::vec(line, 0..14).prop_map(|lines| lines.join("\n"))
+    prop::collection::vec(line, 0..20).prop_map(|lines| lines.join("\n"))
+}
+
+/// Texts that may stand in a Procfile.
+fn procfile_text() -> impl Strategy<Value = String> {
+    let word = prop_oneof![
+        Just("web: ".to_owned()),
+        Just("release: ".to_owned()),
+        Just("worker_1:".to_owned()),
+        Just("gunicorn ".to_owned()),
+        Just("uvicorn ".to_owned()),
+        Just("A=1 ".to_owned()),
+        Just("env ".to_owned()),
+        Just("exec ".to_owned()),
+        Just(" && ".to_owned()),
+        Just("cd x".to_owned()),
+        Just("$PORT".to_owned()),
+        Just("${PORT:-1}".to_owned()),
+        Just("'".to_owned()),
+        Just("\"".to_owned()),
+        Just("\\".to_owned()),
+        Just("{port}".to_owned()),
+        Just("}}".to_owned()),
+        Just("#".to_owned()),
+        Just("\n".to_owned()),
+        Just("\r\n".to_owned()),
+        Just("\u{1}".to_owned()),
+        "[ -~]{0,8}",
+        "\\PC{0,4}",
+    ];
+    prop::collection::vec(word, 0..24).prop_map(|words| words.concat())
+}
+
+/// Every value has one origin, and the ejected configuration is TOML.
+fn check_whole(app: &Config) -> Result<(), TestCaseError> {
+    let values = with_defaults(app, app.recipes.values.clone());
+    let keys: BTreeSet<&str> = values.iter().map(|value| value.key.as_str()).collect();
+    prop_assert_eq!(keys.len(), values.len());
+    prop_assert!(app.recipes.ejected.parse::<toml::Table>().is_ok());
+    Ok(())
+}
+
+/// More of them with `PROPTEST_CASES`.
+fn cases() -> ProptestConfig {
+    match std::env::var_os("PROPTEST_CASES") {
+        Some(_) => ProptestConfig::default(),
+        None => ProptestConfig::with_cases(400),
+    }
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(cases())]
 
     /// Whatever stands in a recipe, it is a configuration or a list of mistakes.
     #[test]
@@ -417,8 +543,28 @@ proptest! {
             ("house.toml", &text),
             ("manage.py", ""),
         ]);
-        if let Err(error) = load(directory.path(), &facts(directory.path(), &["gunicorn"])) {
-            prop_assert!(!error.to_string().contains("bug"), "{}", error);
+        match load(directory.path(), &facts(directory.path(), &["gunicorn"])) {
+            Ok(app) => check_whole(&app)?,
+            Err(error) => prop_assert!(!error.to_string().contains("bug in"), "{}", error),
+        }
+    }
+
+    /// Whatever stands in a Procfile, it is a configuration or a list of mistakes.
+    #[test]
+    fn no_procfile_panics(text in procfile_text(), has_files: bool) {
+        let directory = project(&[
+            ("pkgapp.toml", &configuration("recipe = \"procfile\"\n")),
+            ("Procfile", &text),
+            ("manage.py", ""),
+        ]);
+        let facts = if has_files {
+            facts(directory.path(), &[])
+        } else {
+            ProjectFacts::default()
+        };
+        match load(directory.path(), &facts) {
+            Ok(app) => check_whole(&app)?,
+            Err(error) => prop_assert!(!error.to_string().contains("bug in"), "{}", error),
         }
     }
 }

@@ -84,7 +84,7 @@ impl Bench {
             python: self.python(),
             runtime: None,
             import_from: &[],
-            recipes: &[],
+            recipes: &pkgapp_config::AppliedRecipes::default(),
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();
