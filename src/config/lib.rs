@@ -27,6 +27,7 @@ mod project;
 mod reader;
 mod recipe;
 mod service;
+mod site;
 #[cfg(test)]
 mod tests;
 mod writable;
@@ -69,11 +70,15 @@ pub use service::{
     SocketAddress, TimeSpan, Timer, UserName,
 };
 
+pub use site::{
+    DomainName, ProxiedService, Site, SiteTls, StaticFiles, UpstreamAddress, WebServer,
+};
 pub use writable::WritablePath;
 pub use writable::has_dot;
 
 use project::ProjectTable;
 use reader::{TableReader, ValueReader, one_line};
+use site::SiteContext;
 
 /// A part of CPython that a server does not need, and that `[python] keep` lets ship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -170,6 +175,8 @@ pub struct Config {
     pub crons: Vec<Cron>,
     /// `[logrotate]`.
     pub logrotate: Option<Logrotate>,
+    /// `[site]`.
+    pub site: Option<Site>,
     /// `[config."NAME"]`, in the order of the file.
     pub configs: Vec<ConfigFile>,
     /// `[deploy.NAME]`, in the order of the file.
@@ -418,6 +425,14 @@ impl ConfigReader<'_> {
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);
         let logrotate = Logrotate::read(root.table("logrotate"), &services);
+        let around = about.as_ref().zip(package.as_ref());
+        let around = around.map(|(about, package)| SiteContext {
+            root: self.root,
+            name: &about.name,
+            prefix: &package.prefix.value,
+            services: &services,
+        });
+        let site = Site::read(root.table("site"), around.as_ref());
         let configs = ConfigFile::read_all(&root, self.root);
         let migrate = root
             .get("migrate")
@@ -447,6 +462,7 @@ impl ConfigReader<'_> {
             timers,
             crons,
             logrotate,
+            site,
             configs,
             deploys,
             migrate,

@@ -102,7 +102,7 @@ impl ConfigDraft {
         let (mut mistakes, mut warnings) = (Vec::new(), recipes.warnings.clone());
         for (_, source) in [&config, &project].into_iter().flatten() {
             mistakes.extend(source.mistakes());
-            warnings.extend(source.deprecations());
+            warnings.extend(source.warnings());
         }
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),

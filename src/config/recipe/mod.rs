@@ -221,7 +221,7 @@ fn add_defaults(merged: &mut DocumentTable, every: &DocumentTable) {
 }
 
 /// Tables of a recipe that a configuration may take out as a whole.
-const PARTS: [&str; 3] = ["build", "logrotate", "migrate"];
+const PARTS: [&str; 4] = ["build", "logrotate", "migrate", "site"];
 
 /// Groups of such tables.
 const GROUPS: [&str; 4] = ["config", "cron", "service", "timer"];
