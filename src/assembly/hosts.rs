@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pkgapp_config::{self as config, CommandLine, Config, Deploy, Located, ProcessSettings};
+use pkgapp_config::{
+    self as config, CommandLine, Config, Deploy, Located, PackageRelations, ProcessSettings,
+};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
@@ -310,7 +312,7 @@ pub(super) fn needs(
         libraries,
         programs: programs(app, layers),
         declared_deb: values(&app.package.depends_deb),
-        relations: app.package.relations.clone(),
+        relations: relations(app),
         declared_rpm: values(&app.package.depends_rpm),
     };
     // If `depends.deb` is empty, the format refuses the deb.
@@ -323,6 +325,20 @@ pub(super) fn needs(
         }
     }
     depends
+}
+
+/// Returns the relations to other packages. A site waits for its web server, which may come later.
+fn relations(app: &Config) -> PackageRelations {
+    let mut relations = app.package.relations.clone();
+    if let Some(site) = &app.site {
+        for recommended in [&mut relations.recommends.deb, &mut relations.recommends.rpm] {
+            let server = site.server.name().to_owned();
+            if !recommended.contains(&server) {
+                recommended.push(server);
+            }
+        }
+    }
+    relations
 }
 
 fn values(located: &[Located<String>]) -> Vec<String> {

@@ -112,6 +112,7 @@ fn scriptlets() -> Scriptlets {
     };
     let services = Services {
         writable: None,
+        site: None,
         name: AppName::parse("shop").unwrap(),
         prefix: path("/opt/shop"),
         units: vec![],

@@ -14,6 +14,7 @@ mod logrotate;
 mod paths;
 mod program;
 mod settings;
+mod site;
 mod systemd;
 #[cfg(test)]
 mod tests;
@@ -33,6 +34,7 @@ use pkgapp_core::template::render;
 use paths::ServiceScope;
 use program::ReleasePrograms;
 pub use settings::ServiceUnit;
+pub use site::PackagedSite;
 pub use users::{SecretFile, SystemUser};
 
 /// Where units of packages lie, on both kinds of host.
@@ -76,6 +78,8 @@ pub struct Services {
     pub owned: Vec<OwnedFile>,
     /// What the application writes to below its prefix, if it does.
     pub writable: Option<WritableLinks>,
+    /// The site in front of it, if it has one.
+    pub site: Option<PackagedSite>,
 }
 
 /// Links from a release to what its application writes to; see [`crate::writable`].
@@ -148,12 +152,14 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
     let accounts = users::write(&context, &mut files)?;
+    let site = site::write(&context, tree, &units, &mut files)?;
     files.insert_into(tree)?;
     let secrets = users::secrets(&context)?;
     Ok(Services {
         name: app.name.clone(),
         prefix: context.prefix.clone(),
         units,
+        site,
         owned: owned(tree, &context, &secrets)?,
         homes: homes(&context)?,
         writable: writable(&context)?,
