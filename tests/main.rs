@@ -33,6 +33,7 @@ mod relocatable;
 mod repositories;
 mod reproducible;
 mod services;
+mod site;
 mod support;
 mod targets;
 mod warm;

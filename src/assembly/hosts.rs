@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use pkgapp_config::{
     self as config, CommandLine, Config, Deploy, Located, PackageRelations, ProcessSettings,
+    SiteTls, WebServer,
 };
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
@@ -331,10 +332,14 @@ pub(super) fn needs(
 fn relations(app: &Config) -> PackageRelations {
     let mut relations = app.package.relations.clone();
     if let Some(site) = &app.site {
-        for recommended in [&mut relations.recommends.deb, &mut relations.recommends.rpm] {
-            let server = site.server.name().to_owned();
-            if !recommended.contains(&server) {
-                recommended.push(server);
+        let has_certbot =
+            site.server == WebServer::Nginx && matches!(site.tls, SiteTls::Acme { .. });
+        let certbot = has_certbot.then_some("certbot");
+        for name in std::iter::once(site.server.name()).chain(certbot) {
+            for recommended in [&mut relations.recommends.deb, &mut relations.recommends.rpm] {
+                if !recommended.iter().any(|known| known == name) {
+                    recommended.push(name.to_owned());
+                }
             }
         }
     }

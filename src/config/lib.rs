@@ -421,7 +421,7 @@ impl ConfigReader<'_> {
             about.as_ref().map(|about| &about.name),
             self.root,
         );
-        let services = Service::read_all(&root);
+        let mut services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let crons = Cron::read_all(&root);
         let logrotate = Logrotate::read(root.table("logrotate"), &services);
@@ -439,6 +439,11 @@ impl ConfigReader<'_> {
             .and_then(|value| Migrate::read(&value, "migrate", None));
         let deploys = Deploy::read_all(&root, migrate.as_ref());
         root.finish();
+        let mut warnings = Vec::new();
+        if let Some(site) = &site {
+            site.proxy.trust_web_server(&mut services);
+            warnings.extend(deploys.iter().filter_map(site::not_for_logins));
+        }
         let (about, python, package) = (about?, python?, package?);
         Some(Config {
             root: self.root.to_owned(),
@@ -466,7 +471,7 @@ impl ConfigReader<'_> {
             configs,
             deploys,
             migrate,
-            warnings: Vec::new(),
+            warnings,
             recipes: AppliedRecipes::default(),
         })
     }

@@ -104,6 +104,7 @@ impl ConfigDraft {
             mistakes.extend(source.mistakes());
             warnings.extend(source.warnings());
         }
+        warnings.extend(app.iter().flat_map(|app| app.warnings.iter().cloned()));
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
             (Some(app), None) => Config {

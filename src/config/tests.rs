@@ -796,6 +796,11 @@ fn a_site_is_there_if_it_has_domains() {
         ("requirements.txt", ""),
         ("extra.conf", ""),
     ]);
+    let variable = |index: usize| app.services[index].process.env.get("FORWARDED_ALLOW_IPS");
+    assert_eq!(
+        (variable(0).map(String::as_str), variable(1)),
+        (Some("*"), None)
+    );
     let site = app.site.unwrap();
     assert_eq!(site.domains[0].as_str(), "shop.example.com");
     assert_eq!((site.server, &site.tls), (WebServer::Nginx, &SiteTls::Off));

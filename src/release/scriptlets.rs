@@ -380,6 +380,7 @@ impl ScriptletActions<'_> {
             .filter_map(|program| program.rsplit_once('/'))
             .map(|(directory, _)| directory.to_owned())
             .collect();
+        paths.sort();
         paths.dedup();
         if paths.is_empty() {
             return Ok(None);
@@ -392,8 +393,9 @@ impl ScriptletActions<'_> {
     /// the web server.
     fn awaited_programs(&self) -> impl Iterator<Item = &str> {
         let python = self.python.map(|python| python.interpreter.as_str());
-        let server = self.services.site.as_ref().map(|site| site.server);
-        python.into_iter().chain(server)
+        let site = self.services.site.iter();
+        let awaited = site.flat_map(|site| site.awaited.iter().copied());
+        python.into_iter().chain(awaited)
     }
 
     /// Renders a script; `None` if it would do nothing.
@@ -551,7 +553,8 @@ mod tests {
             program: below("activate-nginx"),
             file: below("nginx.conf"),
             socket: Some("shop-web.socket".into()),
-            server: "/usr/sbin/nginx",
+            awaited: vec!["/usr/sbin/nginx"],
+            kept: vec!["/etc/nginx/conf.d/shop.conf.pkgapp-old".into()],
         }
     }
 

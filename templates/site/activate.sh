@@ -20,6 +20,7 @@ is_ours() {
 # show TEXT: something may be in it that a user has written, and that must not act on the terminal.
 show() { printf '%s\n' "$1" | tr -d '\000-\010\013-\037\177' | sed 's/^/    /' >&2; }
 
+{% if server == "nginx" %}
 # web_user: prints as whom nginx answers requests.
 web_user() {
   user=$(sed -n 's/^[[:space:]]*user[[:space:]]\{1,\}\([a-z_][a-z0-9_-]*\)[[:space:];].*/\1/p' /etc/nginx/nginx.conf | head -n 1)
@@ -52,14 +53,48 @@ s/^\(    listen .*443 ssl\) http2;$/\1;/'
   fi
   ipv6=
   [ -e /proc/net/if_inet6 ] || ipv6='/^    listen \[::\]:/d'
+{% if acme %}
+  text=$site
+  [ -e {{ acme.certificate }} ] || text={{ acme.before|sh }}
+  sed -e "$http2" -e "$ipv6" "$text"
+{% else %}
   sed -e "$http2" -e "$ipv6" "$site"
+{% endif %}
 }
+{% else %}
+# web_user: prints as whom Caddy answers requests.
+web_user() {
+  user=$(systemctl show --property=User --value caddy 2>/dev/null)
+  for user in $user caddy; do
+    if id "$user" >/dev/null 2>&1; then echo "$user"; return 0; fi
+  done
+  return 1
+}
+is_installed() { command -v caddy >/dev/null && [ -f /etc/caddy/Caddyfile ]; }
+# accepts: as Caddy's own user, as which it writes its logs. What it is about to do is of no interest, mistakes are.
+accepts() {
+  user=$(web_user) || return 1
+  said=$(cd / && runuser -u "$user" -- env HOME=/var/lib/caddy caddy validate --config /etc/caddy/Caddyfile 2>&1)
+  status=$?
+  printf '%s\n' "$said" | grep -v '^{' | grep -v "^20[0-9/]* .*INFO"
+  return $status
+}
+# place: where the site belongs, if Caddy reads files there: not before an administrator says so, where Debian's is.
+place() { file=/etc/caddy/Caddyfile.d/{{ name }}.caddyfile link=; }
+is_read() {
+  grep -Eq '^[[:space:]]*import[[:space:]]+(/etc/caddy/)?Caddyfile\.d/\*\.caddyfile' /etc/caddy/Caddyfile && return 0
+  say "/etc/caddy/Caddyfile does not read the site; add this line to it: import Caddyfile.d/*.caddyfile"
+  say "then this puts the site into place: "{{ program|sh }}
+  return 1
+}
+write() { cat "$site"; }
+{% endif %}
 {% if socket %}
 
 drop_in=/etc/systemd/system/{{ socket }}.d/50-pkgapp-site.conf
 admit() {
   is_installed && user=$(web_user) && group=$(id -gn "$user") || return 1
-  text=$(printf '# Made by pkgapp: nginx may connect, and nobody else.\n[Socket]\nSocketGroup=%s' "$group")
+  text=$(printf '# Made by pkgapp: {{ server }} may connect, and nobody else.\n[Socket]\nSocketGroup=%s' "$group")
   [ "$text" != "$(cat "$drop_in" 2>/dev/null)" ] || return 1
   mkdir -p "${drop_in%/*}" && printf '%s\n' "$text" >"$drop_in.new" && mv -f "$drop_in.new" "$drop_in"
 }
@@ -83,7 +118,7 @@ reload() {
   if systemd_runs && systemctl --quiet is-active {{ server }}; then invoke reload {{ server }}; fi
 }
 {% if shared %}
-# share: nginx may read what the application keeps for it, and pass through the directories around that. Files that come
+# share: {{ server }} may read what the application keeps for it, and pass through the directories around that. Files that come
 # later inherit it.
 share() {
   user=$(web_user) && command -v systemd-tmpfiles >/dev/null || return 0
@@ -108,8 +143,14 @@ put() {
     say "{{ server }} is not installed; the site is put into its configuration when it is"
     return 0
   fi
+{% if server == "caddy" %}
+  is_read && mkdir -p /etc/caddy/Caddyfile.d || return 1
+{% endif %}
 {% if shared %}
   share
+{% endif %}
+{% if acme %}
+  [ ! -d /var/lib/letsencrypt ] || mkdir -p {{ acme.directory }}
 {% endif %}
   place
   new=$file.pkgapp-new before=$file.pkgapp-before
@@ -155,6 +196,10 @@ put() {
   return 1
 }
 leave() {
+{% if acme %}
+  rm -f /etc/letsencrypt/renewal-hooks/deploy/pkgapp-{{ name }}
+  rm -rf {{ acme.directory }}
+{% endif %}
 {% if socket %}
   if [ -e "$drop_in" ]; then
     rm -f "$drop_in"
@@ -176,20 +221,61 @@ leave() {
   fi
   if is_installed && accepts >/dev/null; then reload; fi
 }
+{% if acme %}
+
+# The certificate is certbot's: it asks for it, keeps it, and renews it. This hook is there when it has the one for our domains.
+hook=/etc/letsencrypt/renewal-hooks/deploy/pkgapp-{{ name }}
+hook_text() {
+  cat <<'END'
+#!/bin/sh
+# Made by pkgapp: certbot runs this after each renewal, of {{ domains|join(" ") }}.
+[ "${RENEWED_LINEAGE##*/}" != pkgapp-{{ name }} ] || exec {{ program|sh }} renewed
+END
+}
+# certify: asks for a certificate for the domains.
+certify() {
+  put || return 1
+  mkdir -p {{ acme.directory }} "${hook%/*}" || return 1
+  certbot certonly --non-interactive --agree-tos --email {{ acme.email }} --keep-until-expiring --renew-with-new-domains \
+    --cert-name pkgapp-{{ name }} --webroot --webroot-path {{ acme.directory }}{% for domain in domains %} \
+    --domain {{ domain }}{% endfor %} || return 1
+  hook_text >"$hook.new" && chmod 0755 "$hook.new" && mv -f "$hook.new" "$hook" && put
+}
+# certified: has certbot ask, beside the installation, if there is no certificate for the domains yet.
+certified() {
+  [ "$(hook_text)" != "$(cat "$hook" 2>/dev/null)" ] || [ ! -e {{ acme.certificate }} ] || return 0
+  if ! command -v certbot >/dev/null; then
+    say "certbot is not installed; the site waits for it and its certificate"
+  elif systemd_runs && is_installed; then
+    systemctl reset-failed {{ name }}-certificate.service 2>/dev/null
+    systemd-run --quiet --collect --unit={{ name }}-certificate.service {{ program|sh }} certify &&
+      say "certbot asks for the certificate; \`journalctl -u {{ name }}-certificate\` tells what comes of it"
+  fi
+}
+{% endif %}
 
 # In another root, where images are made, the site waits for the first start of {{ server }} there.
 [ -z "${DPKG_ROOT-}" ] || exit 0
+{% if socket %}
+reopened() {
+  if admit && systemd_runs; then reopen; fi
+}
+{% endif %}
 case ${1-} in
 {% if socket %}
   admit) admit ;;
-  '')
-    if admit && systemd_runs; then reopen; fi
-    put
-    ;;
-{% else %}
-  '') put ;;
 {% endif %}
-  put) put ;;
+  put | '')
+{% if socket %}
+    [ -n "${1-}" ] || reopened
+{% endif %}
+    put{% if acme %} && certified{% endif %}
+
+    ;;
   leave) leave ;;
+{% if acme %}
+  certify) certify ;;
+  renewed) put && reload ;;
+{% endif %}
   *) exit 2 ;;
 esac

@@ -9,7 +9,7 @@ use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::InstallPath;
 
-use super::deploy::is_plain;
+use super::deploy::{Deploy, is_plain};
 use super::document::SourceTexts;
 use super::existing_file;
 use super::reader::{Located, TableReader, ValueReader, listed};
@@ -205,6 +205,17 @@ fn unencrypted() -> Error {
     Error::new("the site is served without encryption").hint(
         "add `tls = { certificate = \"/etc/ssl/…\", key = \"/etc/ssl/private/…\" }` or `tls = \"acme\"` below \
          `[site]`; `tls = \"off\"` is for a site behind a proxy that encrypts",
+    )
+}
+
+/// The warning about a deployment by a login without root, if it is one.
+pub(super) fn not_for_logins(deploy: &Deploy) -> Option<Error> {
+    deploy.tarball.as_ref()?;
+    let warning = Error::new("a login without root cannot configure a web server");
+    Some(
+        warning.at(deploy.at.clone()).hint(
+            "the site is in `.pkgapp/site` of each release, for the administrator of the hosts",
+        ),
     )
 }
 

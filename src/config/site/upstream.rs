@@ -64,6 +64,21 @@ impl ProxiedService {
         }
     }
 
+    /// Lets the service believe the web server about the scheme and address of clients: nobody else
+    /// may connect to a socket whose group is the web server's. gunicorn and uvicorn read a
+    /// variable of that name; by default they believe `127.0.0.1` alone.
+    pub(in super::super) fn trust_web_server(&self, services: &mut [Service]) {
+        let is_behind = |service: &&mut Service| self.is_admitted && service.name == self.name;
+        for service in services.iter_mut().filter(is_behind) {
+            let program = service.process.exec.words[0].rsplit('/').next();
+            if matches!(program, Some("gunicorn" | "uvicorn")) {
+                let env = &mut service.process.env;
+                env.entry("FORWARDED_ALLOW_IPS".to_owned())
+                    .or_insert_with(|| "*".to_owned());
+            }
+        }
+    }
+
     fn named(text: &str, services: &[Service]) -> Result<Self> {
         let names = || services.iter().map(|service| service.name.as_str());
         let Some(service) = services

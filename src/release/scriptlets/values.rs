@@ -169,8 +169,8 @@ struct SiteValues<'a> {
     /// The file as lists of files have it.
     listed: &'a str,
     socket: Option<&'a str>,
-    /// The program of the web server.
-    server: &'a str,
+    awaited: &'a [&'static str],
+    kept: &'a [String],
 }
 
 impl<'a> ScriptValues<'a> {
@@ -423,7 +423,8 @@ impl<'a> SiteValues<'a> {
             file,
             listed: file.trim_start_matches('/'),
             socket: site.socket.as_deref(),
-            server: site.server,
+            awaited: &site.awaited,
+            kept: &site.kept,
         }
     }
 }
