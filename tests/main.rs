@@ -38,6 +38,7 @@ mod reproducible;
 mod schema;
 mod services;
 mod settings;
+mod site;
 mod support;
 mod targets;
 mod warm;

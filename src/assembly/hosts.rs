@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use pkgapp_config::{self as config, CommandLine, Config, Deploy, Located, ProcessSettings};
+use pkgapp_config::{
+    self as config, CommandLine, Config, Deploy, Located, PackageRelations, ProcessSettings,
+    SiteTls, WebServer,
+};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::{InstallPath, ReleasePath};
@@ -311,7 +314,7 @@ pub(super) fn needs(
         libraries,
         programs: programs(app, layers),
         declared_deb: values(&app.package.depends_deb),
-        relations: app.package.relations.clone(),
+        relations: relations(app),
         declared_rpm: values(&app.package.depends_rpm),
     };
     // If `depends.deb` is empty, the format refuses the deb.
@@ -324,6 +327,24 @@ pub(super) fn needs(
         }
     }
     depends
+}
+
+/// Returns the relations to other packages. A site waits for its web server, which may come later.
+fn relations(app: &Config) -> PackageRelations {
+    let mut relations = app.package.relations.clone();
+    if let Some(site) = &app.site {
+        let has_certbot =
+            site.server == WebServer::Nginx && matches!(site.tls, SiteTls::Acme { .. });
+        let certbot = has_certbot.then_some("certbot");
+        for name in std::iter::once(site.server.name()).chain(certbot) {
+            for recommended in [&mut relations.recommends.deb, &mut relations.recommends.rpm] {
+                if !recommended.iter().any(|known| known == name) {
+                    recommended.push(name.to_owned());
+                }
+            }
+        }
+    }
+    relations
 }
 
 fn values(located: &[Located<String>]) -> Vec<String> {

@@ -719,6 +719,8 @@ fn inputs(app: &Config, wheels: &ReleaseWheels, written: &[Layer]) -> AuditInput
     let source = |wheel: &Wheel| Some((wheel.sha256.to_string(), wheel.built_from.clone()?));
     let configuration =
         std::iter::once(&app.file).chain(app.configs.iter().map(|file| &file.source));
+    let lines = app.site.as_ref().and_then(|site| site.extra.as_ref());
+    let configuration = configuration.chain(lines.map(|file| &file.value));
     AuditInputs {
         sources: wheels.all.iter().filter_map(source).collect(),
         written: written.iter().map(|layer| layer.key.clone()).collect(),

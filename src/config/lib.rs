@@ -31,6 +31,7 @@ mod recipe;
 mod schema;
 mod service;
 mod settings;
+mod site;
 #[cfg(test)]
 mod tests;
 mod writable;
@@ -81,11 +82,15 @@ pub use service::{
 };
 pub use settings::{Setting, SettingLimits, SettingSource, SettingType, check_setting_name};
 
+pub use site::{
+    DomainName, ProxiedService, Site, SiteTls, StaticFiles, UpstreamAddress, WebServer,
+};
 pub use writable::WritablePath;
 pub use writable::has_dot;
 
 use project::ProjectTable;
 use reader::{TableReader, ValueReader, one_line};
+use site::SiteContext;
 
 /// A part of CPython that a server does not need, and that `[python] keep` lets ship.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -186,6 +191,8 @@ pub struct Config {
     pub metrics: Option<MetricsFile>,
     /// `[logrotate]`.
     pub logrotate: Option<Logrotate>,
+    /// `[site]`.
+    pub site: Option<Site>,
     /// `[config."NAME"]`, in the order of the file.
     pub configs: Vec<ConfigFile>,
     /// `[deploy.NAME]`, in the order of the file.
@@ -431,17 +438,30 @@ impl ConfigReader<'_> {
             self.root,
         );
         let settings = Setting::read_all(&root);
-        let services = Service::read_all(&root);
+        let mut services = Service::read_all(&root);
         let timers = Timer::read_all(&root, &services);
         let metrics = monitoring::read(&root, &services, &timers);
         let crons = Cron::read_all(&root);
         let logrotate = Logrotate::read(root.table("logrotate"), &services);
+        let around = about.as_ref().zip(package.as_ref());
+        let around = around.map(|(about, package)| SiteContext {
+            root: self.root,
+            name: &about.name,
+            prefix: &package.prefix.value,
+            services: &services,
+        });
+        let site = Site::read(root.table("site"), around.as_ref());
         let configs = ConfigFile::read_all(&root, self.root);
         let migrate = root
             .get("migrate")
             .and_then(|value| Migrate::read(&value, "migrate", None));
         let deploys = Deploy::read_all(&root, migrate.as_ref(), &services);
         root.finish();
+        let mut warnings = Vec::new();
+        if let Some(site) = &site {
+            site.proxy.trust_web_server(&mut services);
+            warnings.extend(deploys.iter().filter_map(site::not_for_logins));
+        }
         let (about, python, package) = (about?, python?, package?);
         Some(Config {
             root: self.root.to_owned(),
@@ -467,10 +487,11 @@ impl ConfigReader<'_> {
             metrics,
             crons,
             logrotate,
+            site,
             configs,
             deploys,
             migrate,
-            warnings: Vec::new(),
+            warnings,
             recipes: AppliedRecipes::default(),
         })
     }

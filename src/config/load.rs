@@ -115,8 +115,9 @@ impl ConfigDraft {
         let (mut mistakes, mut warnings) = (Vec::new(), recipes.warnings.clone());
         for (_, source) in [&config, &project].into_iter().flatten() {
             mistakes.extend(source.mistakes());
-            warnings.extend(source.deprecations());
+            warnings.extend(source.warnings());
         }
+        warnings.extend(app.iter().flat_map(|app| app.warnings.iter().cloned()));
         match (app, Error::all(mistakes)) {
             (_, Some(error)) => Err(error),
             (Some(app), None) => {

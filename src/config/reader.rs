@@ -38,8 +38,8 @@ impl<T> Deref for Located<T> {
 #[derive(Debug)]
 pub(super) struct DocumentReader<'s> {
     texts: &'s SourceTexts,
-    /// Keys that are written with an older name.
-    deprecations: RefCell<Vec<Error>>,
+    /// Warnings, such as of keys that are written with an older name.
+    warnings: RefCell<Vec<Error>>,
     /// The keys that were asked for, by kind of table.
     known: RefCell<BTreeMap<&'static str, Vec<&'static str>>>,
     unknown: RefCell<Vec<UnknownKey>>,
@@ -59,7 +59,7 @@ impl<'s> DocumentReader<'s> {
     pub(super) fn new(texts: &'s SourceTexts) -> Self {
         Self {
             texts,
-            deprecations: RefCell::default(),
+            warnings: RefCell::default(),
             known: RefCell::default(),
             unknown: RefCell::default(),
         }
@@ -80,9 +80,9 @@ impl<'s> DocumentReader<'s> {
         self.texts.complain_elsewhere(error);
     }
 
-    /// Returns a warning for every key that is written with an older name.
-    pub(super) fn deprecations(&self) -> Vec<Error> {
-        self.deprecations.borrow().clone()
+    /// Returns all warnings.
+    pub(super) fn warnings(&self) -> Vec<Error> {
+        self.warnings.borrow().clone()
     }
 
     /// Returns the keys that were asked for, by kind of table.
@@ -271,7 +271,7 @@ impl<'s> TableReader<'s> {
             value.complain(error.hint(format!("remove `{older}`, the older name")));
         }
         let warning = Error::new(format!("`{older}` is deprecated: use `{key}`")).at(value.at());
-        self.source.deprecations.borrow_mut().push(warning);
+        self.source.warnings.borrow_mut().push(warning);
         Some(value)
     }
 
@@ -429,6 +429,14 @@ impl<'s> TableReader<'s> {
     pub(super) fn complain(&self, error: Error) {
         let at = self.at();
         self.source.texts.complain_elsewhere(error.at(at));
+    }
+
+    /// Keeps a warning about the table as a whole, if it applies.
+    pub(super) fn warn_if(&self, applies: bool, warning: impl FnOnce() -> Error) {
+        if applies {
+            let warning = warning().at(self.at());
+            self.source.warnings.borrow_mut().push(warning);
+        }
     }
 
     /// Returns a default; a mistake in it, which has its own place, is kept.
@@ -661,6 +669,11 @@ impl<'s> ValueReader<'s> {
             DocumentValue::Integer(number) => number.value,
             _ => None,
         }
+    }
+
+    /// Returns whether it is a list.
+    pub(super) fn is_list(&self) -> bool {
+        matches!(self.item.value, DocumentValue::Array(_))
     }
 
     /// Returns whether it is a string.

@@ -696,6 +696,26 @@ fn bad_files_get_exact_words() {
     }
 }
 
+/// site/mistakes.txt: lines after [`GOOD`], a line of `-`, what is said of them, a line of `=`.
+#[test]
+fn sites_with_mistakes_get_exact_words() {
+    let all = include_str!("site/mistakes.txt");
+    let told = |case: &str| {
+        let lines = case.split_once("\n-----").unwrap().0;
+        let text = format!("{GOOD}{lines}\n");
+        let found = mistakes(&[("pkgapp.toml", &text), ("requirements.txt", "")]);
+        format!("{lines}\n-----\n{found}")
+    };
+    let told: Vec<String> = all.split("\n=====\n").map(told).collect();
+    let told = told.join("\n=====\n") + "\n";
+    if std::env::var_os("PKGAPP_UPDATE_GOLDEN").is_some_and(|value| value == "1") {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("site/mistakes.txt");
+        fs_err::write(golden, &told).unwrap();
+        return;
+    }
+    similar_asserts::assert_eq!(told, all);
+}
+
 /// A deployment with these lines.
 fn deployed(lines: &str) -> Config {
     let text = format!("{GOOD}[deploy.x]\nhosts = [\"a\"]\n{lines}");
@@ -761,4 +781,48 @@ fn a_key_is_written_once_and_times_have_limits() {
     let long = format!("{GOOD}[deploy.x]\nhosts = [\"a\"]\nwait = \"2d\"\n");
     let told = mistakes(&[("pkgapp.toml", &long), ("requirements.txt", "")]);
     assert!(told.contains("between `0s` and `86400s`"), "{told}");
+}
+
+#[test]
+fn a_site_is_there_if_it_has_domains() {
+    let app = app(&[
+        (
+            "pkgapp.toml",
+            &format!(
+                "{GOOD}[site]\ndomains = [\"Shop.example.com\"]\nlimits = {{ body = \"20M\", timeout = \"1min 30s\" }}\n\
+                 static = {{ \"/static/\" = \"app/static/\", \"/media/\" = \"/var/lib/shop/media\" }}\n\
+                 extra = \"extra.conf\"\n\
+                 [service.web]\nexec = \"gunicorn shop.wsgi\"\nsocket = \"/run/shop/web.sock\"\n\
+                 [service.worker]\nexec = \"celery -A shop worker\"\n"
+            ),
+        ),
+        ("requirements.txt", ""),
+        ("extra.conf", ""),
+    ]);
+    let variable = |index: usize| app.services[index].process.env.get("FORWARDED_ALLOW_IPS");
+    assert_eq!(
+        (variable(0).map(String::as_str), variable(1)),
+        (Some("*"), None)
+    );
+    let site = app.site.unwrap();
+    assert_eq!(site.domains[0].as_str(), "shop.example.com");
+    assert_eq!((site.server, &site.tls), (WebServer::Nginx, &SiteTls::Off));
+    assert_eq!(site.proxy.name.as_str(), "web");
+    assert!(site.proxy.is_admitted);
+    assert_eq!(site.body_limit, Some(20 << 20));
+    assert_eq!(site.timeout, Some(Duration::from_secs(90)));
+    let statics: Vec<_> = site
+        .statics
+        .iter()
+        .map(|files| (files.url.as_str(), files.directory.as_str()))
+        .collect();
+    assert_eq!(
+        statics,
+        [
+            ("/static/", "/opt/shop/app/static"),
+            ("/media/", "/var/lib/shop/media")
+        ]
+    );
+    let warnings: Vec<&str> = app.warnings.iter().map(Error::message).collect();
+    assert_eq!(warnings, ["the site is served without encryption"]);
 }

@@ -113,6 +113,7 @@ fn scriptlets() -> Scriptlets {
     let services = Services {
         writable: None,
         metrics: None,
+        site: None,
         name: AppName::parse("shop").unwrap(),
         prefix: path("/opt/shop"),
         units: vec![],

@@ -56,6 +56,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "rpm/postun",
     "rpm/posttrans",
     "rpm/transfiletriggerin",
+    "sh/admit",
     "sh/attributes",
     "sh/before",
     "sh/carry",
@@ -77,6 +78,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/run",
     "sh/secrets",
     "sh/settings",
+    "sh/site",
     "sh/start",
     "sh/stash",
     "sh/stop",
@@ -348,9 +350,8 @@ impl ScriptletActions<'_> {
             prerm: self.script("deb/prerm", phases.before_remove.as_ref())?,
             postrm: self.script("deb/postrm", phases.after_remove.as_ref())?,
             triggers: self
-                .python
-                .iter()
-                .map(|python| format!("interest-noawait {}", python.interpreter))
+                .awaited_programs()
+                .map(|program| format!("interest-noawait {program}"))
                 .collect(),
             pre_depends: account_tools.into_iter().collect(),
         })
@@ -375,14 +376,27 @@ impl ScriptletActions<'_> {
     /// Runs a script when the host replaces its Python. rpm compares what a file trigger names with
     /// directories only: the script looks at the files.
     fn file_trigger(&self) -> Result<Option<FileTrigger>> {
-        let Some(python) = self.python else {
+        let mut paths: Vec<String> = self
+            .awaited_programs()
+            .filter_map(|program| program.rsplit_once('/'))
+            .map(|(directory, _)| directory.to_owned())
+            .collect();
+        paths.sort();
+        paths.dedup();
+        if paths.is_empty() {
             return Ok(None);
-        };
+        }
         let script = self.script("rpm/transfiletriggerin", None)?;
-        Ok(script.map(|script| FileTrigger {
-            paths: vec![python.directory().to_owned()],
-            script,
-        }))
+        Ok(script.map(|script| FileTrigger { paths, script }))
+    }
+
+    /// The programs of other packages that scripts act upon when they come: the host's Python and
+    /// the web server.
+    fn awaited_programs(&self) -> impl Iterator<Item = &str> {
+        let python = self.python.map(|python| python.interpreter.as_str());
+        let site = self.services.site.iter();
+        let awaited = site.flat_map(|site| site.awaited.iter().copied());
+        python.into_iter().chain(awaited)
     }
 
     /// Renders a script; `None` if it would do nothing.
@@ -461,7 +475,7 @@ mod tests {
     use similar_asserts::assert_eq;
 
     use super::*;
-    use crate::services::{DataHome, OwnedFile, SecretFile, SystemUser};
+    use crate::services::{DataHome, OwnedFile, PackagedSite, SecretFile, SystemUser};
     use pkgapp_core::error::Location;
     use pkgapp_core::name::AppName;
     use pkgapp_testing::tool;
@@ -494,6 +508,7 @@ mod tests {
         Services {
             writable: None,
             metrics: None,
+            site: None,
             name: AppName::parse("shop").unwrap(),
             prefix: path("/opt/shop"),
             units: vec![
@@ -532,6 +547,17 @@ mod tests {
                 owner: "root:shop".into(),
             }],
             host_settings: None,
+        }
+    }
+
+    fn site(prefix: &str) -> PackagedSite {
+        let below = |name: &str| path(&format!("{prefix}/.pkgapp/site/{name}"));
+        PackagedSite {
+            program: below("activate-nginx"),
+            file: below("nginx.conf"),
+            socket: Some("shop-web.socket".into()),
+            awaited: vec!["/usr/sbin/nginx"],
+            kept: vec!["/etc/nginx/conf.d/shop.conf.pkgapp-old".into()],
         }
     }
 
@@ -690,6 +716,33 @@ mod tests {
                 ),
             ),
             (
+                "a site",
+                made(
+                    &Services {
+                        site: Some(site("/opt/shop")),
+                        ..shop()
+                    },
+                    &none,
+                ),
+            ),
+            (
+                "a site, and no host's Python",
+                of(
+                    &Services {
+                        site: Some(PackagedSite {
+                            socket: None,
+                            ..site("/srv/it's a $shop")
+                        }),
+                        ..shop()
+                    },
+                    &none,
+                    None,
+                    None,
+                    &Tree::new(),
+                )
+                .unwrap(),
+            ),
+            (
                 "odd prefix",
                 made(
                     &Services {
@@ -845,6 +898,36 @@ mod tests {
         assert!(before(&all.deb.prerm, "invoke stop", "-delete"));
         // rpm removes what is its own, ghosts too.
         assert!(!all.rpm.preun.unwrap().contains("-delete"));
+    }
+
+    #[test]
+    fn a_site_is_put_into_place_last_and_taken_away_first() {
+        let with_site = Services {
+            site: Some(site("/opt/shop")),
+            ..shop()
+        };
+        let none = ScriptletPhases::default();
+        let python = HostPython::system(PYTHON);
+        let all = of(&with_site, &none, Some(&python), None, &Tree::new()).unwrap();
+        let before = |text: &Option<String>, first: &str, then: &str| {
+            let text = text.as_deref().unwrap();
+            text.find(first).expect(first) < text.rfind(then).expect(then)
+        };
+        for text in [&all.deb.postinst, &all.rpm.posttrans] {
+            assert!(before(text, "activate-nginx admit", "invoke start"));
+            assert!(before(text, "invoke start", "activate-nginx put"));
+        }
+        for text in [&all.deb.prerm, &all.rpm.preun] {
+            assert!(before(text, "activate-nginx leave", "invoke stop"));
+        }
+        assert_eq!(
+            all.deb.triggers,
+            [
+                "interest-noawait /usr/bin/python3.11",
+                "interest-noawait /usr/sbin/nginx"
+            ]
+        );
+        assert_eq!(all.rpm.trigger.unwrap().paths, ["/usr/bin", "/usr/sbin"]);
     }
 
     #[test]

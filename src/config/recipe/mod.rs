@@ -294,7 +294,7 @@ fn add_defaults(merged: &mut DocumentTable, every: &DocumentTable) {
 }
 
 /// Tables of a recipe that a configuration may take out as a whole.
-const PARTS: [&str; 4] = ["build", "logrotate", "metrics", "migrate"];
+const PARTS: [&str; 5] = ["build", "logrotate", "metrics", "migrate", "site"];
 
 /// Groups of such tables.
 const GROUPS: [&str; 4] = ["config", "cron", "service", "timer"];

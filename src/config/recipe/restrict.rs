@@ -7,7 +7,7 @@ use super::super::reader::DocumentReader;
 use super::parameter::ParameterValues;
 
 /// Tables and keys that only the configuration itself sets, and the reason. `*` stands for one key.
-pub(in super::super) const RESERVED: [(&str, &str); 22] = [
+pub(in super::super) const RESERVED: [(&str, &str); 23] = [
     ("deploy", DEPLOYMENTS),
     ("recipe", "its keys are parameters of other recipes"),
     (
@@ -25,6 +25,7 @@ pub(in super::super) const RESERVED: [(&str, &str); 22] = [
         "metrics.textfile-directory",
         "root writes to that directory of hosts",
     ),
+    ("site.domains", "the operator chooses the names of sites"),
     ("config.*.owner", USERS),
     ("config.*.group", USERS),
     ("service.*.user", USERS),
@@ -45,7 +46,7 @@ const USERS: &str = "processes and files belong to the application's own user";
 const SYSTEMD: &str = "settings of units can run commands as root";
 
 /// Keys whose values are paths on hosts, for services and everything else that writes or reads.
-const HOST_PATHS: [&str; 10] = [
+const HOST_PATHS: [&str; 12] = [
     "service.*.environment-file",
     "timer.*.environment-file",
     "cron.*.environment-file",
@@ -56,13 +57,15 @@ const HOST_PATHS: [&str; 10] = [
     "every.*.write",
     "migrate.write",
     "logrotate.paths",
+    "site.tls.certificate",
+    "site.tls.key",
 ];
 
 /// The names for the directories that an application has on hosts.
 const OWN_DIRECTORIES: [&str; 6] = ["prefix", "etc", "state", "cache", "logs", "run"];
 
 /// Keys whose values are paths of the project.
-const PATHS: [&str; 10] = [
+const PATHS: [&str; 11] = [
     "app.source",
     "app.include",
     "app.exclude",
@@ -73,7 +76,11 @@ const PATHS: [&str; 10] = [
     "python.constraints",
     "python.path",
     "python.requirements",
+    "site.extra",
 ];
+
+/// A key whose values are paths of the release, or paths on hosts.
+const EITHER_PATHS: &str = "site.static.*";
 
 /// Reports keys that a foreign recipe must not set.
 pub(super) fn check(filled: &DocumentTable, values: &ParameterValues, reader: &DocumentReader<'_>) {
@@ -97,6 +104,15 @@ pub(super) fn check(filled: &DocumentTable, values: &ParameterValues, reader: &D
         .iter()
         .filter_map(|name| values.peek(name)?.value.as_str())
         .collect();
+    for_each(filled, EITHER_PATHS, &mut |item| {
+        check_paths(item, &|text, item| {
+            if text.starts_with('/') {
+                check_host_path(EITHER_PATHS, text, item, &own, reader);
+            } else {
+                check_project_path(EITHER_PATHS, text, item, reader);
+            }
+        });
+    });
     for key in HOST_PATHS {
         for_each(filled, key, &mut |item| {
             check_paths(item, &|text, item| {

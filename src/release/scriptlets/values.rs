@@ -11,8 +11,8 @@ use super::{
     HostCompiled, HostPython, ScriptletActions, is_instance, key, preset_path, socket_of, unit_path,
 };
 use crate::services::{
-    DataHome, HostSettings, OwnedFile, PackagedUnit, SecretFile, Services, SystemUser,
-    WritableLinks,
+    DataHome, HostSettings, OwnedFile, PackagedSite, PackagedUnit, SecretFile, Services,
+    SystemUser, WritableLinks,
 };
 use crate::writable::FILL;
 
@@ -38,6 +38,7 @@ pub(super) struct ScriptValues<'a> {
     data: DataValues<'a>,
     compile: Option<CompileValues<'a>>,
     python: Option<PythonValues<'a>>,
+    site: Option<SiteValues<'a>>,
 }
 
 #[derive(Serialize)]
@@ -176,6 +177,18 @@ struct PythonValues<'a> {
     mapped: Vec<String>,
 }
 
+#[derive(Serialize)]
+struct SiteValues<'a> {
+    /// The program that puts the site into place.
+    program: &'a str,
+    file: &'a str,
+    /// The file as lists of files have it.
+    listed: &'a str,
+    socket: Option<&'a str>,
+    awaited: &'a [&'static str],
+    kept: &'a [String],
+}
+
 impl<'a> ScriptValues<'a> {
     /// Returns the values of a script, e.g. `deb/preinst`, that runs `lines` of the user's.
     pub(super) fn of(
@@ -201,6 +214,7 @@ impl<'a> ScriptValues<'a> {
             python: actions
                 .python
                 .map(|python| PythonValues::of(python, format)),
+            site: services.site.as_ref().map(SiteValues::of),
         }
     }
 }
@@ -434,6 +448,20 @@ impl<'a> PythonValues<'a> {
             file: &python.interpreter,
             directory: python.directory(),
             mapped: python.mapped(format),
+        }
+    }
+}
+
+impl<'a> SiteValues<'a> {
+    fn of(site: &'a PackagedSite) -> Self {
+        let file = site.file.as_str();
+        Self {
+            program: site.program.as_str(),
+            file,
+            listed: file.trim_start_matches('/'),
+            socket: site.socket.as_deref(),
+            awaited: &site.awaited,
+            kept: &site.kept,
         }
     }
 }

@@ -15,6 +15,7 @@ mod monitoring;
 mod paths;
 mod program;
 mod settings;
+mod site;
 mod systemd;
 #[cfg(test)]
 mod tests;
@@ -35,6 +36,7 @@ use pkgapp_core::template::render;
 use paths::ServiceScope;
 use program::ReleasePrograms;
 pub use settings::ServiceUnit;
+pub use site::PackagedSite;
 pub use users::{SecretFile, SystemUser};
 
 /// Where units of packages lie, on both kinds of host.
@@ -78,6 +80,8 @@ pub struct Services {
     pub owned: Vec<OwnedFile>,
     /// What the application writes to below its prefix, if it does.
     pub writable: Option<WritableLinks>,
+    /// The site in front of it, if it has one.
+    pub site: Option<PackagedSite>,
     /// Where metrics are written; gone with the package.
     pub metrics: Option<InstallPath>,
     /// Settings that only hosts can give a value, if there are any.
@@ -164,12 +168,14 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
     cron::write(&context, &programs, &mut files)?;
     logrotate::write(&context, &mut files)?;
     let accounts = users::write(&context, &mut files)?;
+    let site = site::write(&context, tree, &units, &mut files)?;
     files.insert_into(tree)?;
     let secrets = users::secrets(&context)?;
     Ok(Services {
         name: app.name.clone(),
         prefix: context.prefix.clone(),
         units,
+        site,
         owned: owned(tree, &context, &secrets)?,
         homes: homes(&context)?,
         writable: writable(&context)?,
