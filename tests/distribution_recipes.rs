@@ -1,5 +1,6 @@
 //! Recipes that come from the wheel of a distribution in the lock.
 
+use super::support::server::{Api, Index};
 use super::support::wheel::{Wheel, sdist, sha256};
 use super::support::{Sandbox, golden};
 
@@ -60,18 +61,6 @@ fn a_recipe_has_the_version_and_hash_of_its_distribution() {
     let explained = sandbox.pkgapp(["explain", "service"]).stdout();
     golden("explain/distribution.txt", &explained).unwrap();
 
-    // The cache has the wheel now: neither the index nor a network is needed.
-    std::fs::rename(sandbox.path("wheels"), sandbox.path("gone")).unwrap();
-    let offline = sandbox
-        .pkgapp(["--offline", "explain", "service"])
-        .outcome();
-    assert!(
-        offline.status == 0 || offline.stderr.contains("wheels"),
-        "{}",
-        offline.report
-    );
-    std::fs::rename(sandbox.path("gone"), sandbox.path("wheels")).unwrap();
-
     let check = sandbox.pkgapp(["check"]).outcome();
     let told = format!("{}{}", check.stdout, check.stderr);
     assert!(told.contains("acme-deploy:web"), "{told}");
@@ -84,6 +73,30 @@ fn a_recipe_has_the_version_and_hash_of_its_distribution() {
         "{record}"
     );
     assert!(!sandbox.dump(&artifact[0]).is_empty());
+}
+
+/// A recipe comes from an index, and from the cache when there is no network.
+#[test]
+fn offline_needs_nothing_but_the_cache() {
+    let server = Index::new(Api::Json).wheel("acme-deploy", &house()).serve();
+    let hash = sha256(&house().bytes());
+    let sandbox = locked("acme-deploy:web");
+    let lock = format!(
+        "--index-url {}\nacme-deploy==1.2 --hash=sha256:{hash}\n",
+        server.url()
+    );
+    sandbox.write("requirements.txt", lock);
+    let text = sandbox.pkgapp(["--offline", "explain"]).fails();
+    assert!(text.contains("acme-deploy"), "{text}");
+
+    let online = sandbox.pkgapp(["explain", "service"]).stdout();
+    let before = server.requests().len();
+    assert!(before > 0);
+    let offline = sandbox.pkgapp(["--offline", "explain", "service"]).stdout();
+    assert_eq!(server.requests().len(), before, "--offline asked the index");
+    drop(server);
+    let gone = sandbox.pkgapp(["--offline", "explain", "service"]).stdout();
+    assert_eq!((&online, &online), (&offline, &gone));
 }
 
 #[test]
