@@ -126,6 +126,7 @@ fn scriptlets() -> Scriptlets {
         has_tmpfiles: false,
         homes: vec![],
         owned: vec![],
+        host_settings: None,
     };
     pkgapp_release::scriptlets::of(&services, &phases, None, None, &Tree::new()).unwrap()
 }

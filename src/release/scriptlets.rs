@@ -475,7 +475,9 @@ mod tests {
     use similar_asserts::assert_eq;
 
     use super::*;
-    use crate::services::{DataHome, OwnedFile, PackagedSite, SecretFile, SystemUser};
+    use crate::services::{
+        DataHome, HostSettings, OwnedFile, PackagedSite, SecretFile, SystemUser,
+    };
     use pkgapp_core::error::Location;
     use pkgapp_core::name::AppName;
     use pkgapp_testing::tool;
@@ -546,7 +548,10 @@ mod tests {
                 mode: 0o640,
                 owner: "root:shop".into(),
             }],
-            host_settings: None,
+            host_settings: Some(HostSettings {
+                needed: vec![("SHOP_KEY".into(), path("/etc/shop/secrets.env"))],
+                files: vec![path("/etc/shop/secrets.env"), path("/etc/shop/it's.env")],
+            }),
         }
     }
 
@@ -573,6 +578,7 @@ mod tests {
             has_tmpfiles: false,
             homes: vec![],
             owned: vec![],
+            host_settings: None,
             ..shop()
         }
     }
