@@ -107,10 +107,9 @@ reopen() {
     if systemctl --quiet is-active "$unit"; then running="$running $unit"; fi
   done
   # shellcheck disable=SC2086 # a list of units
-  [ -z "$running" ] || invoke stop $running
-  invoke restart {{ socket }}
+  invoke stop {{ socket }} $running
   # shellcheck disable=SC2086
-  [ -z "$running" ] || invoke start $running
+  invoke start {{ socket }} $running
 }
 {% endif %}
 
