@@ -222,11 +222,16 @@ fn directories_that_are_not_there_or_not_safe_are_refused() {
         "there is no directory `/opt/hello/app/statics` in the release to serve `/static/` from";
     assert!(printed.contains(expected), "{printed}");
 
-    let sandbox = application(&CADDY.replace("app/static", "app/media"));
-    let printed = sandbox.pkgapp(["render"]).fails();
-    let expected =
-        "Caddy would follow links that the application's user makes in `/var/lib/hello/media`";
-    assert!(printed.contains(expected), "{printed}");
+    for (directory, shown) in [
+        ("app/media", "/var/lib/hello/media"),
+        ("app", "/opt/hello/app"),
+    ] {
+        let sandbox = application(&CADDY.replace("app/static", directory));
+        let printed = sandbox.pkgapp(["render"]).fails();
+        let expected =
+            format!("Caddy would follow links that the application's user makes in `{shown}`");
+        assert!(printed.contains(&expected), "{printed}");
+    }
 }
 
 #[test]
