@@ -1,5 +1,6 @@
 //! The configuration of web servers: read by people (golden files), and by nginx itself.
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -97,7 +98,7 @@ fn the_configuration_of_web_servers_is_as_it_was_read() {
             // Whole for one of each kind: the program is mostly the same.
             if !file.starts_with("activate-") || name == "nginx" {
                 let text = std::fs::read_to_string(&path).unwrap();
-                all.push_str(&format!("==> {file} <==\n{text}\n"));
+                _ = write!(all, "==> {file} <==\n{text}\n");
             }
         }
         let difference = golden(&format!("site/{name}.txt"), &sandbox.normal(&all));
@@ -137,7 +138,7 @@ fn nginx_configuration(directory: &Path, sites: &[PathBuf]) -> PathBuf {
             );
         let copy = directory.join(format!("{index}.conf"));
         std::fs::write(&copy, text).unwrap();
-        http.push_str(&format!("include {};\n", copy.display()));
+        _ = writeln!(http, "include {};", copy.display());
     }
     let main = directory.join("nginx.conf");
     let text = format!(
@@ -221,11 +222,16 @@ fn directories_that_are_not_there_or_not_safe_are_refused() {
         "there is no directory `/opt/hello/app/statics` in the release to serve `/static/` from";
     assert!(printed.contains(expected), "{printed}");
 
-    let sandbox = application(&CADDY.replace("app/static", "app/media"));
-    let printed = sandbox.pkgapp(["render"]).fails();
-    let expected =
-        "Caddy would follow links that the application's user makes in `/var/lib/hello/media`";
-    assert!(printed.contains(expected), "{printed}");
+    for (directory, shown) in [
+        ("app/media", "/var/lib/hello/media"),
+        ("app", "/opt/hello/app"),
+    ] {
+        let sandbox = application(&CADDY.replace("app/static", directory));
+        let printed = sandbox.pkgapp(["render"]).fails();
+        let expected =
+            format!("Caddy would follow links that the application's user makes in `{shown}`");
+        assert!(printed.contains(&expected), "{printed}");
+    }
 }
 
 #[test]

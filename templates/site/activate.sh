@@ -107,10 +107,9 @@ reopen() {
     if systemctl --quiet is-active "$unit"; then running="$running $unit"; fi
   done
   # shellcheck disable=SC2086 # a list of units
-  [ -z "$running" ] || invoke stop $running
-  invoke restart {{ socket }}
+  invoke stop {{ socket }} $running
   # shellcheck disable=SC2086
-  [ -z "$running" ] || invoke start $running
+  invoke start {{ socket }} $running
 }
 {% endif %}
 
@@ -179,6 +178,13 @@ put() {
   fi
   if said=$(accepts); then
     rm -f "$before"
+{% if server == "nginx" %}
+    # Of two sites with the same name, nginx takes the first, and says so without failing.
+    if taken=$(printf '%s\n' "$said" | grep 'conflicting server name' | grep -F{% for domain in domains %} -e '"{{ domain }}"'{% endfor %}); then
+      say "another site on this host has a domain of this one:"
+      show "$taken"
+    fi
+{% endif %}
     reload
     return
   fi

@@ -314,7 +314,7 @@ fn statics(context: &ServiceContext<'_>, site: &Site, tree: &Tree) -> Result<Vec
     for files in &site.statics {
         match served_directory(context, files, tree)? {
             Some(directory)
-                if site.server == WebServer::Caddy && directory.below(context.prefix).is_none() =>
+                if site.server == WebServer::Caddy && is_writable(context, &directory)? =>
             {
                 mistakes.push(follows_links(files, &directory));
             }
@@ -362,6 +362,13 @@ fn no_directory(files: &StaticFiles) -> Error {
     ))
     .at(files.at.clone())
     .hint("add its files with `include` below `[app]`, or make them with `run` below `[build]`")
+}
+
+/// Whether the application's user may make links in a directory, or in one that it leads to.
+fn is_writable(context: &ServiceContext<'_>, directory: &InstallPath) -> Result<bool> {
+    let leads_out = |link: &InstallPath| link.below(directory).is_some();
+    let is_outside = directory.below(context.prefix).is_none();
+    Ok(is_outside || writable::links(context.app)?.iter().any(leads_out))
 }
 
 /// Caddy's user has the private keys of all sites, and a link may lead there.
