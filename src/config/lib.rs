@@ -443,25 +443,18 @@ impl ConfigReader<'_> {
         let metrics = monitoring::read(&root, &services, &timers);
         let crons = Cron::read_all(&root);
         let logrotate = Logrotate::read(root.table("logrotate"), &services);
-        let around = about.as_ref().zip(package.as_ref());
-        let around = around.map(|(about, package)| SiteContext {
-            root: self.root,
-            name: &about.name,
-            prefix: &package.prefix.value,
-            services: &services,
-        });
-        let site = Site::read(root.table("site"), around.as_ref());
+        let site = self.site(&root, about.as_ref(), package.as_ref(), &services);
+        if let Some(site) = &site {
+            site.introduce_to(&mut services);
+        }
         let configs = ConfigFile::read_all(&root, self.root);
         let migrate = root
             .get("migrate")
             .and_then(|value| Migrate::read(&value, "migrate", None));
         let deploys = Deploy::read_all(&root, migrate.as_ref(), &services);
         root.finish();
-        let mut warnings = Vec::new();
-        if let Some(site) = &site {
-            site.proxy.trust_web_server(&mut services);
-            warnings.extend(deploys.iter().filter_map(site::not_for_logins));
-        }
+        let logins = deploys.iter().filter_map(site::not_for_logins);
+        let warnings = logins.filter(|_| site.is_some()).collect();
         let (about, python, package) = (about?, python?, package?);
         Some(Config {
             root: self.root.to_owned(),
@@ -494,6 +487,22 @@ impl ConfigReader<'_> {
             warnings,
             recipes: AppliedRecipes::default(),
         })
+    }
+
+    fn site(
+        &self,
+        root: &TableReader<'_>,
+        about: Option<&AppMetadata>,
+        package: Option<&Packaging>,
+        services: &[Service],
+    ) -> Option<Site> {
+        let around = about.zip(package).map(|(about, package)| SiteContext {
+            root: self.root,
+            name: &about.name,
+            prefix: &package.prefix.value,
+            services,
+        });
+        Site::read(root.table("site"), around.as_ref())
     }
 
     fn about(&self, table: TableReader<'_>) -> Option<AppMetadata> {

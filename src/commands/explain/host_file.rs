@@ -1,6 +1,6 @@
 //! The files on hosts that a configuration describes, and the keys behind each.
 
-use pkgapp_config::{Config, PartName, Service, dotted_key};
+use pkgapp_config::{Config, PartName, ProcessSettings, Service, WebServer, dotted_key};
 
 /// Keys of a service that only its socket's unit shows.
 const OF_SOCKETS: [&str; 3] = ["socket", "socket-group", "socket-mode"];
@@ -22,6 +22,15 @@ const OF_UNITS: [&str; 5] = [
     "package.prefix",
     "package.targets",
 ];
+
+/// Keys of the application that stand in units for monitoring.
+const OF_MONITORS: [&str; 2] = ["app.name", "package.prefix"];
+
+/// Keys of a service that the unit which asks it shows.
+const OF_HEALTH: [&str; 4] = ["health", "socket", "user", "group"];
+
+/// Keys of a service or timer that the unit for its failures shows.
+const OF_FAILURES: [&str; 5] = ["on-failure", "user", "group", "env", "environment-file"];
 
 /// A file on hosts.
 pub(super) struct HostFile {
@@ -89,11 +98,13 @@ pub(super) fn host_files(app: &Config) -> Vec<HostFile> {
     for timer in &app.timers {
         add_timer(app, &timer.name, &mut files);
     }
+    add_monitoring(app, &mut files);
     if !files.is_empty() {
         let target = HostFile::of_unit(app, ".target");
         files.push(target.with(&["app.name"]));
     }
     add_configuration(app, &mut files);
+    add_site(app, &mut files);
     if let Some(file) = app.settings_file() {
         files.push(HostFile::new(file.to_string()).with(&["settings"]));
     }
@@ -145,6 +156,44 @@ fn add_timer(app: &Config, part: &PartName, files: &mut Vec<HostFile>) {
     files.push(timer);
 }
 
+/// Adds the units that ask services, run commands for failures, and write metrics.
+fn add_monitoring(app: &Config, files: &mut Vec<HostFile>) {
+    for service in &app.services {
+        if service.health.as_ref().is_some_and(|health| health.restart) {
+            let table = dotted_key("service", service.name.as_str());
+            for end in ["service", "timer"] {
+                let unit = HostFile::of_unit(app, &format!("-{}-health.{end}", service.name));
+                files.push(unit.with(&OF_MONITORS).with_keys(&table, &OF_HEALTH));
+            }
+        }
+        add_failure(app, "service", &service.name, &service.process, files);
+    }
+    for timer in &app.timers {
+        add_failure(app, "timer", &timer.name, &timer.process, files);
+    }
+    if app.metrics.is_some() {
+        for end in ["service", "timer"] {
+            let unit = HostFile::of_unit(app, &format!("-metrics.{end}"));
+            files.push(unit.with(&OF_MONITORS).with(&["metrics"]));
+        }
+    }
+}
+
+/// Adds the unit that runs the `on-failure` of a service or timer.
+fn add_failure(
+    app: &Config,
+    group: &str,
+    part: &PartName,
+    process: &ProcessSettings,
+    files: &mut Vec<HostFile>,
+) {
+    if process.on_failure.is_some() {
+        let table = dotted_key(group, part.as_str());
+        let unit = HostFile::of_unit(app, &format!("-{part}-failed@.service"));
+        files.push(unit.with(&OF_MONITORS).with_keys(&table, &OF_FAILURES));
+    }
+}
+
 /// Adds the files below `/etc`.
 fn add_configuration(app: &Config, files: &mut Vec<HostFile>) {
     let name = &app.name;
@@ -163,6 +212,26 @@ fn add_configuration(app: &Config, files: &mut Vec<HostFile>) {
         let file = HostFile::new(format!("/etc/{name}/{below}"));
         files.push(file.with(&[&table]));
     }
+}
+
+/// Adds the files of the site, where each distribution has them.
+fn add_site(app: &Config, files: &mut Vec<HostFile>) {
+    let Some(site) = &app.site else { return };
+    let name = &app.name;
+    let paths = match site.server {
+        WebServer::Nginx => vec![
+            format!("/etc/nginx/sites-available/{name}"),
+            format!("/etc/nginx/conf.d/{name}.conf"),
+        ],
+        WebServer::Caddy => vec![format!("/etc/caddy/Caddyfile.d/{name}.caddyfile")],
+    };
+    let proxied = dotted_key("service", site.proxy.name.as_str());
+    let files_of_site = paths.into_iter().map(|path| {
+        HostFile::new(path)
+            .with(&["app.name", "site"])
+            .with_keys(&proxied, &["socket"])
+    });
+    files.extend(files_of_site);
 }
 
 /// Adds the keys that name users and groups.

@@ -261,15 +261,16 @@ impl Resolution<'_> {
             Some(Resolver::Pip) => None,
             None => process::find("uv"),
         };
-        let (text, by) = {
+        let by = match uv {
+            Some(_) => "uv",
+            None => "pip, for this machine alone",
+        };
+        let text = {
             let _busy = self.report.busy(&format!("resolving {}", names.join(", ")));
-            match &uv {
-                Some(uv) => (self.with_pkg_resources(|this| this.with_uv(uv))?, "uv"),
-                None => (
-                    self.with_pkg_resources(|this| this.with_pip())?,
-                    "pip, for this machine alone",
-                ),
-            }
+            self.with_pkg_resources(|this| match &uv {
+                Some(uv) => this.with_uv(uv),
+                None => this.with_pip(),
+            })?
         };
         check_places(&text, self.app, self.inputs, self.options)?;
         Ok((without_passwords(&text), by))

@@ -41,8 +41,8 @@ pub struct ServiceHealth {
     pub status: Option<u16>,
     /// How long the whole answer may take; by default 2 s.
     pub timeout: Duration,
-    /// The request's `Host`; by default `localhost`.
-    pub host: String,
+    /// The request's `Host`; `None` for [`ServiceHealth::host`]'s default.
+    pub host: Option<String>,
     /// Whether systemd restarts a service after three bad answers in a row; by default it does not.
     pub restart: bool,
     /// How long to wait between two requests for `restart`; by default 10 s.
@@ -97,6 +97,12 @@ impl AskedService {
 }
 
 impl ServiceHealth {
+    /// Returns the request's `Host`: by default the first name of the site in front of the service,
+    /// else `localhost`.
+    pub fn host(&self) -> &str {
+        self.host.as_deref().unwrap_or(DEFAULT_HOST)
+    }
+
     /// Reads `health` of a service: a path, or a table; `false` takes out a recipe's.
     pub(super) fn read(
         service: &TableReader<'_>,
@@ -138,8 +144,8 @@ impl ServiceHealth {
         let status = status(table.get("status"));
         let timeout = duration(table.get("timeout").as_ref(), DEFAULT_TIMEOUT, TIMEOUTS);
         let host = match table.get("host") {
-            Some(value) => value.parsed(host_header),
-            None => Some(DEFAULT_HOST.to_owned()),
+            Some(value) => value.parsed(host_header).map(Some),
+            None => Some(None),
         };
         let (restart, interval) = Self::restart(&table);
         table.finish();
@@ -175,7 +181,7 @@ impl ServiceHealth {
             address,
             status: None,
             timeout: DEFAULT_TIMEOUT,
-            host: DEFAULT_HOST.to_owned(),
+            host: None,
             restart: false,
             interval: DEFAULT_INTERVAL,
         }

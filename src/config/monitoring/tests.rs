@@ -81,12 +81,12 @@ fn a_table_says_what_a_good_answer_is() {
     assert_eq!((asked.status, asked.restart), (Some(204), true));
     assert_eq!(asked.timeout, Duration::from_millis(500));
     assert_eq!(asked.interval, Duration::from_secs(60));
-    assert_eq!(asked.host, "shop.example.com:443");
+    assert_eq!(asked.host(), "shop.example.com:443");
 
     let plain = health("socket = \"127.0.0.1:8000\"\nhealth = \"/up\"");
     assert_eq!((plain.status, plain.restart), (None, false));
     assert_eq!(
-        (plain.host.as_str(), plain.timeout),
+        (plain.host(), plain.timeout),
         ("localhost", DEFAULT_TIMEOUT)
     );
 }

@@ -369,6 +369,24 @@ impl SiteLimits {
     }
 }
 
+impl Site {
+    /// Has the service behind the site know it: it believes the web server, and is asked for its
+    /// health by a name that it answers.
+    pub(super) fn introduce_to(&self, services: &mut [Service]) {
+        self.proxy.trust_web_server(services);
+        let mut names = self.domains.iter().map(|name| &name.value);
+        let Some(name) = names.find(|name| !name.is_wildcard()) else {
+            return;
+        };
+        let behind = services
+            .iter_mut()
+            .filter(|service| service.name == self.proxy.name);
+        for health in behind.filter_map(|service| service.health.as_mut()) {
+            health.host.get_or_insert_with(|| name.as_str().to_owned());
+        }
+    }
+}
+
 /// Reads a size with a unit as nginx has them.
 fn size(text: &str) -> Result<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());

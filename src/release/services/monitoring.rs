@@ -84,7 +84,7 @@ fn request(
     Ok(vec![
         format!("{}.service", context.unit(&service.name)),
         user.to_string(),
-        health.host.clone(),
+        health.host().to_owned(),
         status,
         health.timeout.as_secs_f64().to_string(),
         health.path.clone(),
