@@ -34,6 +34,13 @@ pub(super) struct RecipeSource {
     pub(super) warnings: Vec<Error>,
 }
 
+/// The recipes of a configuration, the weakest first.
+pub(super) struct LoadedRecipes {
+    pub(super) recipes: Vec<RecipeSource>,
+    /// Whether none was left out.
+    pub(super) is_complete: bool,
+}
+
 /// Loads the recipes that a configuration names, and those that they extend: the weakest first.
 ///
 /// # Errors
@@ -42,12 +49,13 @@ pub(super) fn load(
     names: &[NamedRecipe],
     sources: &mut SourceTexts,
     context: &RecipeContext<'_>,
-) -> Result<Vec<RecipeSource>> {
+) -> Result<LoadedRecipes> {
     let mut loader = RecipeLoader {
         sources,
         context,
         loaded: Vec::new(),
         extending: Vec::new(),
+        is_complete: true,
     };
     for named in names {
         let origin = RecipeReference {
@@ -56,7 +64,10 @@ pub(super) fn load(
         };
         loader.load(&named.name, &origin)?;
     }
-    Ok(loader.loaded)
+    Ok(LoadedRecipes {
+        recipes: loader.loaded,
+        is_complete: loader.is_complete,
+    })
 }
 
 /// The place that names a recipe, and the directory that paths there are relative to; a recipe in a
@@ -82,6 +93,7 @@ struct RecipeLoader<'s> {
     loaded: Vec<RecipeSource>,
     /// Recipes whose parents are being loaded.
     extending: Vec<String>,
+    is_complete: bool,
 }
 
 impl RecipeLoader<'_> {
@@ -90,6 +102,7 @@ impl RecipeLoader<'_> {
         let at = reference.at;
         let found = self.find(name, reference.directory);
         let Some(text) = found.map_err(|error| error.at(at.clone()))? else {
+            self.is_complete = false;
             return Ok(());
         };
         if self.loaded.iter().any(|recipe| recipe.name == text.label) {

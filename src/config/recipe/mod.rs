@@ -135,7 +135,8 @@ pub(super) fn apply(
     let named = own.at(&["app", "recipe"]).cloned();
     let names = take_names(&mut own, sources)?;
     let settings = own.remove("recipe").map(|(_, item)| item);
-    let tables = file::load(&names, sources, context)?;
+    let loaded = file::load(&names, sources, context)?;
+    let tables = &loaded.recipes;
 
     let source = DocumentReader::new(sources);
     let recipes: Vec<RecipeFile<'_>> = tables
@@ -155,7 +156,10 @@ pub(super) fn apply(
         merged.overlay(filled, MergeOrder::StrongerFirst);
     }
     merged.overlay(own, MergeOrder::StrongerFirst);
-    take_out_parts(&mut merged, &recipes, &source);
+    if loaded.is_complete {
+        values.check_settings(settings.as_ref(), &source);
+    }
+    take_out_parts(&mut merged, &recipes, loaded.is_complete, &source);
     add_defaults(&mut merged, &every);
     file::check_required(&recipes, &merged, &values, &source);
     values.check_use(&recipes, &source);
@@ -303,6 +307,7 @@ const GROUPS: [&str; 4] = ["config", "cron", "service", "timer"];
 fn take_out_parts(
     merged: &mut DocumentTable,
     recipes: &[RecipeFile<'_>],
+    is_complete: bool,
     source: &DocumentReader<'_>,
 ) {
     let is_off = |item: &DocumentItem| item.value == DocumentValue::Boolean(false);
@@ -322,10 +327,10 @@ fn take_out_parts(
             let Some((key, item)) = table.remove(&name) else {
                 continue;
             };
-            if !recipes
+            let is_part = recipes
                 .iter()
-                .any(|recipe| recipe.has_part(&[group, &name]))
-            {
+                .any(|recipe| recipe.has_part(&[group, &name]));
+            if is_complete && !is_part {
                 let error = no_such_part(group, &key.name, recipes);
                 source.complain(&item.origin, error);
             }

@@ -335,8 +335,6 @@ impl ParameterValues {
             }),
             None => &none,
         };
-        check_settings(settings, &declared, reader);
-
         let known = known_names(context);
         let mut values = known.clone();
         for (name, parameter) in &declared {
@@ -393,6 +391,25 @@ impl ParameterValues {
         self.values
             .iter()
             .filter(|(name, _)| self.declared.contains_key(*name))
+    }
+
+    /// Reports settings that no recipe declares.
+    pub(super) fn check_settings(
+        &self,
+        settings: Option<&DocumentItem>,
+        reader: &DocumentReader<'_>,
+    ) {
+        let settings = settings.and_then(DocumentItem::as_table);
+        let keys = settings.into_iter().flat_map(DocumentTable::keys);
+        for key in keys.filter(|key| !self.declared.contains_key(&key.name)) {
+            let error = Error::new(format!("no recipe has a parameter `{}`", key.name));
+            let names = self.declared.keys().map(String::as_str);
+            let error = match nearest(&key.name, names.clone()) {
+                Some(near) => error.hint(format!("did you mean `{near}`?")),
+                None => error.hint(format!("the parameters are {}", listed(names))),
+            };
+            reader.complain(&key.origin, error);
+        }
     }
 
     /// Returns the facts that strings or conditions refer to.
@@ -454,28 +471,6 @@ impl ParameterValues {
             ));
             reader.complain(&parameter.origin, error.hint("remove it"));
         }
-    }
-}
-
-/// Reports settings that no recipe declares.
-fn check_settings(
-    settings: &DocumentTable,
-    declared: &BTreeMap<String, Parameter>,
-    reader: &DocumentReader<'_>,
-) {
-    for key in settings
-        .keys()
-        .filter(|key| !declared.contains_key(&key.name))
-    {
-        let error = Error::new(format!("no recipe has a parameter `{}`", key.name));
-        let names = declared.keys().map(String::as_str);
-        reader.complain(
-            &key.origin,
-            match nearest(&key.name, names.clone()) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint(format!("the parameters are {}", listed(names))),
-            },
-        );
     }
 }
 

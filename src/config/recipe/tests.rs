@@ -14,8 +14,10 @@ use super::file;
 use super::file::RecipeFile;
 use super::parameter::Parameter;
 use super::{ConfigValue, ValueOrigin};
+use super::{DistributionFile, LockedDistributions};
 use super::{NamedRecipe, RecipeContext};
 use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_pypa::PackageName;
 
 /// The tables that most cases share; `{R}` in a case ends `[app]`.
 const PYTHON: &str = "[python]\nversion = \"3.11\"\n";
@@ -294,6 +296,30 @@ fn processes_of_a_procfile_find_their_port_and_their_programs() {
     );
 }
 
+/// Distributions that are not locked yet.
+struct UnlockedDistributions;
+
+impl LockedDistributions for UnlockedDistributions {
+    fn read(&self, _: &Config, _: &PackageName, _: &str) -> Result<Option<DistributionFile>> {
+        Ok(None)
+    }
+}
+
+/// What only a recipe that is left out knows is no mistake.
+#[test]
+fn a_recipe_that_is_left_out_takes_its_parameters_along() {
+    let lines =
+        "recipe = [\"plain\", \"acme-deploy:web\"]\n{R}\nthreads = 4\n[service]\nx = false\n";
+    let directory = project(&[("pkgapp.toml", &configuration(lines)), ("manage.py", "")]);
+    let facts = facts(directory.path(), &[]);
+    let draft = ConfigDraft::read(None, directory.path()).unwrap();
+    let app = draft.finish_with(&facts, &UnlockedDistributions).unwrap();
+    assert!(app.services.is_empty());
+    let draft = ConfigDraft::read(None, directory.path()).unwrap();
+    let error = draft.finish(&facts).unwrap_err();
+    assert!(error.to_string().contains("acme-deploy"), "{error}");
+}
+
 /// mistakes.txt: lines of `[app]` and what follows it, files after lines with `---` and their
 /// names, a line of `-`, the message, a line of `=`. `# facts:` chooses the facts.
 #[test]
@@ -351,6 +377,7 @@ fn built_in_recipes_are_whole() {
         let loaded = file::load(&[named], &mut sources, &context).unwrap();
         let reader = DocumentReader::new(&sources);
         for recipe in loaded
+            .recipes
             .iter()
             .map(|recipe| RecipeFile::read(recipe, &reader))
         {
