@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 32] = [
+pub const FACTS: [(&str, FactType, &str); 33] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -143,6 +143,11 @@ pub const FACTS: [(&str, FactType, &str); 32] = [
         "writable",
         FactType::List,
         "paths of the tree that the code writes to",
+    ),
+    (
+        "static-files",
+        FactType::Table,
+        "the directory of the collected static files, by the path that requests for them have",
     ),
     (
         "in-tree",

@@ -133,6 +133,14 @@ impl FactCollector<'_> {
             let compresses = code.compresses() && survey.has("django-compressor");
             self.set("compresses", FactValue::Boolean(compresses), None);
         }
+        // Without a wheel, the settings and what they name lie in `app/`.
+        if let Some((url, directory)) = code.static_files()
+            && !survey.has_backend
+        {
+            let directory = FactValue::String(format!("app/{}", directory.display()));
+            let table = FactValue::Table(vec![(url.to_owned(), directory)]);
+            self.set("static-files", table, None);
+        }
         if !survey.variables.is_empty() {
             let entry = |(name, value): (&String, &&str)| {
                 (name.clone(), FactValue::String((*value).to_owned()))
