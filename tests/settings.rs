@@ -173,9 +173,10 @@ fn proposals_of_init_build() {
     pin(&sandbox, &[Wheel::simple("nothing", "1.0")]);
     sandbox.pkgapp(["init"]).stdout();
     let text = std::fs::read_to_string(sandbox.path("pkgapp.toml")).unwrap();
-    let settings = "[settings.API_KEY]\n# app.py:2\ntype = \"secret\"\n\n\
-                    [settings.SIZE]\n# app.py:3\ntype = \"integer\"\ndefault = 24\n\n\
-                    [settings.PLACE]\n# app.py:4\ntype = \"string\"\nfrom = \"host\"\n\n#";
+    let settings = "[settings]\n\
+                    API_KEY = { type = \"secret\" }  # app.py:2\n\
+                    SIZE = { type = \"integer\", default = 24 }  # app.py:3\n\
+                    PLACE = { type = \"string\", from = \"host\" }  # app.py:4\n\n#";
     assert!(text.contains(settings), "{text}");
     sandbox.build(["--format", "deb"]);
 }

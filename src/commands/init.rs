@@ -236,7 +236,8 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
         let lines = vec![exec(survey, &worker.exec)];
         (format!("service.{}", worker.name), lines)
     }));
-    tables.extend(survey.settings.iter().map(setting));
+    let settings = survey.settings.iter().map(setting).collect();
+    tables.push(("settings".to_owned(), settings));
     let deployment = ["# [deploy.production]", "# hosts = [\"web1.example.com\"]"];
     tables.push((String::new(), deployment.map(str::to_owned).to_vec()));
 
@@ -254,27 +255,25 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     text
 }
 
-/// The table of a setting that the code shows.
-fn setting(found: &FoundSetting) -> (String, Vec<String>) {
-    let mut lines = vec![
-        format!("# {}:{}", found.file.display(), found.line),
-        format!("type = {}", quoted(found.kind.name())),
-    ];
+/// A setting that the code shows, on one line: there may be many.
+fn setting(found: &FoundSetting) -> String {
     let default = found.default.as_ref().and_then(Literal::toml);
-    let is_from_host = default.is_none() && !found.is_optional;
-    lines.extend(default.map(|default| format!("default = {default}")));
+    let is_required = default.is_none() && !found.is_optional;
+    let mut keys = vec![("type", quoted(found.kind.name()))];
+    keys.extend(default.map(|default| ("default", default)));
     if found.is_optional {
-        lines.push("optional = true".to_owned());
-    } else if is_from_host && found.kind != SettingKind::Secret {
-        lines.push("from = \"host\"".to_owned());
+        keys.push(("optional", "true".to_owned()));
+    } else if is_required && found.kind != SettingKind::Secret {
+        keys.push(("from", quoted("host")));
     }
-    lines.extend(
-        found
-            .help
-            .as_deref()
-            .map(|help| format!("help = {}", quoted(help))),
-    );
-    (format!("settings.{}", found.name), lines)
+    keys.extend(found.help.as_deref().map(|help| ("help", quoted(help))));
+
+    let keys: Vec<String> = keys
+        .into_iter()
+        .map(|(key, value)| format!("{key} = {value}"))
+        .collect();
+    let place = format!("{}:{}", found.file.display(), found.line);
+    format!("{} = {{ {} }}  # {place}", found.name, keys.join(", "))
 }
 
 /// Chooses the recipe.

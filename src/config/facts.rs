@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 35] = [
+pub const FACTS: [(&str, FactType, &str); 36] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -153,6 +153,11 @@ pub const FACTS: [(&str, FactType, &str); 35] = [
         "writable",
         FactType::List,
         "paths of the tree that the code writes to",
+    ),
+    (
+        "static-files",
+        FactType::Table,
+        "the directory of the collected static files, by the path that requests for them have",
     ),
     (
         "in-tree",

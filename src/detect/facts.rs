@@ -138,6 +138,7 @@ impl FactCollector<'_> {
             let compresses = code.compresses() && survey.has("django-compressor");
             self.set("compresses", FactValue::Boolean(compresses), None);
         }
+        self.static_files(survey, code);
         let unnamed = code.unnamed_settings();
         let settings = unnamed.as_ref().map(|(module, _)| module.as_str());
         let at = unnamed.as_ref().and_then(|(_, file)| self.place(file, &[]));
@@ -150,6 +151,17 @@ impl FactCollector<'_> {
                 .and_then(|alembic| self.place(&alembic.file, &[]));
             self.text("migration", command.as_deref(), at);
         }
+    }
+
+    /// Where a web server finds static files. Without a wheel, the settings and the directories that
+    /// they name lie in `app/`.
+    fn static_files(&mut self, survey: &Survey, code: &CodeFacts) {
+        let Some((url, directory)) = code.static_files().filter(|_| !survey.has_backend) else {
+            return;
+        };
+        let directory = format!("app/{}", directory.display());
+        let entry = (url.to_owned(), FactValue::String(directory));
+        self.set("static-files", FactValue::Table(vec![entry]), None);
     }
 
     /// The variables that a build sets: those that the settings demand, and the settings' name if

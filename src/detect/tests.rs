@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use pkgapp_config::{Config, ConfigDraft};
+use pkgapp_config::{Config, ConfigDraft, FactValue};
 
 use super::*;
 
@@ -2053,4 +2053,55 @@ fn the_health_route_of_what_is_served_is_a_fact() {
     );
     assert_eq!(django("env.list('HOSTS')"), found("", ""));
     assert_eq!(django("[]"), found("", ""));
+}
+
+#[test]
+fn static_files_lie_where_the_settings_say() {
+    let found = |root: &str, url: &str| -> Option<String> {
+        let settings = format!(
+            "from pathlib import Path\nBASE_DIR = Path(__file__).resolve().parent.parent\n{url}\n{root}\n"
+        );
+        let survey = survey(&[
+            (
+                "manage.py",
+                "from django.core.management import execute_from_command_line\n",
+            ),
+            ("shop/__init__.py", ""),
+            ("shop/settings.py", &settings),
+            ("requirements.txt", "django==4.2\n"),
+        ]);
+        let fact = survey.facts.get("static-files")?;
+        Some(format!("{:?}", fact.value))
+    };
+    let expected = |url: &str, directory: &str| {
+        let directory = FactValue::String(directory.to_owned());
+        Some(format!(
+            "{:?}",
+            FactValue::Table(vec![(url.to_owned(), directory)])
+        ))
+    };
+    let url = "STATIC_URL = 'static/'";
+    assert_eq!(
+        found("STATIC_ROOT = BASE_DIR / 'collected'", url),
+        expected("/static/", "app/collected")
+    );
+    assert_eq!(
+        found(
+            "STATIC_ROOT = os.path.join(BASE_DIR, \"a/b\")  # here",
+            "STATIC_URL = \"/assets/\""
+        ),
+        expected("/assets/", "app/a/b")
+    );
+    for (root, url) in [
+        ("STATIC_ROOT = BASE_DIR / NAME", url),
+        ("STATIC_ROOT = BASE_DIR / '../x'", url),
+        (
+            "STATIC_ROOT = BASE_DIR / 'x'",
+            "STATIC_URL = 'https://cdn.example.com/'",
+        ),
+        ("STATIC_ROOT = BASE_DIR / 'x'", ""),
+        ("", url),
+    ] {
+        assert_eq!(found(root, url), None, "{root} {url}");
+    }
 }

@@ -202,21 +202,20 @@ impl Site {
 
 /// The warning about a site without `tls`.
 fn unencrypted() -> Error {
-    Error::new("the site is served without encryption").hint(
-        "add `tls = { certificate = \"/etc/ssl/…\", key = \"/etc/ssl/private/…\" }` or `tls = \"acme\"` below \
-         `[site]`; `tls = \"off\"` is for a site behind a proxy that encrypts",
+    Error::new(
+        "the site is served without encryption; `tls = \"off\"` says that something in front of it \
+         encrypts, or that nothing has to",
     )
 }
 
 /// The warning about a deployment by a login without root, if it is one.
 pub(super) fn not_for_logins(deploy: &Deploy) -> Option<Error> {
     deploy.tarball.as_ref()?;
-    let warning = Error::new("a login without root cannot configure a web server");
-    Some(
-        warning.at(deploy.at.clone()).hint(
-            "the site is in `.pkgapp/site` of each release, for the administrator of the hosts",
-        ),
-    )
+    let warning = Error::new(
+        "a login without root cannot configure a web server: the site is in `.pkgapp/site` of each \
+         release, for the administrator",
+    );
+    Some(warning.at(deploy.at.clone()))
 }
 
 fn read_domains(value: &ValueReader<'_>) -> Vec<Located<DomainName>> {

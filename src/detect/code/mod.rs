@@ -17,7 +17,9 @@ use std::path::{Path, PathBuf};
 use walkdir::{DirEntry, WalkDir};
 
 use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
-use self::settings::{data_variables, demanded_variables, static_root};
+use self::settings::{
+    data_variables, demanded_variables, static_directory, static_root, static_url,
+};
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
 
@@ -247,6 +249,10 @@ pub(super) struct CodeFacts {
     /// Why collectstatic can't be run at a build, or `Ok` if it can; `None` if nothing sets
     /// STATIC_ROOT.
     static_root: Option<Result<(), String>>,
+    /// The directory of the tree that STATIC_ROOT names, if it names one in a plain way.
+    static_directory: Option<PathBuf>,
+    /// STATIC_URL, if it is a path.
+    static_url: Option<String>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
     compresses: bool,
     /// Variables that settings can't do without, and a value that suffices for a build.
@@ -462,7 +468,9 @@ impl CodeFacts {
             "ALLOWED_HOSTS" => self.allowed_hosts.push(health::allowed_hosts(value)),
             "STATIC_ROOT" => {
                 self.static_root = Some(static_root(value, module.path, module.text));
+                self.static_directory = static_directory(value, module.path, module.text);
             }
+            "STATIC_URL" => self.static_url = static_url(value),
             _ => {}
         }
     }
@@ -818,6 +826,14 @@ impl CodeFacts {
     /// Whether static files are to be collected; why they can't be, as far as the settings tell.
     pub(super) fn static_root(&self) -> Option<&Result<(), String>> {
         self.static_root.as_ref().filter(|_| self.manage.is_some())
+    }
+
+    /// The path of requests for static files, and the directory that they are collected in,
+    /// relative to the tree.
+    pub(super) fn static_files(&self) -> Option<(&str, &Path)> {
+        let collects = matches!(self.static_root(), Some(Ok(())));
+        let url = self.static_url.as_deref().filter(|_| collects)?;
+        Some((url, self.static_directory.as_deref()?))
     }
 
     /// Whether django-compressor has to run at a build.

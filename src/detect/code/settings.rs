@@ -48,6 +48,48 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
     Ok(())
 }
 
+/// Returns the directory that STATIC_ROOT names, relative to the tree: `BASE_DIR / "x"` or
+/// `os.path.join(BASE_DIR, "x")`, with a BASE_DIR that is so many directories above the file.
+pub(super) fn static_directory(value: &str, path: &Path, text: &str) -> Option<PathBuf> {
+    let value = without_comment(value).trim();
+    let joined = || {
+        value
+            .strip_prefix("os.path.join(BASE_DIR,")?
+            .strip_suffix(')')
+    };
+    let name = value.strip_prefix("BASE_DIR /").or_else(joined)?;
+    let name = literal(name)?;
+    let base = text
+        .lines()
+        .find_map(|line| line.strip_prefix("BASE_DIR ="))?;
+    if base.contains("parents") || !base.contains("__file__") {
+        return None;
+    }
+    let above = base.matches(".parent").count() + base.matches("dirname(").count();
+    Some(path.ancestors().nth(above)?.join(name))
+}
+
+/// Returns STATIC_URL as the paths of requests begin, if it is no address of another host.
+pub(super) fn static_url(value: &str) -> Option<String> {
+    let url = literal(without_comment(value))?.trim_matches('/');
+    (!url.is_empty()).then(|| format!("/{url}/"))
+}
+
+/// A plain path in quotes.
+fn literal(value: &str) -> Option<&str> {
+    let value = value.trim();
+    let inside = ['"', '\'']
+        .iter()
+        .find_map(|quote| value.strip_prefix(*quote)?.strip_suffix(*quote))?;
+    let is_plain = |part: &str| {
+        !matches!(part, "." | "..")
+            && part
+                .chars()
+                .all(|c| c.is_ascii_alphanumeric() || "._-".contains(c))
+    };
+    inside.split('/').all(is_plain).then_some(inside)
+}
+
 /// A line that settings can have to collect static files into the tree.
 fn static_root_line(text: &str) -> &'static str {
     if !text.contains("BASE_DIR =") {
