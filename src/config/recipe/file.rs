@@ -101,7 +101,8 @@ impl RecipeLoader<'_> {
     fn load(&mut self, name: &str, reference: &RecipeReference<'_>) -> Result<()> {
         let at = reference.at;
         let found = self.find(name, reference.directory);
-        let Some(text) = found.map_err(|error| error.at(at.clone()))? else {
+        let found = found.map_err(|error| error.at(at.clone()))?;
+        let Some(text) = found else {
             self.is_complete = false;
             return Ok(());
         };

@@ -401,10 +401,15 @@ impl ParameterValues {
     ) {
         let settings = settings.and_then(DocumentItem::as_table);
         let keys = settings.into_iter().flat_map(DocumentTable::keys);
-        for key in keys.filter(|key| !self.declared.contains_key(&key.name)) {
-            let error = Error::new(format!("no recipe has a parameter `{}`", key.name));
+        for key in keys {
+            let name = &key.name;
+            if self.declared.contains_key(name) {
+                continue;
+            }
+            let error = Error::new(format!("no recipe has a parameter `{name}`"));
             let names = self.declared.keys().map(String::as_str);
-            let error = match nearest(&key.name, names.clone()) {
+            let near = nearest(name, names.clone());
+            let error = match near {
                 Some(near) => error.hint(format!("did you mean `{near}`?")),
                 None => error.hint(format!("the parameters are {}", listed(names))),
             };
