@@ -176,14 +176,21 @@ fn tables(app: &Config) -> Vec<(String, &'static str)> {
         };
         tables.push((dotted_key(group, name.as_str()), definition));
     }
-    if app.logrotate.is_some() {
-        tables.push(("logrotate".to_owned(), "logrotate"));
+    for (table, is_there) in [
+        ("logrotate", app.logrotate.is_some()),
+        ("metrics", app.metrics.is_some()),
+        ("site", app.site.is_some()),
+        ("migrate", app.migrate.is_some()),
+    ] {
+        if is_there {
+            tables.push((table.to_owned(), table));
+        }
+    }
+    for setting in &app.settings {
+        tables.push((dotted_key("settings", &setting.name), "settings.NAME"));
     }
     for file in &app.configs {
         tables.push((dotted_key("config", file.name.as_str()), "config.NAME"));
-    }
-    if app.migrate.is_some() {
-        tables.push(("migrate".to_owned(), "migrate"));
     }
     for deploy in &app.deploys {
         let table = dotted_key("deploy", deploy.name.as_str());
