@@ -1861,6 +1861,7 @@ HOME = os.environ["HOME"]
 DATA = os.environ.get("SHOP_DATA_DIR", ".")
 PLACE = os.environ["SHOP_PLACE"]
 FORMATTED = os.environ[f"SHOP_{x}"]
+QUEUE = os.environ.get("SHOP_QUEUE", "amqp://guest:guest@mq/")
 "#;
     let found = proposed(&[
         ("shop/settings.py", settings),
@@ -1892,6 +1893,7 @@ FORMATTED = os.environ[f"SHOP_{x}"]
             "API_KEY secret host shop/settings.py:19",
             "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:20",
             "SIGNING_KEY secret host shop/settings.py:21",
+            "SHOP_QUEUE secret optional shop/settings.py:27",
         ]
     );
 }

@@ -221,7 +221,8 @@ impl SettingType {
     pub fn parse(&self, text: &str) -> Result<String> {
         check_line(text)?;
         match self {
-            Self::String | Self::List | Self::Secret => {}
+            Self::List | Self::Secret => {}
+            Self::String => refuse_password(text)?,
             Self::Integer(limits) => return parse_integer(text, limits),
             Self::Number(limits) => return parse_number(text, limits),
             Self::Boolean => check_boolean(text)?,
@@ -348,8 +349,13 @@ fn check_boolean(text: &str) -> Result<()> {
 }
 
 fn check_url(text: &str) -> Result<()> {
-    let url = Url::parse(text).context(|| format!("`{text}` is not a URL"))?;
-    if url.password().is_some() {
+    Url::parse(text).context(|| format!("`{text}` is not a URL"))?;
+    refuse_password(text)
+}
+
+/// Refuses a URL with a password, which everyone who has the package could read.
+fn refuse_password(text: &str) -> Result<()> {
+    if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
         return Err(Error::new("the URL holds a password").hint(
             "write `type = \"secret\"` and leave `default` out: everyone can read packages",
         ));

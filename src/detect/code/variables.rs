@@ -289,11 +289,13 @@ impl Shown {
     }
 
     fn setting(self, name: &str, path: &Path, line: usize) -> FoundSetting {
-        let is_secret = self.kind == Some(SettingKind::Secret) || is_secret(name);
+        let is_secret_type = self.kind == Some(SettingKind::Secret);
+        let is_in_default =
+            matches!(&self.default, Some(Literal::Text(text)) if holds_password(text));
         // A key that stands in the code is known to everyone who has the code.
-        let is_key = is_secret && self.kind != Some(SettingKind::Secret) && !is_address(name);
+        let is_key = is_secret(name) && !is_secret_type && !is_address(name) && !is_in_default;
         let is_known = is_key && !self.is_nothing();
-        let (kind, default) = if is_secret {
+        let (kind, default) = if is_secret_type || is_in_default || is_secret(name) {
             (SettingKind::Secret, None)
         } else {
             fitting(self.kind, self.default)
@@ -485,6 +487,15 @@ fn is_address(name: &str) -> bool {
         .strip_suffix("_URL")
         .or_else(|| name.strip_suffix("_URI"));
     address.is_some_and(|server| server.split('_').any(|word| SERVERS.contains(&word)))
+}
+
+/// Whether a text is a URL with a password, as for a database on the developers' machines.
+fn holds_password(text: &str) -> bool {
+    let authority = text
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
+    let user = authority.and_then(|authority| Some(authority.rsplit_once('@')?.0));
+    user.is_some_and(|user| user.contains(':'))
 }
 
 /// Whether a variable is read after a text: not in a comment, and not by a function whose name only
