@@ -339,7 +339,8 @@ fn make_runtime(
 }
 
 /// Returns the policy of a deployment: options of the command line take precedence over
-/// `[deploy.NAME]`, which takes precedence over the defaults.
+/// `[deploy.NAME]`, which takes precedence over the application's own health and migration and the
+/// defaults.
 pub(super) fn policy(
     name: AppName,
     app: Option<&Config>,
@@ -349,6 +350,7 @@ pub(super) fn policy(
     let backend = backend::choose(&name, deploy, args.into.as_deref(), args.sudo)?;
     let defaults = Deploy {
         health: app.and_then(|app| HealthChecks::of_services(&app.services)),
+        migrate: app.and_then(|app| app.migrate.clone()),
         ..Deploy::defaults()
     };
     let deploy = deploy.unwrap_or(&defaults);
@@ -416,7 +418,9 @@ fn migration_user(app: Option<&Config>, deploy: &Deploy) -> Option<String> {
 /// Returns the service or timer whose settings a migration takes over: the named one, or else the
 /// first.
 fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option<String>> {
-    let Some((app, migrate)) = app.zip(deploy.and_then(|deploy| deploy.migrate.as_ref())) else {
+    let Some(app) = app else { return Ok(None) };
+    let migrate = deploy.map_or(&app.migrate, |deploy| &deploy.migrate);
+    let Some(migrate) = migrate else {
         return Ok(None);
     };
     let services = app.services.iter().map(|service| &service.name);
