@@ -626,8 +626,10 @@ fn workers_of_many_kinds() {
     let command = "class Command(BaseCommand):\n    def handle(self):\n        while True:\n            time.sleep(1)\n";
     let port = format!("{command}    parser.add_argument('--port')\n");
     let asks = format!("{command}            input('Delete it? ')\n");
+    let told = format!("{command}    parser.add_argument('--loop', action='store_true')\n");
     let seen = survey(&[
         MANAGE,
+        ("hc/management/commands/report.py", &told),
         ("hc/management/commands/send_alerts.py", command),
         ("hc/management/commands/smtpd.py", &port),
         ("hc/management/commands/cleanup.py", &asks),
@@ -640,6 +642,7 @@ fn workers_of_many_kinds() {
     ]);
     let expected = [
         ("worker", "python app/manage.py run_huey"),
+        ("report", "python app/manage.py report --loop"),
         ("send-alerts", "python app/manage.py send_alerts"),
     ];
     assert_eq!(workers(&seen), expected);
@@ -1559,6 +1562,13 @@ fn groups_stand_for_a_project() {
         "{:?}",
         seen.migrate
     );
+    let beside = |line: &str| {
+        let load = format!("def load(path):\n    return open(path)\n{line}\n");
+        survey(&[&files[..], &[("shop/data/load.py", &load)]].concat()).opens_from_here
+    };
+    assert!(beside("load('shop/data/a.csv')"));
+    assert!(!beside("load(os.path.join(BASE, 'shop/data/a.csv'))"));
+    assert!(!beside("load('shop/other/a.csv')"));
     let image = [("Dockerfile", "RUN pip install --group web --group dev\n")];
     assert_eq!(survey(&[&files[..], &image].concat()).groups, ["web"]);
 }

@@ -522,7 +522,9 @@ impl CodeFacts {
         }
         if loops_for_ever(module) {
             let command = module.name.strip_suffix(".py").unwrap_or(module.name);
-            self.loops.push(command.to_owned());
+            let is_asked = module.has_any(&["\"--loop\"", "'--loop'"]);
+            let option = if is_asked { " --loop" } else { "" };
+            self.loops.push(format!("{command}{option}"));
         }
     }
 
@@ -603,7 +605,8 @@ impl CodeFacts {
             return;
         }
         self.opens_from_here |= writes::is_of_the_application(module.path)
-            && top.iter().any(|name| opens_from_here(module.text, name));
+            && (names_its_directory(module)
+                || top.iter().any(|name| opens_from_here(module.text, name)));
         for name in top {
             if !self.mentioned.contains(name)
                 && (mentions(module.text, name) || opens(module.text, name))
@@ -1150,6 +1153,22 @@ fn settings_module(text: &str) -> Option<String> {
         .chars()
         .all(|c| c == '_' || c == '.' || c.is_ascii_alphanumeric())
         .then(|| module.to_owned())
+}
+
+/// Whether a module that opens files names one beside it by its path from the top: `core/data/a.csv`
+/// in `core/data/load.py`.
+fn names_its_directory(module: &SourceModule<'_>) -> bool {
+    let Some(directory) = module.directory().to_str().filter(|text| !text.is_empty()) else {
+        return false;
+    };
+    let starts = [format!("\"{directory}/"), format!("'{directory}/")];
+    let is_named = |line: &str| {
+        starts.iter().any(|start| line.contains(start.as_str()))
+            && !["join(", " / ", "import "]
+                .iter()
+                .any(|word| line.contains(word))
+    };
+    module.has("open(") && module.text.lines().any(is_named)
 }
 
 /// Whether a text opens a file at the top, or one in a directory there, from the working directory:

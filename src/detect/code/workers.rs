@@ -233,8 +233,9 @@ impl CodeFacts {
     fn looping_commands(&self) -> impl Iterator<Item = Worker> {
         self.manage_file().into_iter().flat_map(|manage| {
             self.loops.iter().take(4).map(move |command| {
+                let name = command.split(' ').next().unwrap_or(command);
                 Worker::new(
-                    &command.replace('_', "-"),
+                    &name.replace('_', "-"),
                     format!("python {manage} {command}"),
                 )
             })
