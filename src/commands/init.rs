@@ -12,8 +12,7 @@ use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_core::target::{TARGETS, Target};
 use pkgapp_core::text::{backticked, counted};
 use pkgapp_detect::{
-    FoundSetting, Framework, Gateway, Literal, PinState, SettingKind, Survey, WebApp,
-    projects_below,
+    FoundSetting, Framework, Gateway, Literal, PinState, SettingKind, Survey, WebApp, subprojects,
 };
 use pkgapp_lock::environment_diff::{Venv, editable_line};
 use pkgapp_pypa::PackageName;
@@ -111,7 +110,7 @@ fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
 /// Refuses a directory that is no project but has some: their requirements, versions, and import
 /// paths are theirs.
 fn refuse_above_projects(root: &Path) -> Result<()> {
-    let projects = projects_below(root);
+    let projects = subprojects(root);
     let [first, others @ ..] = &projects[..] else {
         return Ok(());
     };

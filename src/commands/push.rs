@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::assembly;
 use crate::cli::{FormatName, GlobalOptions, PushArgs, RolloutArgs};
 use pkgapp_config::{
-    Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, HealthChecks, InterpreterChoice,
+    Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, HealthChecks, InterpreterChoice, Migrate,
 };
 use pkgapp_core::commit;
 use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
@@ -54,7 +54,7 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
     }
 
     let mut policy = push_policy(args, &artifacts, app, deploy)?;
-    let part = migrated_like(app, deploy)?;
+    let part = migrated_like(app, policy.migrate.as_ref())?;
     let artifacts = complete(artifacts, &mut policy, part.as_deref(), app, global, report)?;
     let root = app.map_or(Path::new(""), |app| &app.root);
     let mut fleet = Fleet::open(&args.rollout.hosts.options(), deploy, root, "push", report)?;
@@ -417,10 +417,8 @@ fn migration_user(app: Option<&Config>, deploy: &Deploy) -> Option<String> {
 
 /// Returns the service or timer whose settings a migration takes over: the named one, or else the
 /// first.
-fn migrated_like(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Option<String>> {
-    let Some(app) = app else { return Ok(None) };
-    let migrate = deploy.map_or(&app.migrate, |deploy| &deploy.migrate);
-    let Some(migrate) = migrate else {
+fn migrated_like(app: Option<&Config>, migrate: Option<&Migrate>) -> Result<Option<String>> {
+    let Some((app, migrate)) = app.zip(migrate) else {
         return Ok(None);
     };
     let services = app.services.iter().map(|service| &service.name);

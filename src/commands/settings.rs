@@ -5,10 +5,9 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use pkgapp_config::{Config, Setting, SettingLimits, SettingSource, SettingType};
-use pkgapp_core::error::Location;
 use pkgapp_core::report::{OutputStyle, Report, visible_line};
 
-use super::explain::place;
+use super::explain::{place, place_json};
 
 /// Prints all settings.
 pub(super) fn describe(app: &Config, report: &Report) {
@@ -93,10 +92,6 @@ fn readers(app: &Config, setting: &Setting) -> Vec<String> {
         })
         .map(|(key, _)| key)
         .collect()
-}
-
-fn place_json(at: &Location) -> Value {
-    json!({ "file": at.file, "line": at.position.map(|(line, _)| line) })
 }
 
 fn setting_json(app: &Config, setting: &Setting) -> Value {

@@ -20,7 +20,7 @@ mod document;
 mod facts;
 mod files;
 mod glob;
-mod implied;
+mod implied_values;
 mod indexes;
 mod load;
 mod monitoring;
@@ -60,7 +60,7 @@ pub use deploy::{
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
-pub use implied::{key_description, with_defaults};
+pub use implied_values::{key_description, with_defaults};
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use load::ConfigDraft;
 pub use monitoring::{AskedService, HealthAddress, MetricsFile, ServiceHealth};
@@ -80,7 +80,9 @@ pub use service::{
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,
     SocketAddress, TimeSpan, Timer, UserName,
 };
-pub use settings::{Setting, SettingLimits, SettingSource, SettingType, check_setting_name};
+pub use settings::{
+    Setting, SettingLimits, SettingSource, SettingType, check_setting_name, holds_password,
+};
 
 pub use site::{
     DomainName, ProxiedService, Site, SiteTls, StaticFiles, UpstreamAddress, WebServer,

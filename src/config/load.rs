@@ -9,7 +9,7 @@ use pkgapp_pypa::{PackageName, Requirement, VerbatimParsedUrl};
 
 use super::document::{Document, DocumentItem, DocumentTable, DocumentValue, SourceDocument};
 use super::facts::ProjectFacts;
-use super::implied;
+use super::implied_values;
 use super::project::ProjectTable;
 use super::reader::{DocumentReader, TableReader};
 use super::recipe::{self, LockedDistributions, NoDistributions, RecipeContext};
@@ -122,7 +122,8 @@ impl ConfigDraft {
             (_, Some(error)) => Err(error),
             (Some(app), None) => {
                 let project = self.project.as_ref();
-                recipes.values = implied::with_values_of_files(&app, recipes.values, project);
+                recipes.values =
+                    implied_values::with_values_of_files(&app, recipes.values, project);
                 let app = Config {
                     warnings,
                     recipes,

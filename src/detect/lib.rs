@@ -14,7 +14,6 @@
 )]
 
 mod app_json;
-mod below;
 mod choices;
 mod code;
 mod deployment;
@@ -22,6 +21,7 @@ mod facts;
 mod links;
 mod pins;
 mod project;
+mod subprojects;
 #[cfg(test)]
 mod tests;
 mod wheels;
@@ -44,10 +44,10 @@ use self::project::ProjectFiles;
 use self::wheels::LockedWheels;
 use self::writable::WritePlan;
 
-pub use self::below::projects_below;
 pub use self::code::{
     Factory, FoundSetting, Framework, Gateway, Literal, SettingKind, WebApp, Worker,
 };
+pub use self::subprojects::subprojects;
 
 /// How projects name the requirements of the application itself, in files that a build does not
 /// look for: `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.

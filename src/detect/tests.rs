@@ -1006,7 +1006,7 @@ fn what_lies_beside_a_wheel_ships_where_commands_look_for_it() {
 }
 
 #[test]
-fn projects_below_are_found_where_there_is_none_above() {
+fn subprojects_are_found_where_there_is_none_above() {
     let project = "[project]\nname = 'a'\n";
     let files = [
         ("README.md", ""),
@@ -1018,11 +1018,11 @@ fn projects_below_are_found_where_there_is_none_above() {
     ];
     let directory = tree(&files);
     let below: Vec<&Path> = vec!["backend".as_ref(), "services/mail".as_ref()];
-    assert_eq!(projects_below(directory.path()), below);
+    assert_eq!(subprojects(directory.path()), below);
 
     for itself in ["requirements.txt", "manage.py", "requirements/base.txt"] {
         let directory = tree(&[("backend/pyproject.toml", project), (itself, "")]);
-        assert!(projects_below(directory.path()).is_empty(), "{itself}");
+        assert!(subprojects(directory.path()).is_empty(), "{itself}");
     }
 }
 

@@ -1,6 +1,6 @@
 //! The files on hosts that a configuration describes, and the keys behind each.
 
-use pkgapp_config::{Config, PartName, ProcessSettings, Service, WebServer, dotted_key};
+use pkgapp_config::{Config, PartName, ProcessSettings, Service, dotted_key};
 
 /// Keys of a service that only its socket's unit shows.
 const OF_SOCKETS: [&str; 3] = ["socket", "socket-group", "socket-mode"];
@@ -217,16 +217,9 @@ fn add_configuration(app: &Config, files: &mut Vec<HostFile>) {
 /// Adds the files of the site, where each distribution has them.
 fn add_site(app: &Config, files: &mut Vec<HostFile>) {
     let Some(site) = &app.site else { return };
-    let name = &app.name;
-    let paths = match site.server {
-        WebServer::Nginx => vec![
-            format!("/etc/nginx/sites-available/{name}"),
-            format!("/etc/nginx/conf.d/{name}.conf"),
-        ],
-        WebServer::Caddy => vec![format!("/etc/caddy/Caddyfile.d/{name}.caddyfile")],
-    };
     let proxied = dotted_key("service", site.proxy.name.as_str());
-    let files_of_site = paths.into_iter().map(|path| {
+    let places = site.server.places(app.name.as_str());
+    let files_of_site = places.into_iter().map(|path| {
         HostFile::new(path)
             .with(&["app.name", "site"])
             .with_keys(&proxied, &["socket"])

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use pkgapp_config::{AppliedRecipe, Config, ConfigValue, UsedParameter, ValueOrigin};
 use pkgapp_core::error::{Context, Location, Result};
@@ -51,6 +51,11 @@ enum ExplainedOrigin<'a> {
     Place { file: &'a Path, line: Option<usize> },
     Option { option: &'static str },
     Variable { variable: &'static str },
+}
+
+/// Returns a place.
+pub(in super::super) fn place_json(at: &Location) -> Value {
+    json!(ExplainedOrigin::place(at))
 }
 
 /// Returns the report of a command.

@@ -13,6 +13,7 @@ use pkgapp_core::report::{OutputStyle, Report};
 
 use super::{load_aimed, settings};
 
+pub(super) use self::json::place_json;
 pub(super) use self::text::place;
 
 pub(super) fn explain(args: &ExplainArgs, global: &GlobalOptions, report: &Report) -> Result<()> {

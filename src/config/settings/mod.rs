@@ -18,7 +18,7 @@ use super::Config;
 use super::reader::{Located, TableReader, ValueReader, nearest};
 
 pub use self::names::check as check_setting_name;
-pub use self::value::{SettingLimits, SettingType};
+pub use self::value::{SettingLimits, SettingType, holds_password};
 
 /// The name of the file in which administrators change values, below `/etc/NAME`.
 const FILE: &str = "settings.env";

@@ -353,9 +353,14 @@ fn check_url(text: &str) -> Result<()> {
     refuse_password(text)
 }
 
+/// Returns whether a text is a URL with a password, as for a database on the developers' machines.
+pub fn holds_password(text: &str) -> bool {
+    Url::parse(text).is_ok_and(|url| url.password().is_some())
+}
+
 /// Refuses a URL with a password, which everyone who has the package could read.
 fn refuse_password(text: &str) -> Result<()> {
-    if Url::parse(text).is_ok_and(|url| url.password().is_some()) {
+    if holds_password(text) {
         return Err(Error::new("the URL holds a password").hint(
             "write `type = \"secret\"` and leave `default` out: everyone can read packages",
         ));

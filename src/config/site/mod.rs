@@ -248,6 +248,17 @@ impl WebServer {
             Self::Caddy => "caddy",
         }
     }
+
+    /// Returns where the site of an application of this name can lie, as distributions have it.
+    pub fn places(self, name: &str) -> Vec<String> {
+        match self {
+            Self::Nginx => vec![
+                format!("/etc/nginx/sites-available/{name}"),
+                format!("/etc/nginx/conf.d/{name}.conf"),
+            ],
+            Self::Caddy => vec![format!("/etc/caddy/Caddyfile.d/{name}.caddyfile")],
+        }
+    }
 }
 
 impl SiteTls {

@@ -3,6 +3,8 @@
 
 use std::path::{Path, PathBuf};
 
+use pkgapp_config::holds_password;
+
 use super::line::{bases_of, lines_at};
 use super::python::{CallArgument, Literal, arguments};
 
@@ -487,15 +489,6 @@ fn is_address(name: &str) -> bool {
         .strip_suffix("_URL")
         .or_else(|| name.strip_suffix("_URI"));
     address.is_some_and(|server| server.split('_').any(|word| SERVERS.contains(&word)))
-}
-
-/// Whether a text is a URL with a password, as for a database on the developers' machines.
-fn holds_password(text: &str) -> bool {
-    let authority = text
-        .split_once("://")
-        .and_then(|(_, rest)| rest.split(['/', '?', '#']).next());
-    let user = authority.and_then(|authority| Some(authority.rsplit_once('@')?.0));
-    user.is_some_and(|user| user.contains(':'))
 }
 
 /// Whether a variable is read after a text: not in a comment, and not by a function whose name only

@@ -236,14 +236,7 @@ impl SiteWriter<'_> {
 
 /// Where the changes of an administrator are kept when a site goes, in each place that it may be.
 fn kept(server: WebServer, name: &str) -> Vec<String> {
-    let places = match server {
-        WebServer::Nginx => vec![
-            format!("/etc/nginx/sites-available/{name}"),
-            format!("/etc/nginx/conf.d/{name}.conf"),
-        ],
-        WebServer::Caddy => vec![format!("/etc/caddy/Caddyfile.d/{name}.caddyfile")],
-    };
-    let places = places.into_iter();
+    let places = server.places(name).into_iter();
     places.map(|place| format!("{place}.pkgapp-old")).collect()
 }
 

@@ -32,7 +32,7 @@ const BESIDE: [&str; 8] = [
 ];
 
 /// Returns the projects below a directory, relative to it, if it is none itself.
-pub fn projects_below(root: &Path) -> Vec<PathBuf> {
+pub fn subprojects(root: &Path) -> Vec<PathBuf> {
     if is_project(root) || root.join("requirements").is_dir() || has_modules(root) {
         return Vec::new();
     }
