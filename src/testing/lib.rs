@@ -7,6 +7,7 @@
     reason = "a test that unwraps fails with the value"
 )]
 
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,10 +15,10 @@ use std::sync::OnceLock;
 
 const TOOLS: &str = include_str!("../../tests/tools.txt");
 
-/// Finds a program of tests/tools.txt.
+/// Finds a program of tests/tools.txt: the real file, no shim (see [`path`]).
 pub fn tool(name: &str) -> Option<PathBuf> {
     let package = package(name);
-    let found = which::which(name).ok();
+    let found = which::which_in(name, Some(path()), "/").ok();
     if found.is_none() {
         skip(&format!("there is no `{name}` on PATH ({package})"));
     }
@@ -53,6 +54,17 @@ pub fn python() -> &'static Python {
             minor: minor.into(),
         }
     })
+}
+
+/// Returns PATH with the real interpreter's directory first: shims of version managers look for
+/// their versions below HOME, and for a shell on PATH, and a test has neither.
+pub fn path() -> OsString {
+    let mut directories = vec![];
+    directories.extend(python().path.parent().map(Path::to_owned));
+    directories.extend(std::env::split_paths(
+        &std::env::var_os("PATH").unwrap_or_default(),
+    ));
+    std::env::join_paths(directories).unwrap()
 }
 
 /// Whether a Python has a module of tests/tools.txt (there as `python3:NAME`).

@@ -1,20 +1,9 @@
 //! Programs that are not ours.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
-pub(crate) use pkgapp_testing::{left_out, module, python, root, skip, tool};
-
-/// PATH with the real interpreter first: a shim that looks for its versions below HOME would not
-/// find them.
-pub(crate) fn path() -> OsString {
-    let mut directories = vec![python().path.parent().unwrap().to_owned()];
-    directories.extend(std::env::split_paths(
-        &std::env::var_os("PATH").unwrap_or_default(),
-    ));
-    std::env::join_paths(directories).unwrap()
-}
+pub(crate) use pkgapp_testing::{left_out, module, path, python, root, skip, tool};
 
 /// Runs a foreign tool and returns what it prints.
 pub(crate) fn output(command: &mut Command) -> Vec<u8> {
