@@ -1,18 +1,19 @@
-//! Byte code: PEP 552's unchecked hash-based pycs, the same bytes wherever and whenever they are
-//! made.
+//! Byte code: unchecked hash-based pycs (PEP 552), which are the same wherever and whenever they
+//! are compiled.
 //!
-//! - Not checked against the source when imported: a release does not change, and times of files do
-//!   not survive packing.
-//! - The code objects' file name is the path below the prefix, so the prefix may be any.
-//! - Marshal's output depends on reference counts and, until Python 3.11, on the order of sets. So
-//!   sources are compiled in shards that depend on nothing but their list: each by a fork of a
-//!   process that has compiled nothing, with a fixed hash seed and a fixed environment, in sorted
-//!   order. How many shards are compiled at a time changes nothing.
-//! - Where this machine has not the Python that a release is for, or the user wants it so, no byte
-//!   code is made here: scriptlets make it when the package is installed
-//!   ([`ByteCompiler::at_installation`]).
-//! - Byte code of sources that will change one by one ([`neighbors`]) is made of a few at a time:
-//!   each fork takes longer than a small source.
+//! - An import does not compare the byte code with its source: a release does not change, and
+//!   packing does not preserve file times.
+//! - The file name in code objects is the path below the prefix, so byte code is independent of the
+//!   prefix.
+//! - The output of marshal depends on reference counts and, until Python 3.11, on the order of
+//!   sets. So sources are compiled in shards whose result depends only on their list of sources:
+//!   each by a fork of a process that has compiled nothing, with a fixed hash seed and a fixed
+//!   environment, in sorted order. The number of shards that are compiled at a time makes no
+//!   difference.
+//! - If the build machine does not have the release's Python, or if the user chooses so, scriptlets
+//!   compile byte code when the package is installed ([`ByteCompiler::at_installation`]).
+//! - Sources that will change one by one are compiled in small shards ([`neighbors`]): each fork
+//!   takes longer than a small source.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -30,30 +31,28 @@ use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_core::process;
 
-/// How long one source may take before it is taken for a hang, in seconds; usual ones take
-/// milliseconds.
+/// The time limit for one source, in seconds. Usual sources take milliseconds.
 const PATIENCE_S: u64 = 120;
 
-/// Bytes of sources that are compiled together, unless one has more: what takes a tenth of a
-/// second. The last shards of a build are compiled on fewer cores than there are, and larger ones
-/// longer.
+/// The size of a shard in bytes, unless a single source is larger: sources that compile in a tenth
+/// of a second. Larger shards would leave cores idle longer at the end of a build.
 const SHARD: u64 = 1 << 20;
 
-/// One of so many sources is the first of its neighbors.
+/// One of this number of sources begins a new shard of neighbors, on average.
 const NEIGHBORS: u8 = 4;
 
-/// Most processes for one layer; other layers are made at the same time.
+/// The limit of processes per layer; other layers are built at the same time.
 const PROCESSES: usize = 4;
 
-/// Says which Python it is: version, pre-release or not, name of its byte code, and the byte code's
-/// magic number.
+/// Prints the identity of a Python: version, pre-release or not, cache tag, and the magic number of
+/// byte code.
 const IDENTITY: &str = "\
 import sys, importlib.util
 print('%d.%d' % sys.version_info[:2])
 print(sys.implementation.cache_tag)
 print('%s %x %s' % (sys.implementation.name, sys.hexversion, importlib.util.MAGIC_NUMBER.hex()))";
 
-/// A Python that compiles for layers.
+/// A Python that compiles byte code for layers.
 #[derive(Debug, Clone)]
 pub struct ByteCompiler {
     interpreter: Option<PathBuf>,
@@ -61,23 +60,23 @@ pub struct ByteCompiler {
     ships: bool,
     python: PythonMinor,
     cache_tag: String,
-    /// `None`: it compiles nothing, the host does.
+    /// The identity; `None` if byte code is compiled on the host.
     identity: Option<String>,
     patience: Duration,
     compilers: Arc<CompilerPool>,
 }
 
-/// A source and its byte code; `None` if it can't be compiled.
+/// A source and its byte code; `None` if it does not compile.
 type CompiledSource<'s> = (&'s PythonSource, Option<Vec<u8>>);
 
-/// Takes the byte code of a source; `None` if it can't be compiled.
+/// Receives the byte code of a source; `None` if it does not compile.
 type TakeBytecode<'a> = &'a mut dyn FnMut(&PythonSource, Option<&[u8]>) -> Result<()>;
 
 impl ByteCompiler {
-    /// Asks `interpreter` what it is.
+    /// Queries the identity of `interpreter`.
     ///
     /// # Errors
-    /// It does not run, or is not CPython `python`.
+    /// The interpreter does not run, or is not CPython `python`.
     pub fn new(interpreter: &Path, python: PythonMinor) -> Result<Self> {
         let interpreter = std::path::absolute(interpreter)
             .context(|| format!("cannot find the interpreter `{}`", shown(interpreter)))?;
@@ -109,8 +108,8 @@ impl ByteCompiler {
         })
     }
 
-    /// Stands in for a Python that this machine has not: byte code is made when the package is
-    /// installed.
+    /// Represents a Python that the build machine does not have: byte code is compiled when the
+    /// package is installed.
     pub fn absent(python: PythonMinor) -> Self {
         Self {
             interpreter: None,
@@ -124,7 +123,7 @@ impl ByteCompiler {
         }
     }
 
-    /// Leaves byte code to the installation of the package, although it could be made here.
+    /// Leaves compilation to the installation of the package, although the build could compile.
     #[must_use]
     pub fn at_installation(self) -> Self {
         Self {
@@ -133,10 +132,10 @@ impl ByteCompiler {
         }
     }
 
-    /// Takes an interpreter that has said what it is.
+    /// Creates a compiler from an interpreter whose identity is known.
     ///
     /// # Errors
-    /// It is not CPython `python`.
+    /// The interpreter is not CPython `python`.
     pub fn of(interpreter: &Interpreter, python: PythonMinor) -> Result<Self> {
         if interpreter.cache_tag.is_empty() || interpreter.python != python {
             return Self::new(&interpreter.path, python);
@@ -153,8 +152,8 @@ impl ByteCompiler {
         })
     }
 
-    /// The same, as the interpreter that the release holds itself: a copy of the release runs with
-    /// that.
+    /// Marks the interpreter as the one that the release contains: copies of the release run with
+    /// it.
     #[must_use]
     pub fn shipped(self) -> Self {
         Self {
@@ -163,26 +162,26 @@ impl ByteCompiler {
         }
     }
 
-    /// Whether the release holds the interpreter, and it runs on this machine.
+    /// Returns whether the release contains the interpreter and the build machine can run it.
     pub(crate) fn ships(&self) -> bool {
         self.ships
     }
 
-    /// The executable of the installation itself, if it is known: `interpreter` may be a virtual
-    /// environment's.
+    /// Returns the executable of the base installation, if known: `interpreter` may belong to a
+    /// virtual environment.
     pub(crate) fn base(&self) -> Option<&Path> {
         self.base.as_deref()
     }
 
-    /// The Python that byte code is made for.
+    /// Returns the Python version of the byte code.
     pub fn python(&self) -> PythonMinor {
         self.python
     }
 
-    /// The interpreter that makes it.
+    /// Returns the interpreter that compiles.
     ///
     /// # Errors
-    /// This machine has none.
+    /// The build machine has no such interpreter.
     pub fn interpreter(&self) -> Result<&Path> {
         let missing = || {
             Error::new(format!(
@@ -193,28 +192,28 @@ impl ByteCompiler {
         self.interpreter.as_deref().ok_or_else(missing)
     }
 
-    /// Whether byte code is made here, and not when the package is installed.
+    /// Returns whether the build compiles byte code, rather than the installation of the package.
     pub fn compiles_here(&self) -> bool {
         self.identity.is_some()
     }
 
-    /// What byte code is called for, e.g. `cpython-311`.
+    /// Returns the tag in the names of byte code, e.g. `cpython-311`.
     pub fn cache_tag(&self) -> &str {
         &self.cache_tag
     }
 
-    /// What the bytes depend on, apart from the sources: part of every layer's key. A patch release
-    /// may compile otherwise than the one before, with the same magic number.
+    /// Returns everything that byte code depends on except for the sources: part of every layer's
+    /// key. Patch releases may compile differently with the same magic number.
     pub(crate) fn identity(&self) -> &str {
         self.identity.as_deref().unwrap_or("none")
     }
 
-    /// The directory of modules, below the prefix.
+    /// Returns the directory of modules, below the prefix.
     pub fn site_packages(&self) -> String {
         format!("lib/python{}/site-packages", self.python)
     }
 
-    /// Returns whether a file is a source that an import may find.
+    /// Returns whether a file is a source that an import can find.
     pub fn compiles(&self, path: &ReleasePath) -> bool {
         let below = |directory: &str| {
             path.as_str()
@@ -227,7 +226,7 @@ impl ByteCompiler {
         name.ends_with(".py") && name != ".py" && is_found
     }
 
-    /// Returns where the byte code of a source belongs (PEP 3147).
+    /// Returns the path of a source's byte code (PEP 3147).
     pub fn pyc_path(&self, source: &ReleasePath) -> Result<ReleasePath> {
         let stem = source.file_name().trim_end_matches(".py");
         let name = format!("__pycache__/{stem}.{}.pyc", self.cache_tag);
@@ -236,12 +235,12 @@ impl ByteCompiler {
             .map_or_else(|| ReleasePath::parse(&name), |parent| parent.join(&name))
     }
 
-    /// Compiles sources, and gives `take` each one's byte code; `None` if it can't be compiled. The
-    /// bytes depend on the others of its shard ([`shards`], [`neighbors`]), and on nothing
-    /// else. Shards are compiled beside each other, and come in any order.
+    /// Compiles sources and passes each one's byte code to `take`; `None` if a source does not
+    /// compile. The bytes depend only on the other sources of the shard ([`shards`],
+    /// [`neighbors`]). Shards are compiled in parallel and arrive in any order.
     ///
     /// # Errors
-    /// An interpreter dies, or is busy with one source for two minutes; or what `take` returns.
+    /// An interpreter dies or spends two minutes on one source, or `take` fails.
     pub(crate) fn compile<'s>(
         &self,
         shards: &[&'s [PythonSource]],
@@ -267,7 +266,7 @@ impl ByteCompiler {
                         .map(|source| (source, pyc.map(<[u8]>::to_vec)));
                     let made =
                         made.ok_or_else(|| Error::bug("there is more byte code than sources"));
-                    // Whoever takes it has failed, and has its own error.
+                    // If the receiver is gone, `take` has failed, and that error is reported.
                     sender
                         .send(made)
                         .map_err(|_| Error::new("byte code is not wanted any more"))
@@ -278,8 +277,8 @@ impl ByteCompiler {
                 }
             }
         };
-        // Threads, and not rayon's: one that waits for another process's layer must not be waited
-        // for by this one.
+        // These are not rayon's threads: a thread of rayon that waits for another process's layer
+        // must not delay this one.
         thread::scope(|scope| {
             for _ in 0..shards.len().min(most).min(PROCESSES) {
                 let sender = sender.clone();
@@ -295,8 +294,8 @@ impl ByteCompiler {
     }
 }
 
-/// Divides sources, which are sorted, into shards of about [`SHARD`] bytes; where depends on
-/// nothing but them.
+/// Divides sorted sources into shards of about [`SHARD`] bytes. The boundaries depend only on the
+/// sources.
 pub(super) fn shards(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
     let mut size = 0;
     divided(sources, |_, content| {
@@ -309,8 +308,8 @@ pub(super) fn shards(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
     })
 }
 
-/// Divides sources, which are sorted, into shards of a few; a source more or less changes no shard
-/// but its own.
+/// Divides sorted sources into small shards; adding or removing a source changes only its own
+/// shard.
 pub(super) fn neighbors(sources: &[PythonSource]) -> Vec<&[PythonSource]> {
     divided(sources, |path, _| {
         Sha256Sum::of(path.as_str().as_bytes()).0[0].is_multiple_of(NEIGHBORS)
@@ -343,7 +342,7 @@ mod tests {
     use pkgapp_core::content::Bytes;
     use pkgapp_core::digest::Digest;
 
-    /// Files below `root`, by what the system says of them: some of them are none that can be read.
+    /// Lists the files below `root` with their metadata; some of them cannot be read.
     fn sources(root: &Path, names: &[&str]) -> Vec<PythonSource> {
         let source = |name: &&str| {
             let file = root.join(name);
@@ -376,13 +375,13 @@ mod tests {
                 Ok(())
             })
             .unwrap();
-        // Shards come in any order.
+        // Shards arrive in any order.
         made.sort();
         made
     }
 
-    /// Constants whose bytes chance decides in a plain `marshal.dumps`: sets with `None` in them
-    /// (3.8 to 3.10).
+    /// Constants whose bytes are random with a plain `marshal.dumps`: sets that contain `None` (3.8
+    /// to 3.10).
     const SETS: &str = "def f(x):\n    return x in {None, 'a', (1, None), b'x', ...}\nASKED = [f(None), f('a'), f((1, \
                         None)), f(b'x'), f(...), f('b')]\n";
 
@@ -546,7 +545,7 @@ mod tests {
             let mut left = all.clone();
             let (path, _) = left.remove(gone);
             let left = names(&left);
-            // The one that it was in; and the one before, if it was the first of that.
+            // Its own shard, and the one before it if it was the first of its shard.
             let changed: Vec<_> = whole.iter().filter(|shard| !left.contains(shard)).collect();
             assert!(
                 changed.len() <= 2

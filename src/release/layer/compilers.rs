@@ -1,6 +1,6 @@
-//! The processes that make byte code: each is started once, and serves one request after the other
-//! with forks of itself (`compile.py`). As many run as there are cores, however many layers are
-//! made at the same time.
+//! The processes that compile byte code: each starts once and serves requests one by one with forks
+//! of itself (`compile.py`). The number of processes is that of the cores, however many layers are
+//! built at the same time.
 
 use std::collections::VecDeque;
 use std::io::{BufRead, BufReader, ErrorKind, Read, Seek, Write};
@@ -18,19 +18,19 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::path::ReleasePath;
 
-/// The compiling program; it talks as its first lines say.
+/// The compiling program; its first lines describe the protocol.
 const PROGRAM: &str = include_str!("compile.py");
 
 /// A Python source: its path below the prefix, and its bytes.
 pub(super) type PythonSource = (ReleasePath, Content);
 
-/// What is read of answers at a time, bytes: what an interpreter writes at a time.
+/// The size of reads from an interpreter, in bytes: the size of its writes.
 const PORTION: usize = 1 << 18;
 
-/// What a pipe is made to hold, bytes: an interpreter need not wait for each answer to be taken.
+/// The capacity of a pipe in bytes: an interpreter need not wait until each answer is read.
 const PIPE: usize = 1 << 20;
 
-/// Processes of one interpreter, idle ones and busy ones.
+/// The idle and busy processes of one interpreter.
 #[derive(Debug, Default)]
 pub(super) struct CompilerPool {
     state: Mutex<PoolState>,
@@ -44,13 +44,12 @@ struct PoolState {
 }
 
 impl CompilerPool {
-    /// Compiles sources with a process of `interpreter`, waiting for one to be free of `most`, and
-    /// gives `take` each one's byte code in order; `None` if it can't be compiled. What is made
-    /// does not depend on other requests.
+    /// Compiles sources with a process of `interpreter`, and waits if `most` processes are busy.
+    /// Passes each one's byte code to `take`, in order; `None` if a source does not compile. The
+    /// result does not depend on other requests.
     ///
-    /// # Errors
-    /// The interpreter can't be run, dies, or gives no answers for longer than `patience`, which
-    /// come a portion at a time; or what `take` returns.
+    /// The interpreter does not run, dies, or sends no answers for longer than `patience` (answers
+    /// arrive in portions), or `take` fails.
     pub(super) fn compile(
         &self,
         interpreter: &Path,
@@ -68,7 +67,7 @@ impl CompilerPool {
         for (number, source) in sources.iter().enumerate() {
             match process.next_answer(patience) {
                 Some(Ok(pyc)) => take(source, pyc.as_deref())?,
-                // Answers come several at a time, so that it may be a later one.
+                // Answers arrive in groups, so the failing source may be a later one.
                 failed => {
                     drop(process);
                     return Err(culprit(
@@ -80,7 +79,7 @@ impl CompilerPool {
                 }
             }
         }
-        // One that has failed is not used again.
+        // A process that has failed is not used again.
         permit.process = Some(process);
         Ok(())
     }
@@ -105,7 +104,7 @@ impl CompilerPool {
     }
 }
 
-/// The right to use a process, which goes back with what is in it.
+/// The right to use a process; dropping it returns the process for the next request.
 struct ProcessPermit<'a> {
     compilers: &'a CompilerPool,
     process: Option<CompilerProcess>,
@@ -121,17 +120,16 @@ impl Drop for ProcessPermit<'_> {
     }
 }
 
-/// What the compiling program says about one source: byte code, or nothing.
+/// The answer of the compiling program for one source: byte code, or nothing.
 type CompilerAnswer = std::io::Result<Option<Vec<u8>>>;
 
-/// A Python that waits for requests. It does not outlive its use, and neither does what it has
-/// forked.
+/// A Python process that waits for requests. Dropping it ends the process and its forks.
 #[derive(Debug)]
 struct CompilerProcess {
     child: Child,
     stdin: Option<ChildStdin>,
     answers: mpsc::Receiver<Vec<CompilerAnswer>>,
-    /// Those that came together and are still to be taken.
+    /// Answers that have arrived and are not yet used.
     read: VecDeque<CompilerAnswer>,
     stderr: std::fs::File,
 }
@@ -155,7 +153,7 @@ impl CompilerProcess {
             .context(|| format!("cannot run `{}`", shown(interpreter)))?;
         let (sender, answers) = mpsc::sync_channel(2);
         if let Some(stdout) = child.stdout.take() {
-            // It is faster with more room, and works without.
+            // A larger pipe only makes this faster.
             _ = rustix::pipe::fcntl_setpipe_size(&stdout, PIPE);
             std::thread::spawn(move || {
                 read_answers(&mut BufReader::with_capacity(PORTION, stdout), &sender);
@@ -170,15 +168,15 @@ impl CompilerProcess {
         })
     }
 
-    /// Sends a request. The process reads all of it before it answers, so that neither waits for
-    /// the other.
+    /// Sends a request. The process reads the whole request before it answers, so neither side can
+    /// block the other.
     fn ask(&mut self, sources: &[PythonSource]) {
         let mut request = format!("{}\n", sources.len()).into_bytes();
         let mut last: &[u8] = &[];
         for (path, content) in sources {
             let (file, start) = match &content.bytes {
                 Bytes::Disk { file, start } => (file.as_os_str().as_bytes(), *start),
-                // No layer keeps its files there.
+                // Files of a layer are never in memory.
                 Bytes::Memory(_) => (&b"/dev/null"[..], 0),
             };
             let file = if file == last { &[] } else { file };
@@ -197,11 +195,11 @@ impl CompilerProcess {
                 last = file;
             }
         }
-        // One that is dead gives no answers, and that is told by who waits for them.
+        // A dead process sends no answers, which the caller reports.
         _ = self.stdin.as_mut().map(|stdin| stdin.write_all(&request));
     }
 
-    /// Returns the next answer; `None` if there is none for so long.
+    /// Returns the next answer; `None` if it does not arrive in time.
     fn next_answer(&mut self, patience: Duration) -> Option<CompilerAnswer> {
         while self.read.is_empty() {
             match self.answers.recv_timeout(patience) {
@@ -240,14 +238,14 @@ impl CompilerProcess {
 
 impl Drop for CompilerProcess {
     fn drop(&mut self) {
-        // Fails only if it has ended, which is what is wanted.
+        // Fails only if the process has already ended.
         _ = kill_process_group(Pid::from_child(&self.child), Signal::KILL);
         _ = self.child.wait();
     }
 }
 
-/// Returns which of some sources an interpreter does not survive, or does not finish, with what it
-/// says of it: they are compiled one by one.
+/// Compiles sources one by one; returns an error with the source that crashes or blocks the
+/// interpreter, and the interpreter's message.
 fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], hangs: bool) -> Error {
     for source in sources {
         let path = &source.0;
@@ -287,8 +285,8 @@ fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], han
     .hint("build again")
 }
 
-/// Hands answers on as they come: what came together goes together, so that nobody is woken for
-/// each.
+/// Passes answers on as they arrive. Answers that arrive together are passed together, to wake the
+/// receiver less often.
 fn read_answers(stdout: &mut BufReader<impl Read>, sender: &mpsc::SyncSender<Vec<CompilerAnswer>>) {
     let mut answers = Vec::new();
     loop {
@@ -323,10 +321,10 @@ fn read_answer(stdout: &mut impl BufRead) -> CompilerAnswer {
     }
 }
 
-/// A Python that knows nothing of its caller: no PYTHON* variables, user site, `.pth` files, byte
-/// code of its own.
+/// Returns a Python command that is independent of its caller: without PYTHON* variables, user
+/// site, `.pth` files, and byte code of its own.
 ///
-/// `-I` would do most of that, but with it PYTHONHASHSEED is not read either.
+/// `-I` would do most of that, but it also disables PYTHONHASHSEED.
 pub(super) fn command(interpreter: &Path) -> Command {
     let mut command = Command::new(interpreter);
     command
@@ -336,14 +334,14 @@ pub(super) fn command(interpreter: &Path) -> Command {
         .env_clear()
         .env("PYTHONHASHSEED", "0")
         .env("LC_ALL", "C.UTF-8");
-    // glibc gives memory back and asks for it again with every syntax tree otherwise (mallopt(3)).
+    // Otherwise, glibc returns memory and requests it again for every syntax tree (mallopt(3)).
     command
         .env("MALLOC_TOP_PAD_", "16777216")
         .env("MALLOC_TRIM_THRESHOLD_", "1073741824");
     command
         .env("MALLOC_MMAP_THRESHOLD_", "33554432")
         .env("GLIBC_TUNABLES", "glibc.malloc.hugetlb=1");
-    // Some Pythons do not start without it. What marshal writes does not depend on it.
+    // Some Pythons do not start without it. The output of marshal does not depend on it.
     if let Some(path) = std::env::var_os("LD_LIBRARY_PATH") {
         command.env("LD_LIBRARY_PATH", path);
     }

@@ -1,5 +1,5 @@
-//! Plain files as a layer: the application's own below `app/`, and what `[build] run` commands have
-//! made.
+//! Layers of plain files: the application's own below `app/`, and those that `[build] run` commands
+//! wrote.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::PermissionsExt;
@@ -17,35 +17,35 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::path::ReleasePath;
 
-/// Where the application's own files lie in a release.
+/// The directory of the application's own files in a release.
 pub(crate) const APP: &str = "app";
 
-/// How many directories, with `app/` itself, make a layer of their own. Pieces that are too small
-/// pack badly.
+/// The number of directory levels, including `app/`, that have layers of their own. Smaller pieces
+/// would compress badly.
 const DEPTH: usize = 3;
 
-/// Something of this machine that is to lie in a release.
+/// A source on the build machine for an entry of a release.
 #[derive(Debug, Clone)]
 pub(crate) enum TreeSource {
-    /// A file: where it is, its permission bits in the release, its digest.
+    /// A file: its path, its permission bits in the release, and its digest.
     File(PathBuf, u32, Digest),
-    /// A symbolic link and its target.
+    /// A symbolic link: its target.
     Symlink(String),
-    /// A directory that may be empty.
+    /// A directory, which may be empty.
     Directory,
 }
 
 impl Layer {
-    /// Returns the layers of the application's own files: each of `files`, which are below `root`
-    /// or relative to it, lies under `app/` as it lies below `root`. The working tree is only
+    /// Returns the layers of the application's own files. Each of `files`, which are below `root`
+    /// or relative to it, gets the same path below `app/` as below `root`. The working tree is only
     /// read.
     ///
-    /// There is one layer for the files of each directory, with those below it from the third one
-    /// on: an edit makes one of them anew, and the segments of the others are used again.
+    /// Each directory down to the third level has its own layer, which also contains the files of
+    /// deeper levels: an edit rebuilds one of them, and the build reuses the segments of the
+    /// others.
     ///
-    /// # Errors
-    /// A file that is not below `root`, is neither a file nor a link nor a directory, or changes
-    /// meanwhile; a link that leads out of what is included; a name that no package can carry.
+    /// A file is not below `root`, is neither a file nor a link nor a directory, or changes
+    /// meanwhile; a link leads out of the included files; or a name is invalid in packages.
     pub fn for_files(
         builder: &LayerBuilder<'_>,
         root: &Path,
@@ -85,8 +85,8 @@ impl Layer {
         all_of(parallel::map(&directories, waiting_threads(), layer).into_iter())
     }
 
-    /// Returns the layer of some files, from the cache or made now. Sources get byte code; byte
-    /// code that is among them must not be.
+    /// Returns the layer of some files, from the cache or by building it. Byte code is compiled
+    /// from the sources, so `sources` must not contain any.
     pub(crate) fn for_sources(
         builder: &LayerBuilder<'_>,
         label: &str,
@@ -95,8 +95,8 @@ impl Layer {
         Self::made_of(builder, label, sources, BytecodeCacheKey::Source)
     }
 
-    /// As [`Layer::for_sources`], for an interpreter: its byte code is kept as a whole, for it
-    /// changes as a whole.
+    /// Returns the layer of an interpreter like [`Layer::for_sources`], but keeps byte code for the
+    /// layer as a whole, because an interpreter changes as a whole.
     pub(crate) fn for_interpreter(
         builder: &LayerBuilder<'_>,
         label: &str,
@@ -116,7 +116,7 @@ impl Layer {
             return Ok(layer);
         }
         let keeping = match kept {
-            // An interpreter is run where it lies.
+            // An interpreter runs from its layer.
             BytecodeCacheKey::Layer => Storage::Apart,
             BytecodeCacheKey::Source => Storage::Together,
         };
@@ -150,7 +150,7 @@ impl Layer {
     }
 }
 
-/// Returns the directory whose layer a file belongs to.
+/// Returns the directory whose layer contains a file.
 fn directory_of(path: &ReleasePath) -> &str {
     let text = path.as_str();
     let ends: Vec<usize> = text
@@ -161,7 +161,7 @@ fn directory_of(path: &ReleasePath) -> &str {
     ends.last().map_or(text, |end| &text[..*end])
 }
 
-/// Returns the SHA-256 of everything that determines the layer of some files.
+/// Returns the SHA-256 of everything that determines the content of a layer.
 fn key(
     builder: &LayerBuilder<'_>,
     sources: &BTreeMap<ReleasePath, TreeSource>,
@@ -178,7 +178,7 @@ fn key(
         hash.update("byte code by layer\n");
     }
     for (path, source) in sources {
-        // Paths and targets have no line ends in them, so no two lists give the same text.
+        // Paths and targets contain no line ends, so different lists result in different texts.
         hash.update(match source {
             TreeSource::Directory => format!("d {path}\n"),
             TreeSource::Symlink(target) => format!("l {path}\n{target}\n"),
@@ -188,8 +188,8 @@ fn key(
     hex::encode(hash.finalize())
 }
 
-/// Returns where a file of the application lies in the release, and what it is; `None` for byte
-/// code, which is made anew.
+/// Returns the place of an application's file in the release, and its source; `None` for byte code,
+/// which is compiled anew.
 fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, TreeSource)>> {
     let full = root.join(file);
     let below = full.strip_prefix(root).ok().and_then(Path::to_str);
@@ -210,7 +210,8 @@ fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, Tre
     Ok(Some((path, read_source(&full)?)))
 }
 
-/// Returns what a path of this machine is, with its mode made independent of umask and checkout.
+/// Returns the source for a path of the build machine, with a mode that is independent of umask and
+/// checkout.
 pub(crate) fn read_source(file: &Path) -> Result<TreeSource> {
     let metadata = file
         .symlink_metadata()
@@ -250,14 +251,14 @@ pub(crate) fn read_source(file: &Path) -> Result<TreeSource> {
     Ok(TreeSource::File(file.to_owned(), mode, digest))
 }
 
-/// Returns whether a file is byte code that Python keeps beside its source.
+/// Returns whether a file is byte code that Python stores beside its source.
 pub(crate) fn is_byte_code(path: &ReleasePath) -> bool {
     path.as_str()
         .split('/')
         .any(|component| component == "__pycache__")
 }
 
-/// Returns an error for each link that leads out of what ships.
+/// Returns an error for each link that leads out of the shipped files.
 fn broken_links(sources: &BTreeMap<ReleasePath, TreeSource>) -> Vec<Error> {
     let mut present: BTreeSet<&str> = BTreeSet::new();
     for path in sources.keys() {
@@ -285,7 +286,8 @@ fn broken_links(sources: &BTreeMap<ReleasePath, TreeSource>) -> Vec<Error> {
         .collect()
 }
 
-/// Returns what a link leads to by its text alone, below the prefix; `None` if that is outside.
+/// Resolves the text of a link below the prefix, without following other links; `None` if the
+/// target is outside.
 pub(crate) fn resolve(link: &ReleasePath, target: &str) -> Option<String> {
     if target.starts_with('/') {
         return None;
@@ -388,7 +390,7 @@ mod tests {
                 "0755 app/manage.py".to_owned(),
             ]
         );
-        // The same content elsewhere is the same layer.
+        // The same content in another directory results in the same layer.
         let elsewhere = tempfile::tempdir().unwrap();
         bench.write(elsewhere.path(), "manage.py", "print('hello')\n", 0o755);
         let one = Layer::for_files(

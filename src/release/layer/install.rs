@@ -1,4 +1,4 @@
-//! One wheel as it lies in a release.
+//! The installation of a wheel as a layer.
 //!
 //! Source: PyPA, "Binary distribution format", "Installing a wheel". Its steps:
 //!
@@ -13,7 +13,7 @@
 //! > d. Update `distribution-1.0.dist-info/RECORD` with the installed paths. e. Remove empty
 //! > `distribution-1.0.data` directory. f. Compile any installed .py to .pyc.
 //!
-//! In a release purelib and platlib are one directory, so 1c and 1d are the same.
+//! In a release, purelib and platlib are the same directory, so 1c and 1d are one step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Cursor, Read};
@@ -34,21 +34,20 @@ use pkgapp_wheels::archive::WheelArchive;
 /// A file in a wheel.
 #[derive(Debug, Clone, Copy)]
 pub struct WheelMember<'a> {
-    /// Its path in the archive, with `/` between components.
+    /// The path in the archive, with `/` between components.
     pub path: &'a str,
-    /// Whether its external attributes have an execute bit.
+    /// Whether the external attributes have an execute bit.
     pub executable: bool,
-    /// What the reader proves of all of its bytes, once they were read.
+    /// The SHA-256 that the reader verifies once all bytes have been read.
     pub sha256: Option<Sha256Sum>,
 }
 
-/// Something that gives a wheel's files, each once and in any order, with contents that agree with
-/// RECORD.
+/// A source of a wheel's files: each file once, in any order, with content that agrees with RECORD.
 pub trait WheelReader {
     /// Calls `take` for every regular file.
     ///
     /// # Errors
-    /// What `take` returns; an archive that can't be read, or must not be.
+    /// `take` fails, or the archive is damaged or unsafe.
     fn for_each_file(
         &mut self,
         take: &mut dyn FnMut(&WheelMember<'_>, &mut dyn Read) -> Result<()>,
@@ -73,18 +72,17 @@ impl WheelReader for WheelArchive {
     }
 }
 
-/// Longest first line of a script that is looked at, bytes; the kernel reads 255.
+/// The number of bytes of a script in which a first line is looked for. The kernel reads 255.
 const FIRST_LINE: u64 = 1024;
 
-/// `entry_points.txt` and `WHEEL` are small; more than this is no such file, bytes.
+/// The limit for `entry_points.txt` and `WHEEL`, in bytes.
 const LARGEST_TEXT: u64 = 4 << 20;
 
 impl Layer {
-    /// Returns a wheel's layer, from the cache or made now; `open` opens the wheel then.
+    /// Returns a wheel's layer from the cache, or builds it after opening the wheel with `open`.
     ///
     /// # Errors
-    /// A wheel that does not follow its specification, or that would put something where it must
-    /// not be.
+    /// The wheel violates its specification, or has files for places that are reserved.
     pub fn for_wheel<R: WheelReader>(
         builder: &LayerBuilder<'_>,
         wheel: &Wheel,
@@ -113,7 +111,8 @@ impl Layer {
     }
 }
 
-/// The same wheel may have come from elsewhere when its layer was made.
+/// Returns the layer with the origin of this build: another build may have downloaded the same
+/// wheel from another place.
 fn from_elsewhere(mut layer: Layer, distribution: Distribution) -> Layer {
     if let Some(made) = &mut layer.manifest.distribution {
         made.from = distribution.from;
@@ -122,7 +121,8 @@ fn from_elsewhere(mut layer: Layer, distribution: Distribution) -> Layer {
     layer
 }
 
-/// The application's own wheel is another one after each edit, of which most is the same.
+/// Returns the unit of cached byte code: each edit of the application results in a new wheel, of
+/// which most files are the same.
 fn kept(wheel: &Wheel) -> BytecodeCacheKey {
     if wheel.pin.is_none() {
         BytecodeCacheKey::Source
@@ -148,7 +148,7 @@ fn key(builder: &LayerBuilder<'_>, wheel: &Wheel) -> String {
     hex::encode(Sha256::digest(inputs.join("\n")))
 }
 
-/// Returns what a wheel says of itself; scripts and modules are not known yet.
+/// Returns the metadata of a wheel, without scripts and modules, which only unpacking shows.
 fn distribution(wheel: &Wheel) -> Distribution {
     let metadata = &wheel.metadata;
     Distribution {
@@ -193,19 +193,19 @@ fn install(
     installation.assembly.finish(key, label, Some(distribution))
 }
 
-/// A wheel on its way into a layer.
+/// The installation of one wheel.
 struct Installation<'a> {
     assembly: LayerAssembly<'a>,
     name: &'a PackageName,
     version: &'a Version,
     python: PythonMinor,
-    /// Release path of the directory of modules.
+    /// The directory of modules, below the prefix.
     site_packages: String,
-    /// Directories named `*.dist-info` that were met.
+    /// The `*.dist-info` directories in the wheel.
     dist_infos: BTreeSet<String>,
     wheel_text: Option<String>,
     entry_points: Vec<EntryPoint>,
-    /// Scripts from `.data/scripts` and the files each is made of: an entry point of the same name
+    /// The files of each script in `.data/scripts`, by name: an entry point of the same name
     /// replaces them.
     data_scripts: BTreeMap<String, Vec<ReleasePath>>,
 }
@@ -245,7 +245,7 @@ impl<'a> Installation<'a> {
         self.unpack_module(member.path, member, content)
     }
 
-    /// A file below site-packages.
+    /// Unpacks a file below site-packages.
     fn unpack_module(
         &mut self,
         path: &str,
@@ -253,7 +253,8 @@ impl<'a> Installation<'a> {
         content: &mut dyn Read,
     ) -> Result<()> {
         if path.ends_with(".pyc") && path.split('/').rev().nth(1) == Some("__pycache__") {
-            // Byte code of the builder's Python, for a file of another time: ours is made below.
+            // Byte code that the wheel's author compiled is replaced by the byte code compiled
+            // below.
             return Ok(());
         }
         let place = ReleasePath::parse(&format!("{}/{path}", self.site_packages))?;
@@ -277,9 +278,9 @@ impl<'a> Installation<'a> {
         content: &mut dyn Read,
     ) -> Result<()> {
         match name {
-            // Written anew: the first says what is installed, the second by whom. The signatures
-            // are of the old RECORD, and the others say what a user asked an installer
-            // for, and where the wheel lay.
+            // Written anew or left out: RECORD lists the installed files, and INSTALLER names the
+            // installer. The signatures are for the old RECORD, and the other files describe a
+            // user's request to an installer and the origin of the wheel.
             "RECORD" | "RECORD.jws" | "RECORD.p7s" | "INSTALLER" | "REQUESTED"
             | "direct_url.json" => Ok(()),
             "WHEEL" | "entry_points.txt" => {
@@ -297,7 +298,8 @@ impl<'a> Installation<'a> {
         }
     }
 
-    /// A file below `distribution-1.0.data/`. The keys are those of Python's installation schemes.
+    /// Unpacks a file below `distribution-1.0.data/`. The keys are those of Python's installation
+    /// schemes.
     fn unpack_data(
         &mut self,
         path: &str,
@@ -331,7 +333,7 @@ impl<'a> Installation<'a> {
                 if let Some(name) = below.strip_prefix("bin/") {
                     launcher::check_name(name)?;
                 }
-                // The same rules hold for modules, whichever way they take.
+                // The same rules hold for all modules, wherever they are in the wheel.
                 let site_packages = format!("{}/", self.site_packages);
                 if let Some(module) = below.strip_prefix(&site_packages) {
                     return self.unpack_module(module, member, content);
@@ -349,7 +351,7 @@ impl<'a> Installation<'a> {
     }
 
     /// "2c. If applicable, update scripts starting with #!python to point to the correct
-    /// interpreter": a launcher does that, and the script becomes its body.
+    /// interpreter": a launcher replaces the script, which becomes the launcher's body.
     fn unpack_script(&mut self, name: &str, content: &mut dyn Read) -> Result<()> {
         launcher::check_name(name)?;
         let mut first = Vec::new();
@@ -372,12 +374,12 @@ impl<'a> Installation<'a> {
             .iter()
             .position(|byte| *byte == b'\n')
             .unwrap_or(first.len());
-        // One line for one line, so that line numbers stay, and an encoding in the second line
-        // counts (PEP 263).
+        // One line replaces one line, so that line numbers stay, and an encoding in the second line
+        // remains valid (PEP 263).
         let head = format!("# started by bin/{name}");
         let body = ReleasePath::parse(&format!("libexec/{name}"))?;
         let rest = Cursor::new(&first[end..]).chain(content);
-        // All but a line that is the same everywhere is the wheel's.
+        // Only the first line is generated, and it is the same on every build machine.
         self.assembly.file(
             body.clone(),
             0o644,
@@ -391,7 +393,7 @@ impl<'a> Installation<'a> {
     }
 
     /// "1a. Parse WHEEL. b. Check that installer is compatible with Wheel-Version." Returns the
-    /// directory's name.
+    /// name of the `.dist-info` directory.
     fn check(&self) -> Result<String> {
         let dist_infos: Vec<&String> = self.dist_infos.iter().collect();
         let dist_info = match dist_infos[..] {
@@ -420,7 +422,7 @@ impl<'a> Installation<'a> {
             )));
         };
         match version.split('.').next() {
-            // 0.1 was the draft's number; pip installs such wheels too.
+            // Version 0.1 was the draft's; pip installs such wheels, too.
             Some("0" | "1") => Ok(dist_info),
             _ => Err(Error::new(format!("its Wheel-Version is {version}"))
                 .note("pkgapp knows the 1.x of the wheel specification")),
@@ -429,7 +431,7 @@ impl<'a> Installation<'a> {
 
     fn add_entry_points(&mut self) -> Result<()> {
         for entry_point in std::mem::take(&mut self.entry_points) {
-            // As pip does: old wheels carry what setuptools made of the entry point at that time.
+            // Like pip: old wheels contain scripts that setuptools generated from the entry points.
             for path in self
                 .data_scripts
                 .remove(&entry_point.name)
@@ -457,7 +459,7 @@ impl<'a> Installation<'a> {
         Ok(())
     }
 
-    /// PEP 376's INSTALLER: who may remove the distribution.
+    /// Adds INSTALLER (PEP 376), which names the tool that may remove the distribution.
     fn add_installer(&mut self, dist_info: &str) -> Result<()> {
         let place = ReleasePath::parse(&format!("{}/{dist_info}/INSTALLER", self.site_packages))?;
         self.assembly
@@ -465,8 +467,8 @@ impl<'a> Installation<'a> {
         Ok(())
     }
 
-    /// "2d. Update RECORD with the installed paths." Byte code is in it with its hash, so that it
-    /// can be verified.
+    /// "2d. Update RECORD with the installed paths." The list includes byte code with its hash, so
+    /// that it can be verified.
     fn add_record(&mut self, dist_info: &str) -> Result<()> {
         let place = ReleasePath::parse(&format!("{}/{dist_info}/RECORD", self.site_packages))?;
         let mut lines: Vec<[String; 3]> = self
@@ -490,7 +492,7 @@ impl<'a> Installation<'a> {
         Ok(())
     }
 
-    /// Returns a path as RECORD has it: relative to the directory that `.dist-info` lies in.
+    /// Returns a path as RECORD contains it: relative to the directory of `.dist-info`.
     fn recorded(&self, path: &ReleasePath) -> String {
         match path
             .as_str()
@@ -511,7 +513,7 @@ impl<'a> Installation<'a> {
             .collect()
     }
 
-    /// Returns the first components of everything that an import may find.
+    /// Returns the names of all top-level modules and packages.
     fn top_level(&self) -> Vec<String> {
         let mut names = BTreeSet::new();
         for (path, _) in self.assembly.files() {
@@ -537,7 +539,7 @@ impl<'a> Installation<'a> {
         names.into_iter().collect()
     }
 
-    /// Returns whether `name-version` is this distribution's, however it is spelt.
+    /// Returns whether `name-version` belongs to this distribution, in any spelling.
     fn is_ours(&self, stem: &str) -> bool {
         let Some((name, version)) = stem.split_once('-') else {
             return false;
@@ -550,8 +552,8 @@ impl<'a> Installation<'a> {
     }
 }
 
-/// Returns the permission bits of an installed file. Debian Policy §10.2 and §8.1: shared libraries
-/// are not executable.
+/// Returns the permission bits of an installed file. Shared libraries are not executable (Debian
+/// Policy §10.2 and §8.1).
 fn mode(path: &str, executable: bool) -> u32 {
     let name = path.rsplit('/').next().unwrap_or(path);
     let shared_library = name.ends_with(".so") || name.contains(".so.");
@@ -562,8 +564,8 @@ fn mode(path: &str, executable: bool) -> u32 {
     }
 }
 
-/// Refuses a `.pth` file that adds a directory outside the release: the mark of an editable
-/// installation.
+/// Refuses a `.pth` file that adds a directory outside of the release, as an editable installation
+/// does.
 fn check_pth(path: &str, text: &str) -> Result<()> {
     match text.lines().find(|line| line.starts_with('/')) {
         Some(line) => Err(Error::new(format!(
@@ -594,11 +596,11 @@ fn record_text(lines: &[[String; 3]]) -> Result<Vec<u8>> {
         .map_err(|error| Error::bug(format!("RECORD can't be written: {error}")))
 }
 
-/// Returns a RECORD with the digests that `now` knows for its paths; what `now` does not know
-/// leaves it.
+/// Returns a RECORD with the digests of `now` for its paths, without lines for paths that `now`
+/// does not know.
 ///
 /// # Errors
-/// It is no RECORD of ours.
+/// The text is not a RECORD that pkgapp wrote.
 pub(crate) fn updated_record(text: &[u8], now: impl Fn(&str) -> Option<Digest>) -> Result<Vec<u8>> {
     let mut lines = Vec::new();
     for line in csv::ReaderBuilder::new()
@@ -608,7 +610,7 @@ pub(crate) fn updated_record(text: &[u8], now: impl Fn(&str) -> Option<Digest>) 
     {
         let [path, hash, size]: [String; 3] = line.context(|| "cannot read RECORD")?;
         let Some(digest) = now(&path) else { continue };
-        // Its own line has no hash.
+        // The line of RECORD itself has no hash.
         let known = !hash.is_empty();
         lines.push(if known {
             [path, recorded_hash(&digest), digest.size.to_string()]
@@ -619,7 +621,7 @@ pub(crate) fn updated_record(text: &[u8], now: impl Fn(&str) -> Option<Digest>) 
     record_text(&lines)
 }
 
-/// Returns a hash as RECORD has it: "the name of the hash algorithm, an equals sign, and the
+/// Formats a hash for RECORD: "the name of the hash algorithm, an equals sign, and the
 /// urlsafe-base64-nopad encoding of the digest".
 pub(crate) fn recorded_hash(digest: &Digest) -> String {
     format!(
@@ -636,7 +638,7 @@ mod tests {
     use crate::layer::LayerEntryKind;
     use crate::layer::testing::{self, Bench, TestWheel};
 
-    /// A wheel with something for every place.
+    /// A wheel with files for every place.
     fn everything() -> TestWheel {
         TestWheel::new(
             "My_Tool",
@@ -782,8 +784,8 @@ mod tests {
         for (interpreter, python) in testing::pythons() {
             let bench = Bench::with(&interpreter, python);
             let layer = bench.install(&everything()).unwrap();
-            // importlib.metadata reads RECORD and finds the files by it; every file of the layer
-            // has to be among them.
+            // importlib.metadata reads RECORD and lists its files; the list must contain all files
+            // of the layer.
             let check = "\
 import base64, hashlib, importlib.metadata, os, sys
 root, site = sys.argv[1], sys.argv[2]
@@ -867,7 +869,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             );
             let (one, two) = (one.install(&wheel).unwrap(), two.install(&wheel).unwrap());
             assert_eq!(one.key, two.key);
-            // Where byte code lies in the pack depends on which shard was done first.
+            // The order of byte code in the pack depends on which shard was compiled first.
             let text = |layer: &Layer| {
                 let mut manifest = layer.manifest.clone();
                 for entry in &mut manifest.entries {
@@ -1025,7 +1027,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
                 let file = std::fs::OpenOptions::new().write(true).open(&pack).unwrap();
                 file.set_len(file.metadata().unwrap().len() - 1).unwrap();
             },
-            // Of the same length, and right JSON.
+            // A valid JSON file of the same length.
             &|| {
                 let text = std::fs::read_to_string(&manifest).unwrap();
                 assert!(text.contains(",420,"), "{text}");
@@ -1033,7 +1035,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             },
         ] {
             harm();
-            // As after a start of the machine.
+            // The state after a restart of the machine.
             _ = std::fs::write(directory.join(super::super::CHECKED), "another boot");
             assert!(Layer::open(&bench.cache, &first.key, "").is_none());
             bench.install(&test_wheel).unwrap();
@@ -1055,8 +1057,8 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
         let Some(bench) = Bench::new() else { return };
         let wheel = TestWheel::new("x", "1.0", &[("x.py", b"1\n")]);
         let key = key(&bench.builder(), &wheel.wheel());
-        // As after kill -9 before the rename: everything is in the temporary directory, nothing
-        // runs its destructor.
+        // The state after kill -9 before the rename: all files are in the temporary directory, and
+        // no destructor runs.
         let builder = bench.builder();
         let LayerStart::Empty(mut assembly) =
             LayerAssembly::begin(&builder, &key, "", Storage::Together).unwrap()

@@ -1,12 +1,11 @@
-//! What lies under `bin/`: launchers, the bodies under `libexec/` that they start, and the names
-//! that neither may have.
+//! Launchers in `bin/`, their bodies in `libexec/`, and the names that neither may have.
 //!
-//! A launcher is `/bin/sh` alone, finds itself, and starts the Python beside it, so it works from
-//! wherever the release lies; the body is Python alone, so that nothing stands before its docstring
-//! or its `from __future__`.
+//! A launcher is a `/bin/sh` script that finds its own path and starts the Python beside it, so it
+//! works in any directory. The body contains only Python, so that nothing precedes its docstring or
+//! its `from __future__`.
 //!
-//! What is lost on the way: where `/bin/sh` is dash, variables of the environment whose names are
-//! no shell names (`a.b=c`). Where a body is executed itself, see [`body`].
+//! Where `/bin/sh` is dash, variables whose names are invalid in shells (`a.b=c`) are lost. See
+//! [`body`] for bodies that are executed directly.
 
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::PythonMinor;
@@ -14,27 +13,27 @@ use pkgapp_core::name::PythonMinor;
 /// The launcher of every console script.
 const LAUNCHER: &str = include_str!("../../../templates/launcher.sh");
 
-/// What a launcher of an entry point starts.
+/// The body of an entry point's launcher.
 const BODY: &str = include_str!("../../../templates/launcher-body.py");
 
-/// The line by which a launcher is known.
+/// The line that identifies a launcher.
 const MARK: &str = "# Made by pkgapp: starts libexec/";
 
 /// A `console_scripts` or `gui_scripts` entry point.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct EntryPoint {
-    /// The file under `bin/`.
+    /// The file name in `bin/`.
     pub(crate) name: String,
-    /// E.g. `flask.cli`.
+    /// The module, e.g. `flask.cli`.
     pub(crate) module: String,
-    /// E.g. `main`, `Application.run`.
+    /// The callable, e.g. `main`, `Application.run`.
     pub(crate) object: String,
 }
 
 /// Returns the launcher of the body `libexec/NAME`.
 pub(crate) fn launcher(name: &str, python: PythonMinor) -> String {
-    // Older ones put the directory of the script before all others, as in every virtual
-    // environment. Blanks, so that launchers are of one size.
+    // Older versions have no -P and search the script's directory first, as in every virtual
+    // environment. Blanks give all launchers the same size.
     let safe = if python.minor >= 11 { "-P " } else { "   " };
     LAUNCHER
         .replace("@NAME@", name)
@@ -42,17 +41,18 @@ pub(crate) fn launcher(name: &str, python: PythonMinor) -> String {
         .replace("@SAFE@", safe)
 }
 
-/// Returns the name that a launcher starts, if `text` is one.
+/// Returns the name of the body that a launcher starts; `None` if `text` is not a launcher.
 pub(crate) fn started_by(text: &str) -> Option<&str> {
     let second = text.strip_prefix("#!/bin/sh\n")?.lines().next()?;
     second.strip_prefix(MARK)?.split(" with the Python ").next()
 }
 
-/// Returns what the launcher of an entry point starts.
+/// Returns the body of an entry point.
 ///
-/// Executed itself, as some programs do with `sys.argv[0]` to restart, it runs the launcher: for a
-/// shell everything but that is in a here-document, for Python that is in a string. A script of a
-/// wheel's `.data/scripts` can't have this in front of its docstring; it is not executable.
+/// Some programs execute `sys.argv[0]` to restart. A body that is executed directly runs the
+/// launcher: for a shell, the rest of the file is a here-document; for Python, the shell command is
+/// a string. A script from a wheel's `.data/scripts` cannot have this before its docstring, so its
+/// body is not executable.
 pub(crate) fn body(entry_point: &EntryPoint) -> String {
     let EntryPoint {
         name,
@@ -69,8 +69,8 @@ pub(crate) fn body(entry_point: &EntryPoint) -> String {
 /// Checks the name of a file under `bin/`.
 ///
 /// # Errors
-/// A name of the release's own programs, or one that can't be a file's or stand between quotes in a
-/// launcher.
+/// The name is reserved for programs of the release, or is invalid as a file name or inside quotes
+/// in a launcher.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     if is_reserved(name) {
         return Err(Error::new(format!("the name `bin/{name}` is the release's own"))
@@ -86,7 +86,7 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Names that venv, uv and pip's callers look for, whatever their case.
+/// Returns whether venv, uv, or callers of pip use the name, in any case.
 fn is_reserved(name: &str) -> bool {
     let name = name.to_ascii_lowercase();
     let name = name.trim_end_matches(".exe").trim_end_matches(".py");
@@ -104,8 +104,7 @@ fn is_reserved(name: &str) -> bool {
 /// an INI file whose names are case-sensitive and whose only delimiter is `=`), sorted by name.
 ///
 /// # Errors
-/// A script without a callable, with something that is no Python name, or with two different
-/// callables.
+/// A script has no callable, has an invalid Python name, or has two different callables.
 pub(crate) fn entry_points(text: &str) -> Result<Vec<EntryPoint>> {
     let mut found: Vec<EntryPoint> = Vec::new();
     let mut in_scripts = false;
@@ -160,12 +159,13 @@ fn entry_point(line: &str) -> Result<EntryPoint> {
     })
 }
 
-/// Returns whether `text` is names joined by dots, so that nothing else gets into a body.
+/// Returns whether `text` consists of names with dots between them, so that nothing else gets into
+/// a body.
 fn is_dotted_name(text: &str) -> bool {
     text.split('.').all(is_name)
 }
 
-/// Returns whether `text` may be a Python identifier.
+/// Returns whether `text` is a valid Python identifier.
 pub(crate) fn is_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_alphabetic() || c == '_')
         && text.chars().all(|c| c.is_alphanumeric() || c == '_')
@@ -187,7 +187,7 @@ mod tests {
     };
 
     proptest::proptest! {
-        /// Whatever the text is, what comes of it is names and nothing else.
+        /// Any text results in valid names or an error.
         #[test]
         fn nothing_but_names_comes_of_entry_points(words in proptest::collection::vec(
             proptest::sample::select(&["[console_scripts]", "[gui_scripts]", "[", "]", "\n", "=", ":", ".", "a", "é", "import", " ",
@@ -282,7 +282,7 @@ mod tests {
         assert!(!launcher("x", PYTHON).contains('@') || !launcher("x", PYTHON).contains("@NAME@"));
     }
 
-    /// Says everything about how it was started.
+    /// Prints everything about how the program was started.
     const SAY: &str = "\
 'doc'
 from __future__ import annotations
@@ -296,7 +296,7 @@ def main():
     }))
 ";
 
-    /// A wheel whose entry point and whose `#!python` script say how they were started.
+    /// A wheel whose entry point and whose `#!python` script print how they were started.
     fn say() -> TestWheel {
         let script = format!("#!python\n{SAY}main()\n");
         TestWheel::new(
@@ -313,7 +313,7 @@ def main():
         )
     }
 
-    /// The shells that `/bin/sh` is somewhere.
+    /// The shells that are `/bin/sh` on some system.
     fn shells() -> Vec<Vec<String>> {
         let known = [
             ("dash", &[][..]),
@@ -370,7 +370,7 @@ def main():
         }
     }
 
-    /// Every way in which a launcher may be called.
+    /// Every way to call a launcher.
     fn calls(root: &Path, name: &str) -> Vec<Command> {
         let (bin, directory) = (root.join("bin"), root.parent().unwrap());
         let launcher = bin.join(name);
@@ -419,7 +419,7 @@ def main():
             Path::new("/"),
             Some(Path::new("")),
         );
-        // A name without a slash, found on PATH by a shell.
+        // A name without a slash, which a shell finds in PATH.
         let mut by_path = Command::new("/bin/sh");
         by_path
             .args(["-c", &format!("{name} \"$@\""), "sh"])
@@ -438,7 +438,7 @@ def main():
         bare.arg("-i").arg(&launcher).args(["a b", "", "*"]);
         commands.push(bare);
         for command in &mut commands {
-            // What would lead another Python, or `cd`, astray.
+            // Variables that would mislead another Python, or `cd`.
             command
                 .env("CDPATH", directory)
                 .env("PYTHONHOME", "/nowhere")
@@ -461,7 +461,7 @@ def main():
             said["executable"],
             root.join("bin/python").to_str().unwrap()
         );
-        // And it works after the whole was moved.
+        // It also works after the directory was moved.
         let moved = root.with_file_name("rel 2");
         std::fs::rename(&root, &moved).unwrap();
         let said = self::said(&mut Command::new(moved.join("bin/say")));
@@ -509,7 +509,7 @@ def main():
         }
     }
 
-    /// As units and cron jobs start them, and as others do that say they were one.
+    /// Tests calls from units and cron jobs, and from programs with misleading environments.
     #[test]
     fn configured_variables_reach_python_and_a_callers_do_not() {
         let wants = "\

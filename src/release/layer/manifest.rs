@@ -1,10 +1,10 @@
-//! A [`LayerManifest`] as it is written down: one row a path, because every build reads those of all its
-//! layers.
+//! The file format of a [`LayerManifest`]: one row per path, because every build reads the
+//! manifests of all its layers.
 //!
-//! A row is `[path, mode, what]`. What a file is: a letter, where it starts in the pack and its
-//! length, and its SHA-256 in base64, with `f` for one that was taken from elsewhere, `m` for one
-//! that was made here, and `u` for a source that can't be compiled. `d` is a directory, and `l`
-//! with the target a symbolic link.
+//! A row is `[path, mode, content]`. The content of a file is a letter, its offset in the pack and
+//! its length, and its SHA-256 in base64. The letter is `f` for a file from elsewhere, `m` for a
+//! file that the build generated, and `u` for a source that does not compile. `d` is a directory,
+//! and `l` with a target is a symbolic link.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -32,7 +32,7 @@ pub(super) struct StoredManifest {
     apart: bool,
 }
 
-/// Where a file's bytes come from, and what the compiler said of them.
+/// The origin of a file's bytes, and the result of compiling it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ContentSort {
     Plain,
@@ -197,10 +197,10 @@ fn what(text: &str) -> Option<ManifestEntry> {
     ))
 }
 
-/// Fills `sum` with what a text stands for, if that is as long.
+/// Decodes a text into `sum`, if the length matches.
 fn decode(text: &str, sum: &mut [u8]) -> Option<()> {
     let fits = BASE64_NOPAD.encode_len(sum.len()) == text.len();
-    // Decoding works in units of three bytes, and may want more room than it fills.
+    // Decoding works in units of three bytes, and may need a larger buffer than it fills.
     fits.then(|| BASE64_NOPAD.decode_mut(text.as_bytes(), sum).ok())?
         .map(|_| ())
 }

@@ -1,9 +1,9 @@
-//! A layer: one distribution as it lies in a release, or the application's own files.
+//! Layers: each holds one installed distribution, or some of the application's own files.
 //!
 //! A layer is independent of the prefix, immutable, and kept in the cache as `layers/<key>/`:
-//! `pack` holds the bytes of its files, and `layer.json` says which and is what this module reads,
-//! so that a build which changes nothing in a layer opens no pack. The key is the SHA-256 of
-//! everything that determines the content.
+//! `pack` has the bytes of its files, and `layer.json` their list, which is the only file that this
+//! module reads. So a build that changes nothing in a layer opens no pack. The key is the SHA-256
+//! of everything that determines the content.
 
 mod assembly;
 mod bytecode;
@@ -47,125 +47,126 @@ use pkgapp_core::report::{ProgressUnit, Report};
 use pkgapp_wheels::Wheel;
 use pkgapp_wheels::elf::ElfFile;
 
-/// Counts changes of what a layer holds for the same inputs: it is part of every key.
+/// The version of layers, part of every key. Raise it when the same inputs result in another layer.
 const FORMAT: u32 = 6;
 
-/// The file below a layer's directory that says what the layer is.
+/// The name of the manifest in a layer's directory.
 const MANIFEST: &str = "layer.json";
 
-/// The file below a layer's directory that says when its files were last looked at: the machine's
-/// start before that.
+/// The name of the file in a layer's directory that records the latest check of the layer's files:
+/// the boot ID of the machine at that time.
 const CHECKED: &str = "checked";
 
-/// How long that holds: programs that tidy up temporary directories may have been there since.
+/// The validity of a check: programs that clean temporary directories may have removed files since.
 const CHECKED_FOR: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// Layers that are made besides one a core.
+/// The number of layers built at a time in addition to one per core.
 const WAITING: usize = 2;
 
 /// One layer of a release.
 #[derive(Debug, Clone)]
 pub struct Layer {
-    /// SHA-256 of all inputs, in hexadecimal: the name in the cache.
+    /// The SHA-256 of all inputs in hexadecimal: the name in the cache.
     pub key: String,
-    /// What a person calls it, e.g. ``distribution `flask 3.0.0` `` or `the application's files`.
+    /// A name for messages, e.g. ``distribution `flask 3.0.0` `` or `the application's files`.
     pub label: String,
-    /// Where its bytes are.
+    /// The place of the layer's bytes.
     pub(crate) place: LayerDirectory,
-    /// What is in it.
+    /// The content of the layer.
     pub manifest: LayerManifest,
 }
 
-/// A layer's `layer.json`.
+/// The content of a layer's `layer.json`.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(from = "manifest::StoredManifest", into = "manifest::StoredManifest")]
 pub struct LayerManifest {
     /// Every file, link and directory, sorted by path.
     pub entries: Vec<LayerEntry>,
-    /// What the dynamic linker will ask for.
+    /// The requirements of compiled code on the dynamic linker.
     pub elf: Vec<ElfFile>,
     /// The distribution, unless the layer is plain files.
     pub distribution: Option<Distribution>,
-    /// Python sources that this Python can't compile (templates, code for another Python); sorted.
+    /// Python sources that do not compile with this Python (templates, code for other versions);
+    /// sorted.
     pub uncompiled: Vec<ReleasePath>,
-    /// Files whose bytes were made by this build (launchers, byte code, RECORD) and not taken from
-    /// elsewhere, sorted.
+    /// Files whose bytes the build generated (launchers, byte code, RECORD); sorted.
     pub made_here: Vec<ReleasePath>,
-    /// What was left out of the distribution.
+    /// The files that pruning removed.
     pub pruned: PruneReport,
-    /// How the files in `bin/` begin, as far as a shebang or a launcher's mark may reach.
+    /// The beginnings of files in `bin/`, long enough for a shebang or the mark of a launcher.
     pub heads: BTreeMap<ReleasePath, String>,
-    /// How their bytes are kept.
+    /// The storage of the files' bytes.
     pub(crate) keeping: Storage,
 }
 
 /// A path of a layer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayerEntry {
-    /// Below the prefix.
+    /// The path below the prefix.
     pub path: ReleasePath,
     /// Permission bits.
     pub mode: u32,
-    /// What it is.
+    /// The kind of the entry.
     pub kind: LayerEntryKind,
 }
 
-/// What a path of a layer is.
+/// The kind of a layer's entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum LayerEntryKind {
     /// A directory, listed even if files below it imply it.
     Directory,
     /// A regular file.
     File {
-        /// Length and sums.
+        /// The length and checksums.
         digest: Digest,
-        /// Where its bytes begin in the pack; of no meaning for a layer that has none.
+        /// The offset of the bytes in the pack; without meaning in a layer that has no pack.
         start: u64,
     },
     /// A symbolic link.
     Symlink {
-        /// As written.
+        /// The target as written.
         target: String,
     },
 }
 
-/// What a distribution says of itself.
+/// The metadata of a distribution.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Distribution {
-    /// Normalized name (PEP 503).
+    /// The normalized name (PEP 503).
     pub name: String,
-    /// Version (PEP 440).
+    /// The version (PEP 440).
     pub version: String,
-    /// `Requires-Dist`, verbatim.
+    /// The lines of `Requires-Dist`, verbatim.
     pub requires: Vec<String>,
-    /// `Requires-Python`, verbatim.
+    /// The line of `Requires-Python`, verbatim.
     pub requires_python: Option<String>,
-    /// Extras it declares.
+    /// The declared extras.
     pub extras: Vec<String>,
-    /// Names under `bin/` that it has put there.
+    /// The names that the distribution has in `bin/`.
     pub scripts: Vec<String>,
-    /// Modules and packages that can be imported.
+    /// The importable modules and packages.
     pub top_level: Vec<String>,
-    /// `License-Expression`, else `License`, else what the classifiers say.
+    /// `License-Expression`, else `License`, else the license classifiers.
     pub license: Option<String>,
-    /// The file it was installed from.
+    /// The name of the installed wheel.
     pub wheel: String,
-    /// That file's SHA-256.
+    /// The SHA-256 of that wheel.
     pub sha256: String,
-    /// Where the file came from: a URL without secrets, or `built from …`.
+    /// The origin of the wheel: a URL without credentials, or `built from …`.
     pub from: String,
-    /// Whether the wheel was built on this machine, so that its bytes may name it.
+    /// Whether the wheel was built on the build machine, so that its bytes may contain paths of
+    /// that machine.
     pub built_here: bool,
 }
 
-/// What layers are made with.
+/// The inputs that all layers share.
 #[derive(Clone, Copy)]
 pub struct LayerBuilder<'a> {
-    /// Where layers are kept.
+    /// The cache of the layers.
     pub cache: &'a Cache,
-    /// The Python that they are for.
+    /// The Python of the layers.
     pub compiler: &'a ByteCompiler,
-    /// What is left out of distributions.
+    /// The pruning of distributions.
     pub prune: &'a Pruner,
 }
 
@@ -178,16 +179,17 @@ impl std::fmt::Debug for LayerBuilder<'_> {
     }
 }
 
-/// Returns whether a name at the top of a release is that of a bundled interpreter: `python3.13`.
+/// Returns whether a name at the top of a release is the directory of a bundled interpreter:
+/// `python3.13`.
 fn is_interpreter_directory(name: &str) -> bool {
     let minor = name.strip_prefix("python3.");
     minor.is_some_and(|minor| !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// How many further files of a directory an error names.
+/// The number of further files of a directory that an error names.
 const SHOWN_COLLISIONS: usize = 5;
 
-/// Adds that further files of a directory collide in the same way.
+/// Adds a note that further files of a directory collide in the same way.
 fn also(error: Error, directory: &str, more: &[String]) -> Error {
     if more.is_empty() {
         return error;
@@ -218,11 +220,12 @@ fn purpose(top: &str) -> &'static str {
     }
 }
 
-/// Makes the cache forget the layer that a damaged file belongs to: the next build makes it anew.
-/// `None` if the file is of no layer; the layer's directory if it can't be done.
+/// Removes the layer of a damaged file from the cache, so that the next build builds it anew.
+/// Returns `None` if the file belongs to no layer, and the layer's directory if it cannot be
+/// removed.
 pub fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
-    // `layers/<key>/`, and a name below it: a file of the user's must never be taken for one of the
-    // cache.
+    // Only `layers/<key>/` with a name below it counts: a file of the user must never be mistaken
+    // for one of the cache.
     let is_layer = |directory: &&Path| {
         let name = |path: &Path| {
             path.file_name()
@@ -240,7 +243,7 @@ pub fn discard(file: &Path) -> Option<Result<(), PathBuf>> {
     Some(std::fs::remove_file(layer.join(MANIFEST)).map_err(|_| layer.to_owned()))
 }
 
-/// Whether a layer's files were looked at since the machine was started, and not long ago.
+/// Returns whether a layer's files were checked recently, and since the machine was started.
 fn is_checked(file: &Path) -> bool {
     let Ok(mut file) = std::fs::File::open(file) else {
         return false;
@@ -250,7 +253,7 @@ fn is_checked(file: &Path) -> bool {
         .metadata()
         .and_then(|metadata| metadata.modified())
         .is_ok_and(|time| {
-            // A clock that was set back must not make it hold for longer.
+            // A clock that was set back must not extend the validity.
             time.elapsed().is_ok_and(|age| age < CHECKED_FOR)
         });
     recent
@@ -259,7 +262,7 @@ fn is_checked(file: &Path) -> bool {
         && cache::boot() == Some(&text)
 }
 
-/// The content of an entry, if it is a file.
+/// Returns the content of an entry; `None` if the entry is not a file.
 fn content(place: &LayerDirectory, entry: &LayerEntry) -> Option<Content> {
     match &entry.kind {
         LayerEntryKind::File { digest, start } => Some(Content {
@@ -270,8 +273,7 @@ fn content(place: &LayerDirectory, entry: &LayerEntry) -> Option<Content> {
     }
 }
 
-/// Reads all of a layer of the cache, and returns what of it is not what it was; empty if it is
-/// sound.
+/// Reads a whole layer of the cache; returns the paths of files that are missing or damaged.
 pub fn damage(directory: &Path) -> Vec<String> {
     let Some(manifest) = cache::read_sealed::<LayerManifest>(&directory.join(MANIFEST)) else {
         return vec![MANIFEST.to_owned()];
@@ -291,9 +293,9 @@ pub fn damage(directory: &Path) -> Vec<String> {
     bad.map(|entry| entry.path.to_string()).collect()
 }
 
-/// Makes the cache forget layers that this process has opened and that are not whole any more, as
-/// told by the presence and the length of their files; whether there were any. What fails meanwhile
-/// may have failed because of them.
+/// Removes layers from the cache that this process has opened and that are no longer complete,
+/// judging by the presence and length of their files. Returns whether there were any: they may be
+/// the cause of another failure.
 pub fn forget_torn(cache: &Cache) -> Result<bool> {
     let mut found = false;
     for directory in cache.held_below(&cache.layers()) {
@@ -323,11 +325,11 @@ pub fn forget_torn(cache: &Cache) -> Result<bool> {
 }
 
 impl LayerBuilder<'_> {
-    /// Makes the layers of all wheels, several at a time; in the order of `wheels`. `open` opens
-    /// those that are not in the cache.
+    /// Builds the layers of all wheels in parallel and returns them in the order of `wheels`.
+    /// `open` opens the wheels whose layers are not in the cache.
     ///
     /// # Errors
-    /// Every wheel that can't be installed.
+    /// Every wheel that cannot be installed.
     pub fn build_all<R: WheelReader>(
         &self,
         wheels: &[Wheel],
@@ -349,12 +351,13 @@ impl LayerBuilder<'_> {
     }
 }
 
-/// How many layers are made at a time: more than cores, because some wait for byte code.
+/// Returns the number of layers to build at a time: more than cores, because some layers wait for
+/// byte code.
 fn waiting_threads() -> usize {
     rayon::current_num_threads() + WAITING
 }
 
-/// All layers, or all errors.
+/// Collects all layers, or else all errors.
 fn all_of(made: impl Iterator<Item = Result<Layer>>) -> Result<Vec<Layer>> {
     let (mut layers, mut errors) = (Vec::new(), Vec::new());
     for layer in made {
@@ -364,14 +367,13 @@ fn all_of(made: impl Iterator<Item = Result<Layer>>) -> Result<Vec<Layer>> {
 }
 
 impl Layer {
-    /// Opens a layer of the cache; `None` if it is not there, or not whole: then it has to be made
-    /// again.
+    /// Opens a layer of the cache; `None` if the layer is missing or incomplete and must be built.
     ///
-    /// A layer's directory gets its name by a rename after all of it was written, but its files are
-    /// not synced: that takes longer than making them again. So a host that loses power may
-    /// keep the name and lose the content, which shows in a file's length, and each layer's
-    /// files are looked at once after every start of the machine, and once a day. A file of the
-    /// right length and another content shows when it is packed.
+    /// A layer's directory gets its name by a rename after all its files are written, but the files
+    /// are not synced, which would take longer than building them again. So a power failure can
+    /// leave the name without the content, which shows in the length of a file. Therefore pkgapp
+    /// checks the files of each layer once after every start of the machine, and once a day. A file
+    /// with the right length and wrong content is found when it is packed.
     pub fn open(cache: &Cache, key: &str, label: &str) -> Option<Self> {
         let directory = cache.layers().join(key);
         if !cache.hold(&directory) {
@@ -394,12 +396,12 @@ impl Layer {
             return None;
         }
         cache.count("layers", true);
-        // Without it, they are looked at again.
+        // Without this file, the next build checks the layer again.
         _ = cache.place(&checked, cache::boot().unwrap_or_default().as_bytes());
         Some(layer)
     }
 
-    /// Returns whether it is an interpreter that ships.
+    /// Returns whether the layer is an interpreter.
     pub fn is_interpreter(&self) -> bool {
         let first = self
             .manifest
@@ -416,7 +418,7 @@ impl Layer {
                 .any(|entry| Some(entry.path.as_str()) == executable.as_deref())
     }
 
-    /// Returns how many bytes its files hold.
+    /// Returns the total size of the files in bytes.
     pub fn size(&self) -> u64 {
         let files = self
             .manifest
@@ -429,7 +431,7 @@ impl Layer {
         files.sum()
     }
 
-    /// Returns whether the bytes of all files are there, as far as lengths tell.
+    /// Returns whether all files are present with the right length.
     pub fn is_whole(&self) -> bool {
         let files = self
             .manifest
@@ -442,7 +444,7 @@ impl Layer {
         self.place.is_whole(files)
     }
 
-    /// Returns a file's content; `None` if there is no such file.
+    /// Returns the content of a file; `None` if the layer has no such file.
     pub(crate) fn content(&self, path: &ReleasePath) -> Option<Content> {
         let index = self
             .manifest
@@ -455,8 +457,8 @@ impl Layer {
     /// Adds all entries to a tree, below `prefix`.
     ///
     /// # Errors
-    /// As [`Tree::insert_by`]; all collisions are reported, those of one directory with one other
-    /// source as one.
+    /// Errors of [`Tree::insert_by`]. All collisions are reported; those of one directory with one
+    /// other source are one error.
     pub fn insert_into(
         &self,
         tree: &mut Tree,
@@ -485,7 +487,7 @@ impl Layer {
                 }
             }
         }
-        // That of a source says it.
+        // The error for the source suffices.
         let is_byte_code = |directory: &str| directory.rsplit('/').next() == Some("__pycache__");
         let has_sources = refused
             .keys()
@@ -499,12 +501,12 @@ impl Layer {
         .map_or(Ok(()), Err)
     }
 
-    /// Refuses entries in places of a release that mean something to whoever installs it: units and
-    /// cron jobs of a tarball are taken from `host/`, and what a release is from `.pkgapp/`.
+    /// Refuses entries in directories of a release that have a meaning for an installation: a
+    /// tarball's units and cron jobs come from `host/`, and the record is in `.pkgapp/`.
     fn check_reserved(&self) -> Result<()> {
         let is_reserved = |top: &str| match top {
             "host" | ".pkgapp" => true,
-            // A bundled interpreter's directory: what is added there runs before any check of the
+            // Files in a bundled interpreter's directory would run before any check of the
             // distribution.
             _ => self.manifest.distribution.is_some() && is_interpreter_directory(top),
         };
@@ -524,7 +526,7 @@ impl Layer {
                 .iter()
                 .filter(|entry| is_reserved(&top(entry)))
         };
-        // Byte code may be the build's own, and its source says more.
+        // Byte code may be compiled by the build, and the error for its source is clearer.
         let is_source =
             |entry: &&LayerEntry| is_file(entry) && !entry.path.as_str().contains("/__pycache__/");
         let found = reserved()
@@ -553,7 +555,7 @@ impl Layer {
         })
     }
 
-    /// The entries as a tree takes them.
+    /// Iterates over the entries as entries of a tree.
     pub fn entries<'a>(
         &'a self,
         origin: &'a Arc<EntryOrigin>,

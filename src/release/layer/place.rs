@@ -1,6 +1,6 @@
-//! Where a layer's bytes lie: one behind the other in one file, because a file system takes longer
-//! to make a file than to fill it. Only an interpreter, which is run where it lies, has a file for
-//! each.
+//! The storage of a layer's bytes: all files in one pack, because creating files takes a file
+//! system longer than filling them. Only an interpreter has separate files, because it runs from
+//! its layer.
 
 use std::io::{BufWriter, Read, Write};
 use std::ops::Range;
@@ -16,22 +16,22 @@ use pkgapp_core::digest::{Digest, DigestWriter, Sha256Sum};
 use pkgapp_core::error::{Context, Result, shown};
 use pkgapp_core::path::ReleasePath;
 
-/// The file below a layer's directory that holds the bytes of all its files.
+/// The name of the file in a layer's directory that contains the bytes of all files.
 const PACK: &str = "pack";
 
-/// The directory below a layer's directory that holds its files, if they are apart.
+/// The name of the directory in a layer's directory that contains separate files.
 const FILES: &str = "files";
 
-/// Size of the buffer before a pack, bytes.
+/// The size of the write buffer for a pack, in bytes.
 const BUFFER: usize = 1 << 18;
 
-/// How the bytes of a layer are kept.
+/// The storage of a layer's bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Storage {
-    /// In one file.
+    /// One file for all.
     #[default]
     Together,
-    /// In a file each, under their release paths and with their modes.
+    /// Separate files with their release paths and modes.
     Apart,
 }
 
@@ -53,12 +53,12 @@ impl LayerDirectory {
         }
     }
 
-    /// Returns the directory of files that are apart.
+    /// Returns the directory of separate files.
     pub(crate) fn files(&self) -> PathBuf {
         self.directory.join(FILES)
     }
 
-    /// Returns where a file's bytes are; `start` is where they begin in the pack.
+    /// Returns the place of a file's bytes; `start` is their offset in the pack.
     pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
         match self.keeping {
             Storage::Together => Bytes::Disk {
@@ -72,8 +72,8 @@ impl LayerDirectory {
         }
     }
 
-    /// Returns whether the bytes of all of these files are there, as far as lengths tell: path,
-    /// start and length of each.
+    /// Returns whether all files are present with the right length. Each item of `files` is the
+    /// path, offset, and length of a file.
     pub(super) fn is_whole<'e>(
         &self,
         files: impl Iterator<Item = (&'e ReleasePath, u64, u64)>,
@@ -101,7 +101,8 @@ impl LayerDirectory {
         }
     }
 
-    /// Returns the directories that may be of the layer that a file belongs to, by the names alone.
+    /// Iterates over the ancestors of a file that may be the directory of a layer, judging by names
+    /// alone.
     pub(super) fn directories_of(file: &Path) -> impl Iterator<Item = &Path> {
         file.ancestors().skip(1).filter(move |directory| {
             *file == directory.join(PACK)
@@ -112,10 +113,10 @@ impl LayerDirectory {
     }
 }
 
-/// Puts bytes into their place.
+/// Writes the bytes of a layer's files.
 pub(super) struct ContentWriter {
     place: LayerDirectory,
-    /// Nothing if files are apart.
+    /// The pack; `None` if files are separate.
     pack: Option<BufWriter<fs::File>>,
     end: u64,
 }
@@ -149,7 +150,7 @@ impl ContentWriter {
         self.place.keeping
     }
 
-    /// Makes a directory of which the parent was made.
+    /// Creates a directory whose parent exists.
     pub(super) fn directory(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
             Storage::Together => Ok(()),
@@ -158,9 +159,9 @@ impl ContentWriter {
         }
     }
 
-    /// Writes a file that is not there yet, and returns where it starts, its digest, and its first
-    /// bytes, up to `kept`. One that is apart has its mode as far as the umask lets it. The sum
-    /// is taken if it is not known.
+    /// Writes a new file; returns its offset, its digest, and its first bytes, at most `kept`. A
+    /// separate file gets its mode, as far as the umask allows. The SHA-256 is computed if it is
+    /// not known.
     pub(super) fn write(
         &mut self,
         path: &ReleasePath,
@@ -190,12 +191,12 @@ impl ContentWriter {
         Ok((start, digest, head))
     }
 
-    /// Returns where a file's bytes are; they can be read after [`ContentWriter::flush`].
+    /// Returns the place of a file's bytes, which can be read after [`ContentWriter::flush`].
     pub(super) fn bytes(&self, path: &ReleasePath, start: u64) -> Bytes {
         self.place.bytes(path, start)
     }
 
-    /// Brings all that was written to where others can read it.
+    /// Flushes all written bytes so that others can read them.
     pub(super) fn flush(&mut self) -> Result<()> {
         let place = &self.place;
         self.pack
@@ -204,7 +205,7 @@ impl ContentWriter {
             .context(|| format!("cannot write `{}`", shown(&place.pack)))
     }
 
-    /// Takes a file that is apart out again. In a pack its bytes stay, see [`ContentWriter::forget`].
+    /// Removes a separate file. Bytes in a pack stay, see [`ContentWriter::forget`].
     pub(super) fn remove(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
             Storage::Together => Ok(()),
@@ -213,7 +214,7 @@ impl ContentWriter {
         }
     }
 
-    /// As [`ContentWriter::remove`], for an empty directory.
+    /// Removes an empty directory; see [`ContentWriter::remove`].
     pub(super) fn remove_directory(&self, path: &ReleasePath) -> Result<()> {
         match self.place.keeping {
             Storage::Together => Ok(()),
@@ -222,15 +223,15 @@ impl ContentWriter {
         }
     }
 
-    /// Gives the file system back what these ranges of a pack take, where it can; no file's bytes
-    /// are in them any more.
+    /// Returns the space of these ranges of a pack to the file system, if it supports that; no file
+    /// may use them.
     pub(super) fn forget(&mut self, mut ranges: Vec<Range<u64>>) -> Result<()> {
         self.flush()?;
         let Some(pack) = &self.pack else {
             return Ok(());
         };
         ranges.sort_by_key(|range| range.start);
-        // Blocks are larger than most files, and what goes lies together.
+        // Blocks are larger than most files, but files that are removed together are adjacent.
         let mut holes: Vec<Range<u64>> = Vec::new();
         for range in ranges {
             match holes.last_mut() {
@@ -239,7 +240,7 @@ impl ContentWriter {
             }
         }
         for hole in holes.into_iter().filter(|hole| !hole.is_empty()) {
-            // Where it can't be done, the place is not free, and nothing else is wrong.
+            // Where holes are not supported, the space stays in use, without any other effect.
             let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
             _ = fallocate(pack.get_ref(), flags, hole.start, hole.end - hole.start);
         }
@@ -247,7 +248,7 @@ impl ContentWriter {
     }
 }
 
-/// Copies `content`, and returns its digest and how it begins.
+/// Copies `content`; returns its digest and its first bytes.
 fn copy(
     mut content: impl Read,
     sha256: Option<Sha256Sum>,
