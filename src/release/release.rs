@@ -1,5 +1,5 @@
-//! What lies in a release and belongs to no distribution: the interpreter's names, `pyvenv.cfg`,
-//! the record of what it is.
+//! The files of a release that belong to no distribution: `bin/python` and its other names,
+//! `pyvenv.cfg`, and the release's record.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,33 +17,34 @@ use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_pypa::Version;
 
-/// Where a release says what it is.
+/// The path of a release's record, below the prefix.
 pub const RECORD: &str = ".pkgapp/release.json";
 
-/// Counts changes of [`ReleaseRecord`] that an older reader would misread.
+/// The version of [`ReleaseRecord`]. Raise it for changes that older readers would misread.
 const RECORD_FORMAT: u32 = 1;
 
-/// What a release is, apart from its layers.
+/// The parts of a release other than its layers.
 #[derive(Debug, Clone)]
 pub struct Release<'a> {
     /// The application's name.
     pub name: &'a AppName,
     /// Its version.
     pub version: &'a Version,
-    /// The commit it was built from.
+    /// The commit that the release was built from.
     pub commit: Option<&'a str>,
-    /// The Python that runs it.
+    /// The Python version of the release.
     pub python: PythonMinor,
-    /// The interpreter that ships with it, or in a package of its own; `None`: the host's.
+    /// The interpreter of the release, bundled or shared; `None` for the host's.
     pub runtime: Option<&'a Runtime>,
-    /// Directories of `app/` that modules are imported from besides `app/` itself, relative to it.
+    /// Directories below `app/`, relative to it, from which modules are imported in addition to
+    /// `app/` itself.
     pub import_from: &'a [ReleasePath],
-    /// The recipes that its configuration is based on, and the facts that they used.
+    /// The recipes that the configuration is based on, and the facts that they used.
     pub recipes: &'a AppliedRecipes,
 }
 
-/// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
-/// in it.
+/// The content of `.pkgapp/release.json`. Equal releases have equal records, so a record contains
+/// no time, machine, or user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReleaseRecord {
     /// Version of this format.
@@ -52,14 +53,14 @@ pub struct ReleaseRecord {
     pub name: String,
     /// Its version.
     pub version: String,
-    /// The commit it was built from.
+    /// The commit that the release was built from.
     pub commit: Option<String>,
-    /// The Python that runs it.
+    /// The Python version of the release.
     pub python: PythonMinor,
     /// The interpreter, unless it is the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<RecordedInterpreter>,
-    /// What it is made of, sorted by name.
+    /// The distributions of the release, sorted by name.
     pub distributions: Vec<RecordedDistribution>,
     /// The recipes of its configuration, the weakest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -73,13 +74,13 @@ pub struct ReleaseRecord {
 /// A recipe in a release's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedRecipe {
-    /// A built-in recipe with its version, the path of a file in the project, or the distribution
-    /// and the recipe's name in it.
+    /// The name and version of a built-in recipe, the path of a file in the project, or the
+    /// distribution and the recipe's name in it.
     pub name: String,
-    /// The version of the distribution that it comes from, and the file in its wheel.
+    /// The version of the distribution that contains the recipe, and the file in its wheel.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// SHA-256 of its file.
+    /// The SHA-256 of the recipe's file.
     pub sha256: String,
 }
 
@@ -90,24 +91,24 @@ pub struct RecordedDistribution {
     pub name: String,
     /// Version.
     pub version: String,
-    /// The file it was installed from.
+    /// The name of the installed wheel.
     pub wheel: String,
-    /// That file's SHA-256.
+    /// The SHA-256 of that wheel.
     pub sha256: String,
-    /// Where the file came from, without secrets.
+    /// The origin of the wheel, without credentials.
     pub from: String,
-    /// What its files hold on a host, bytes.
+    /// The size of the installed files, in bytes.
     pub size: u64,
-    /// What was left out of it, by profile.
+    /// The files that pruning removed, by profile.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub pruned: BTreeMap<PruneProfile, PruneSavings>,
 }
 
 impl ReleaseRecord {
-    /// The record of an interpreter that has a package of its own.
+    /// Returns the record of an interpreter with a package of its own.
     ///
     /// # Errors
-    /// As [`Runtime::recorded`].
+    /// Errors of [`Runtime::recorded`].
     pub fn of_runtime(runtime: &Runtime) -> Result<Self> {
         Ok(Self {
             format: RECORD_FORMAT,
@@ -124,7 +125,7 @@ impl ReleaseRecord {
 }
 
 impl RecordedRecipe {
-    /// The record of a recipe.
+    /// Returns the record of a recipe.
     pub fn of(recipe: &AppliedRecipe) -> Self {
         Self {
             name: recipe.name.clone(),
@@ -165,7 +166,7 @@ impl Release<'_> {
     /// Returns the record of this release with these layers.
     ///
     /// # Errors
-    /// As [`Runtime::recorded`].
+    /// Errors of [`Runtime::recorded`].
     pub fn record(&self, layers: &[Layer]) -> Result<ReleaseRecord> {
         let mut distributions: Vec<RecordedDistribution> =
             layers.iter().filter_map(RecordedDistribution::of).collect();
@@ -186,12 +187,12 @@ impl Release<'_> {
         })
     }
 
-    /// Adds to a tree what is no layer's: `bin/python` and its other names, `pyvenv.cfg`, the
-    /// record, and, if the application has files of its own, the line that makes its modules
-    /// importable from console scripts.
+    /// Adds the files that belong to no layer to a tree: `bin/python` and its other names,
+    /// `pyvenv.cfg`, and the record. If the application has files of its own, also adds the `.pth`
+    /// file with which console scripts can import its modules.
     ///
     /// # Errors
-    /// A layer has put something there.
+    /// A layer has a file at one of these places.
     pub fn insert_into(
         &self,
         tree: &mut Tree,
@@ -216,8 +217,8 @@ impl Release<'_> {
         )?;
         insert("pyvenv.cfg", text(self.pyvenv_cfg(), &origin))?;
         if let Some(lines) = self.runtime.and_then(Runtime::start_lines) {
-            // The first of all by its name: what others import when Python starts may want to trust
-            // someone.
+            // The name sorts first, so that modules of other `.pth` files can rely on this one,
+            // such as for trusted certificates.
             let name = format!("lib/python{}/site-packages/_pkgapp.pth", self.python);
             insert(&name, text(lines, &origin))?;
         }
@@ -229,7 +230,7 @@ impl Release<'_> {
                 "lib/python{}/site-packages/{}-app.pth",
                 self.python, self.name
             );
-            // Relative to the directory of the file itself (site.addpackage).
+            // site.addpackage resolves these relative to the directory of the `.pth` file.
             let more = self
                 .import_from
                 .iter()
@@ -242,8 +243,8 @@ impl Release<'_> {
         Ok(())
     }
 
-    /// What `bin/python` leads to. An interpreter of the host's is named, not found: the build's
-    /// may lie elsewhere.
+    /// Returns the target of the link `bin/python`. The host's interpreter has a fixed path there,
+    /// because the build machine's may be elsewhere.
     fn interpreter(&self) -> String {
         match self
             .runtime
@@ -255,9 +256,9 @@ impl Release<'_> {
         }
     }
 
-    /// The text of `pyvenv.cfg`. One with an interpreter of its own has no `home`: it would have to
-    /// be absolute, and without it CPython follows the link (getpath.c until 3.10, getpath.py
-    /// since).
+    /// Returns the text of `pyvenv.cfg`. A release with its own interpreter has no `home`, which
+    /// would have to be an absolute path: without it, CPython follows the link (getpath.c until
+    /// 3.10, getpath.py since then).
     fn pyvenv_cfg(&self) -> String {
         match self.runtime.map(|runtime| runtime.home) {
             None => pyvenv_cfg("/usr/bin", self.python),
@@ -276,11 +277,11 @@ impl Release<'_> {
     }
 }
 
-/// Returns the text of a `pyvenv.cfg` (PEP 405). `home` is where the interpreter itself lies.
+/// Returns the text of a `pyvenv.cfg` (PEP 405). `home` is the directory of the base interpreter.
 ///
-/// Only minor versions are named: which patch release runs it is the host's affair.
+/// The file names only the minor version, because the host decides which patch release runs.
 pub fn pyvenv_cfg(home: &str, python: PythonMinor) -> String {
-    // Without the second line, site.py would take it for `true`.
+    // Without the second line, site.py would assume `true`.
     format!("home = {home}\ninclude-system-site-packages = false\nversion = {python}\n")
 }
 

@@ -1,5 +1,5 @@
-//! Kinds of CPython that can't ship, told before anything is made of them; and what one asks of a
-//! processor.
+//! Builds of CPython that cannot ship, found before any preparation; and the processor that a build
+//! requires.
 
 use std::path::Path;
 
@@ -10,14 +10,14 @@ use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
 use pkgapp_wheels::elf::binary::ElfBinary;
 
-/// What every machine of an architecture can run (psABI of x86-64, "Microarchitecture Levels"; v2
-/// is from 2009).
+/// The levels that every processor of an architecture has (psABI of x86-64, "Microarchitecture
+/// Levels"; v2 is from 2009).
 const COMMON: &[&str] = &["x86-64", "x86-64-v2", "armv8-a"];
 
-/// Refuses a build that loads no extension modules but its own.
+/// Refuses builds that can load only their own extension modules.
 ///
 /// # Errors
-/// It is free-threaded, or a debug build.
+/// The interpreter is free-threaded or a debug build.
 pub(super) fn check_build(
     prefix: &InterpreterPrefix,
     python: PythonMinor,
@@ -45,10 +45,10 @@ pub(super) fn check_build(
     Ok(())
 }
 
-/// Refuses an executable that hosts can't run, or that can load nothing.
+/// Refuses executables that cannot run on the targets, or cannot load extension modules.
 ///
 /// # Errors
-/// It is for musl, or linked statically, or damaged.
+/// The executable is for musl, statically linked, or damaged.
 pub(super) fn check_executable(
     binary: &ElfBinary,
     python: PythonMinor,
@@ -74,8 +74,8 @@ pub(super) fn check_executable(
     ))
 }
 
-/// Returns the processor that an interpreter was compiled for, if not every one will do: the value
-/// of `-march=` among the flags that its `sysconfig` has.
+/// Returns the processor that an interpreter was compiled for, unless every processor suffices: the
+/// value of `-march=` in the compiler flags of its `sysconfig`.
 pub(super) fn processor(sysconfig: &str) -> Option<String> {
     let values = sysconfig.split("-march=").skip(1);
     let mut values = values.filter_map(|rest| {
@@ -114,8 +114,7 @@ mod tests {
 
     #[test]
     fn builds_whose_modules_are_others_are_refused() {
-        // What `make install` puts there (Makefile.pre.in: `LDVERSION` is the version with the
-        // flags).
+        // Files of `make install` (Makefile.pre.in: `LDVERSION` is the version with the ABI flags).
         let free =
             refusal(&["bin/python3.14", "bin/python3.14t", "lib/python3.14t/os.py"]).unwrap();
         assert!(
@@ -134,7 +133,7 @@ mod tests {
             refused.contains("`/py` is a debug build of CPython 3.14"),
             "{refused}"
         );
-        // Debian had both beside each other.
+        // Debian once installed both builds in one prefix.
         assert_eq!(refusal(&["bin/python3.14", os, &debug, &usual]), None);
         assert_eq!(
             refusal(&["bin/python3.14", os, &usual, "lib/python3.14t/os.py"]),

@@ -1,5 +1,4 @@
-//! Shared libraries that CPython's extension modules are linked with, and which distributions have
-//! them.
+//! Shared libraries that CPython's extension modules need, and the targets that have them.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -9,18 +8,18 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::process;
 use pkgapp_core::target::Target;
 
-/// Soname ─► targets whose own repositories hold it under that name. What is not here is
-/// everywhere, or not known.
+/// The targets whose own repositories have a library under a soname. A soname that is not in the
+/// table exists on every target or is unknown.
 ///
 /// Sources: the distributions' package lists: OpenSSL 1.1 and 3, libffi 3.2 (6), 3.3 (7) and 3.4
 /// (8), readline 7 and 8, libxcrypt (Red Hat's has no obsolete interfaces since 9), libnsl 1.2 and
 /// 2.0, Berkeley DB (not in RHEL 10), libmpdec of Debian's Python (Bookworm has none: its Python
 /// has a copy of its own).
 ///
-/// bzip2's own Makefile calls its library `libbz2.so.1.0`, and Debian builds with that. Red Hat's
-/// package has a build system of its own, which says `libbz2.so.1`. Debian's `libbz2-1.0` has a
-/// link of that name too, as libtool would make it, so the dynamic linker finds Red Hat's name
-/// everywhere, and Debian's name only there.
+/// bzip2's own Makefile names the library `libbz2.so.1.0`, and Debian builds with it. Red Hat's
+/// package has its own build system, which names the library `libbz2.so.1`. Debian's `libbz2-1.0`
+/// also has a link of that name, like the one that libtool would create, so the dynamic linker
+/// finds Red Hat's name on every target, and Debian's name only in Debian.
 const KNOWN: &[(&str, &[&str])] = &[
     ("libbz2.so.1.0", &["debian", "ubuntu"]),
     ("libcrypt.so.1", &["debian", "ubuntu", "el8"]),
@@ -89,8 +88,8 @@ const KNOWN: &[(&str, &[&str])] = &[
     ),
 ];
 
-/// Libraries of glibc and of the compiler: what else runs on the host brings its own, and two in
-/// one process do not work.
+/// Libraries of glibc and of the compiler: other software on the host uses the host's copies, and a
+/// process must not have two.
 const NEVER_BUNDLED: &[&str] = &[
     "ld-linux",
     "libanl.so",
@@ -108,7 +107,8 @@ const NEVER_BUNDLED: &[&str] = &[
     "libutil.so",
 ];
 
-/// Where libraries lie if the linker's cache does not say: Debian's directories and the others'.
+/// The library directories for a machine whose linker cache has no answer: Debian's directories and
+/// those of other distributions.
 const DIRECTORIES: &[&str] = &["/lib", "/usr/lib", "/lib64", "/usr/lib64", "/usr/local/lib"];
 
 /// Returns whether a library may be bundled.
@@ -116,18 +116,18 @@ pub(super) fn may_be_bundled(soname: &str) -> bool {
     !NEVER_BUNDLED.iter().any(|start| soname.starts_with(start))
 }
 
-/// Refuses an interpreter whose libraries a declared target does not have under these names.
+/// Checks that every declared target has the libraries of an interpreter under their sonames.
 ///
 /// # Errors
-/// One for each library that is missing somewhere.
+/// One error for each library that a target lacks.
 pub fn check(libraries: &[HostLibrary], targets: &[&Target]) -> Result<()> {
     let missing: Vec<(&HostLibrary, Vec<&str>)> = libraries
         .iter()
         .filter_map(|library| {
             let (_, has) = KNOWN.iter().find(|(soname, _)| *soname == library.soname)?;
             let lacks = targets.iter().map(|target| target.name);
-            // `el` stands for all releases of that distribution, and a release's whole name for
-            // itself.
+            // `el` stands for all releases of that distribution; the full name of a release stands
+            // for itself.
             let is_meant = |name: &str, known: &str| {
                 name.strip_prefix(known).is_some_and(|rest| {
                     rest.is_empty() || !known.ends_with(|c: char| c.is_ascii_digit())
@@ -168,7 +168,7 @@ pub fn check(libraries: &[HostLibrary], targets: &[&Target]) -> Result<()> {
     Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
 }
 
-/// Finds a library as this machine's linker does.
+/// Finds a library in the same way as the build machine's dynamic linker.
 pub(super) fn find(soname: &str, before: &[PathBuf]) -> Option<PathBuf> {
     let mut places: Vec<PathBuf> = before
         .iter()
@@ -186,7 +186,7 @@ pub(super) fn find(soname: &str, before: &[PathBuf]) -> Option<PathBuf> {
     places.into_iter().find(|place| place.is_file())
 }
 
-/// Returns where `/etc/ld.so.cache` has a library of this machine's own kind.
+/// Returns the paths of a library for the build machine's architecture in `/etc/ld.so.cache`.
 fn linker_cache(soname: &str) -> Vec<PathBuf> {
     let Some(program) = ["/sbin/ldconfig", "/usr/sbin/ldconfig"]
         .into_iter()
@@ -194,7 +194,7 @@ fn linker_cache(soname: &str) -> Vec<PathBuf> {
     else {
         return Vec::new();
     };
-    // Without an answer there are the usual directories.
+    // Without an answer, the usual directories remain.
     let Ok(output) = process::output(Command::new(program).arg("-p")) else {
         return Vec::new();
     };

@@ -1008,17 +1008,17 @@ fn is_sysconfig(path: &ReleasePath) -> bool {
     name.starts_with(SYSCONFIG) && name.ends_with(".py")
 }
 
-/// Whether any file needs an OpenSSL that is not among the files: the host's knows where its
-/// certificates are.
+/// Returns whether a file needs an OpenSSL that is not among the prepared files. The host's OpenSSL
+/// knows the path of its certificates.
 fn needs_foreign_openssl(prepared: &[PreparedFile]) -> bool {
     let own: BTreeSet<&str> = prepared.iter().map(|file| file.path.file_name()).collect();
     let mut needed = prepared.iter().flat_map(|file| &file.needed);
     needed.any(|soname| soname.starts_with("libssl.so.") && !own.contains(soname.as_str()))
 }
 
-/// Returns the text of the licence of a library that a package of this machine holds.
+/// Returns the license of a library from the build machine's package that contains it.
 fn license_of(library: &Path) -> Option<PathBuf> {
-    // Where `/lib` is a link to `/usr/lib`, dpkg may know the file by its old name.
+    // Where `/lib` is a link to `/usr/lib`, dpkg may know the file by its old path.
     let names = [
         library.to_owned(),
         Path::new("/").join(library.strip_prefix("/usr").unwrap_or(library)),
@@ -1046,25 +1046,25 @@ fn license_of(library: &Path) -> Option<PathBuf> {
     })
 }
 
-/// How a record says that the interpreter is the release's own.
+/// The value of a record's `home` for a bundled interpreter.
 pub const BUNDLED: &str = "bundled";
 
-/// How a release's record names its interpreter.
+/// The interpreter in a release's record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RecordedInterpreter {
     /// The version, e.g. `3.13.0`.
     pub version: String,
-    /// `bundled`, or the package that has it.
+    /// `bundled`, or the package that contains the interpreter.
     pub home: String,
-    /// What stands for all of its files.
+    /// The digest that identifies all files of the interpreter.
     pub sha256: Sha256Sum,
 }
 
 impl Runtime {
-    /// Returns how a record names it.
+    /// Returns the record of the interpreter.
     ///
     /// # Errors
-    /// The layer's key is no SHA-256: a bug.
+    /// The layer's key is not a SHA-256: a bug.
     pub fn recorded(&self) -> Result<RecordedInterpreter> {
         let home = match self.home {
             InterpreterHome::Release => BUNDLED.to_owned(),

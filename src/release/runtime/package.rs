@@ -1,9 +1,8 @@
-//! A package of an interpreter alone, which applications share: `pkgapp-python3.13`, at
-//! `/opt/pkgapp/python3.13`.
+//! The package of a shared interpreter: `pkgapp-python3.13`, installed at `/opt/pkgapp/python3.13`.
 //!
-//! Every minor version is a package of its own, so that several can be installed. An application
-//! depends on the one that it was built with, or a newer patch release of it: byte code and
-//! extension modules are the same for all of them.
+//! Each minor version has its own package, so that several can be installed. An application depends
+//! on the version that it was built with or a newer patch release, which has the same formats of
+//! byte code and extension modules.
 
 use std::sync::Arc;
 
@@ -21,25 +20,25 @@ use pkgapp_core::path::InstallPath;
 use pkgapp_core::target::Target;
 use pkgapp_pypa::Version;
 
-/// What the package says of itself, apart from what is in it.
+/// The metadata of the package.
 #[derive(Debug)]
 pub struct PackageTexts<'a> {
     /// The application whose configuration names the interpreter.
     pub app: &'a Config,
-    /// Counts packages of one version.
+    /// The number of the package among those of one version.
     pub revision: &'a str,
-    /// Seconds since 1970.
+    /// The time of the files, in seconds since 1970.
     pub timestamp: u64,
-    /// Hosts that it must run on.
+    /// The targets that the package must run on.
     pub targets: Vec<&'static Target>,
-    /// How it is compressed.
+    /// The compression of the payload.
     pub compression: Compression,
 }
 
-/// Returns what lies at [`SHARED`].
+/// Returns the tree of the package, and its directory: [`SHARED`].
 ///
 /// # Errors
-/// Two sources for a path: a bug.
+/// Two sources have the same path: a bug.
 pub fn tree(runtime: &Runtime) -> Result<(Tree, InstallPath)> {
     let prefix = InstallPath::parse(SHARED)?;
     let mut tree = Tree::new();
@@ -63,7 +62,7 @@ pub fn tree(runtime: &Runtime) -> Result<(Tree, InstallPath)> {
 /// Returns the package of an interpreter.
 ///
 /// # Errors
-/// Its version is none: a bug.
+/// The interpreter's version is invalid: a bug.
 pub fn package(
     runtime: &Runtime,
     tree: Tree,

@@ -1,4 +1,4 @@
-//! What of an interpreter ships, and what stays behind under which name.
+//! The parts of an interpreter that ship, and the names of those that do not.
 
 use std::collections::BTreeMap;
 
@@ -6,36 +6,36 @@ use pkgapp_config::InterpreterPart;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
 
-/// What becomes of a file of an interpreter's prefix.
+/// The decision about a file of an interpreter's prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum PartVerdict {
-    /// It ships.
+    /// The file ships.
     Ships,
-    /// It stays behind, as a part of what a person calls by this name.
+    /// The file belongs to the part of this name, which does not ship.
     Stays(String),
-    /// It is none of the interpreter's.
+    /// The file does not belong to the interpreter.
     Foreign,
 }
 
-/// What ships of a prefix of one minor version.
+/// Selects the files that ship from a prefix of one minor version.
 #[derive(Debug)]
 pub(super) struct PartChoice<'a> {
     /// The minor version.
     pub(super) python: PythonMinor,
-    /// `lib`, or `lib64` where the standard library is there (`sys.platlibdir`).
+    /// `lib`, or `lib64` if the prefix has the standard library there (`sys.platlibdir`).
     pub(super) lib: &'a str,
-    /// Parts that ship all the same.
+    /// Optional parts that ship because the configuration keeps them.
     pub(super) keep: &'a [InterpreterPart],
-    /// Modules that stay behind.
+    /// Modules that do not ship.
     pub(super) prune: &'a [String],
-    /// The interpreter needs `libpython3.N.so.1.0`.
+    /// Whether the interpreter needs `libpython3.N.so.1.0`.
     pub(super) needs_library: bool,
 }
 
-/// Files of the standard library that are for who compiles against Python.
+/// Files of the standard library that only compiling against Python requires.
 ///
-/// `build-details.json` (PEP 739) has the paths of the machine that compiled it; Debian puts the
-/// architecture into its name.
+/// `build-details.json` (PEP 739) contains paths of the machine that compiled the interpreter;
+/// Debian adds the architecture to its name.
 const DEVELOPMENT: &[&str] = &[
     "build-details.",
     "_sysconfig_vars_",
@@ -43,11 +43,11 @@ const DEVELOPMENT: &[&str] = &[
     "EXTERNALLY-MANAGED",
 ];
 
-/// Directories below `lib/` that Tcl and Tk load at run time, of python-build-standalone.
+/// Directories below `lib/` that Tcl and Tk load at run time, in python-build-standalone.
 const TCL: &[&str] = &["tcl", "tk", "itcl", "thread", "libtcl", "libtk"];
 
 impl PartChoice<'_> {
-    /// Judges a file by its path below the prefix.
+    /// Decides about a file by its path below the prefix.
     pub(super) fn of(&self, path: &ReleasePath) -> PartVerdict {
         let (python, path) = (self.python, path.as_str());
         if path == format!("bin/python{python}") {
@@ -81,7 +81,7 @@ impl PartChoice<'_> {
         }
     }
 
-    /// Judges a file of the standard library by its path in there.
+    /// Decides about a file of the standard library by its path below that.
     fn of_library(&self, path: &str) -> PartVerdict {
         let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
         let first = path.split('/').next().unwrap_or(path);
@@ -123,7 +123,7 @@ impl PartChoice<'_> {
         match first {
             "ensurepip" => self.unless_kept(InterpreterPart::Ensurepip),
             "pydoc_data" => self.unless_kept(InterpreterPart::Docs),
-            // The editor's own tests are of no use without it.
+            // The tests of IDLE are useless without IDLE.
             "idlelib" | "turtledemo" => self.unless_kept(InterpreterPart::Idle),
             "tkinter" | "turtle.py" => self.unless_kept(InterpreterPart::Tkinter),
             "lib-dynload" if module == "_tkinter" => self.unless_kept(InterpreterPart::Tkinter),
@@ -144,24 +144,24 @@ impl PartChoice<'_> {
     }
 }
 
-/// Whether `tcl8.6` is a Tcl: `8.6` and `9.0.2`, `8.6.so`.
+/// Returns whether the text after `tcl` is a version of Tcl, e.g. `8.6`, `9.0.2`, `8.6.so`.
 fn is_version(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_digit())
 }
 
-/// What stayed behind, by what a person calls it.
+/// The files that do not ship, by the name of their part.
 #[derive(Debug, Default)]
 pub(super) struct LeftBehind(BTreeMap<String, (u64, u64)>);
 
 impl LeftBehind {
-    /// Counts files.
+    /// Adds files to a part; `bytes` is their total size.
     pub(super) fn add(&mut self, what: &str, files: u64, bytes: u64) {
         let (known_files, known_bytes) = self.0.entry(what.to_owned()).or_default();
         *known_files += files;
         *known_bytes += bytes;
     }
 
-    /// Name, files and bytes, the largest first.
+    /// Returns the name, number of files, and size in bytes of each part, the largest part first.
     pub(super) fn sorted(self) -> Vec<(String, u64, u64)> {
         let mut all: Vec<_> = self
             .0
@@ -172,7 +172,7 @@ impl LeftBehind {
         all
     }
 
-    /// Whether anything of that name stayed behind.
+    /// Returns whether files of the part were left out.
     pub(super) fn has(&self, what: &str) -> bool {
         self.0.contains_key(what)
     }

@@ -1,18 +1,18 @@
-//! What an interpreter's files say of where they were built, and how that is taken out.
+//! Removes the build machine's paths from an interpreter's files.
 
 use pkgapp_wheels::elf::binary::NOWHERE;
 use pkgapp_wheels::elf::binary::{ElfBinary, nowhere};
 
-/// Prefixes that name no machine.
+/// Prefixes that reveal nothing about a machine.
 const COMMON: &[&str] = &["/usr", "/usr/local"];
 
-/// What python-build-standalone builds for.
+/// The prefix of python-build-standalone's builds.
 const STANDALONE: &str = "/install";
 
-/// Stands for the prefix in the variables of `sysconfig` until they are read.
+/// A placeholder for the prefix in the variables of `sysconfig` until they are read.
 const PLACEHOLDER: &str = "@PREFIX@";
 
-/// Computes the variables of `sysconfig` when they are read.
+/// Python code that computes the variables of `sysconfig` when they are read.
 const COMPUTED: &str = r#"
 # Added by pkgapp: where this Python lies is known when it runs.
 import sys
@@ -23,18 +23,18 @@ build_time_vars = {
 }
 "#;
 
-/// Directories of the machine that compiled an interpreter.
+/// Directories of the machine that compiled the interpreter.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct BuildOrigin {
-    /// What it was configured for: `--prefix`.
+    /// The configured prefix: `--prefix`.
     prefix: Option<String>,
-    /// Where its sources lay.
+    /// The directories of the sources.
     sources: Vec<String>,
 }
 
 impl BuildOrigin {
-    /// Reads them from the text of a `_sysconfigdata_….py`: CPython prints a dictionary of Python,
-    /// python-build-standalone and uv write JSON.
+    /// Reads the directories from the text of a `_sysconfigdata_….py`: CPython writes a Python
+    /// dictionary, python-build-standalone and uv write JSON.
     pub(super) fn read(text: &str) -> Self {
         let quoted = |name: &str, quote: char| {
             let start = format!("{quote}{name}{quote}: {quote}");
@@ -43,7 +43,7 @@ impl BuildOrigin {
         };
         let value = |name: &str| {
             let value = quoted(name, '\'').or_else(|| quoted(name, '"'))?;
-            // `..` and `.` are no names of a place, and `/` is the beginning of every one.
+            // `..` and `.` name no directory, and every path begins with `/`.
             (value.starts_with('/') && value.len() > 1)
                 .then(|| value.trim_end_matches('/').to_owned())
         };
@@ -54,20 +54,20 @@ impl BuildOrigin {
             .collect();
         sources
             .retain(|source| Some(source) != prefix.as_ref() && !COMMON.contains(&source.as_str()));
-        // The longest first: one may lie in the other.
+        // The longest first, because one may be inside another.
         sources.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         sources.dedup();
         Self { prefix, sources }
     }
 
-    /// Returns all of them that say something about a machine: not the prefix that every archive of
-    /// python-build-standalone was configured for, which stays in compiled code.
+    /// Returns the directories that reveal something about a machine. The prefix of
+    /// python-build-standalone is the same in every archive, so it can stay in compiled code.
     pub(super) fn directories(&self) -> impl Iterator<Item = &str> {
         let prefix = self.prefix.iter().filter(|prefix| *prefix != STANDALONE);
         prefix.chain(&self.sources).map(String::as_str)
     }
 
-    /// Returns the text of a `_sysconfigdata_….py` that computes what it said.
+    /// Returns the text of a `_sysconfigdata_….py` with paths that are computed when it is read.
     pub(super) fn relocated(&self, text: &str) -> String {
         let mut text = text.to_owned();
         for source in &self.sources {
@@ -84,10 +84,11 @@ impl BuildOrigin {
         }
     }
 
-    /// Takes the directories out of compiled code: Python looks there when it does not find itself.
+    /// Removes the directories from compiled code, where Python would look if it did not find
+    /// itself.
     ///
-    /// The end of a text may be a text of its own, for linkers let them share bytes: the last
-    /// component of the prefix (pyenv's is Python's version) stays.
+    /// Linkers let texts share their ends, so the end of a path may be a text of its own: the last
+    /// component of the prefix (Python's version with pyenv) stays.
     pub(super) fn take_out_of(&self, binary: &mut ElfBinary) {
         for path in self
             .sources
@@ -99,8 +100,8 @@ impl BuildOrigin {
     }
 }
 
-/// Replaces a path where it is not the beginning of another name. One of a single component may
-/// also be the end of another path; there it has to stand alone.
+/// Replaces a path where it is a whole path or followed by `/`. A path with one component could
+/// also be the end of another path, so its beginning counts, too.
 fn replace_path(text: &str, path: &str, by: &str) -> String {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
@@ -111,7 +112,7 @@ fn replace_path(text: &str, path: &str, by: &str) -> String {
         let inside = path.rfind('/') == Some(0)
             && before
                 .ends_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.' | '/'));
-        // `-L/opt/python/lib` is an option and a path.
+        // `-L/opt/python/lib` is an option with a path.
         let is_option = ["-I", "-L"].iter().any(|option| before.ends_with(option));
         out.push_str(before);
         out.push_str(if continues || (inside && !is_option) {
@@ -171,7 +172,7 @@ mod tests {
     fn the_variables_may_be_written_as_json() {
         let origin = BuildOrigin::read(JSON);
         assert_eq!(origin.prefix.as_deref(), Some("/install"));
-        // `/install` is every such archive's, and no place of a machine.
+        // `/install` occurs in every archive of python-build-standalone, so it reveals no machine.
         assert_eq!(
             origin.directories().collect::<Vec<_>>(),
             ["/build/Python-3.13.1"]

@@ -1,9 +1,9 @@
-//! Where an interpreter comes from: the prefix of a CPython of this machine, or an archive of
+//! The source of an interpreter: the prefix of a CPython on the build machine, or an archive of
 //! python-build-standalone.
 //!
-//! Source of the archives' layout: python-build-standalone, "Distribution Archives". Everything
-//! lies below `python/`. In an `install_only` archive that is the prefix itself; in a full one the
-//! prefix is `python/install/`, beside `PYTHON.json`, `licenses/` and `build/`.
+//! Source of the archives' layout: python-build-standalone, "Distribution Archives". Everything is
+//! below `python/`. In an `install_only` archive, that directory is the prefix; in a full archive,
+//! the prefix is `python/install/`, beside `PYTHON.json`, `licenses/`, and `build/`.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -21,40 +21,40 @@ use pkgapp_core::error::{Context, Error, Result, shown};
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::path::ReleasePath;
 
-/// Most that an archive may unpack to, bytes: a full one has some 600 MB.
+/// The limit for the unpacked size of an archive, in bytes. A full archive has about 600 MB.
 const LARGEST: u64 = 4 << 30;
 
-/// Most entries that an archive may have; a full one has some 10,000.
+/// The limit for the number of entries in an archive. A full archive has about 10,000.
 const MOST_ENTRIES: usize = 200_000;
 
-/// How long a chain of links may be.
+/// The limit for the length of a chain of links.
 const MOST_LINKS: usize = 8;
 
 /// A file or a link of an interpreter's prefix.
 #[derive(Debug, Clone)]
 pub(super) enum PrefixItem {
-    /// A file: where it is, its length in bytes.
+    /// A file: its path on the build machine, and its length in bytes.
     File(PathBuf, u64),
-    /// A symbolic link, as written.
+    /// A symbolic link: its target as written.
     Link(String),
 }
 
-/// What there is of an interpreter.
+/// The files of an interpreter.
 #[derive(Debug, Default)]
 pub(super) struct InterpreterPrefix {
-    /// What lies below it, as far as it may ship.
+    /// The items below the prefix that may ship.
     pub(super) items: BTreeMap<ReleasePath, PrefixItem>,
-    /// Texts of licences that lie elsewhere: the name that each shall have, and where it is.
+    /// License texts outside of the prefix: the name of each in the layer, and its path.
     pub(super) licenses: BTreeMap<String, PathBuf>,
-    /// Where an archive was unpacked; gone when dropped.
+    /// The directory of an unpacked archive, which is removed when this value is dropped.
     _unpacked: Option<TempDir>,
 }
 
 impl InterpreterPrefix {
-    /// Lists a prefix of this machine. Nothing is read but names.
+    /// Lists a prefix of the build machine without reading any file.
     ///
     /// # Errors
-    /// There is no CPython of that version; a directory that can't be read.
+    /// The prefix has no CPython of that version, or a directory cannot be read.
     pub(super) fn of_directory(root: &Path, python: PythonMinor) -> Result<Self> {
         let mut prefix = Self::default();
         let executable = format!("bin/python{python}");
@@ -65,8 +65,8 @@ impl InterpreterPrefix {
             );
         }
         for lib in ["lib", "lib64"] {
-            // Where one is a link to the other, as in `/` and in virtual environments, there is one
-            // library.
+            // If one directory is a link to the other, as in `/` and in virtual environments, both
+            // are one directory.
             if root.join(lib).is_symlink() {
                 continue;
             }
@@ -78,14 +78,14 @@ impl InterpreterPrefix {
                     .insert(ReleasePath::parse(&library)?, item(&root.join(&library))?);
             }
         }
-        // What tells a free-threaded build, which is said to be one.
+        // The file that marks a free-threaded build, so that an error can say so.
         let landmark = format!("lib/python{python}t/os.py");
         if root.join(&landmark).is_file() {
             prefix
                 .items
                 .insert(ReleasePath::parse(&landmark)?, item(&root.join(&landmark))?);
         }
-        // Debian's interpreter has its library in the architecture's directory, its licence
+        // Debian's interpreter has its library in the architecture's directory, and its license
         // elsewhere.
         let document = root.join(format!("share/doc/python{python}/copyright"));
         for (name, place) in [
@@ -104,7 +104,8 @@ impl InterpreterPrefix {
         if !directory.is_dir() {
             return Ok(());
         }
-        // What is installed for it is none of its own, and byte code is made anew.
+        // Packages that were installed into the prefix are not part of the interpreter, and its
+        // byte code is compiled anew.
         let is_its_own = |entry: &walkdir::DirEntry| {
             !["site-packages", "dist-packages", "__pycache__"]
                 .iter()
@@ -120,13 +121,13 @@ impl InterpreterPrefix {
                 continue;
             }
             let path = found.path().strip_prefix(root).ok().and_then(Path::to_str);
-            // A name that no package can carry is a name of no module.
+            // A name that no package can contain is not the name of a module.
             let Some(path) = path.and_then(|path| ReleasePath::parse(path).ok()) else {
                 continue;
             };
             if found.path_is_symlink() {
                 let target = fs::read_link(found.path()).context(|| "cannot read a link")?;
-                // One that is not UTF-8 leads to nothing that ships.
+                // A target that is not UTF-8 leads to no file that ships.
                 self.items.extend(
                     target
                         .into_os_string()
@@ -141,13 +142,13 @@ impl InterpreterPrefix {
         Ok(())
     }
 
-    /// Unpacks what may ship of an archive, into the cache's directory for temporary files.
+    /// Unpacks the parts of an archive that may ship into the cache's temporary directory.
     ///
-    /// The archive is taken for hostile: no name leads out of it, nothing is written through a
-    /// link, and there is an end to it.
+    /// The archive is not trusted: no name leads out of the directory, no write follows a link, and
+    /// its size is limited.
     ///
     /// # Errors
-    /// It can't be read, is no archive of python-build-standalone, or is not what it should be.
+    /// The archive cannot be read, is not from python-build-standalone, or is damaged.
     pub(super) fn of_archive(file: &Path, cache: &Cache) -> Result<Self> {
         let unpacked = cache.temporary()?;
         let mut prefix = Self::default();
@@ -228,7 +229,8 @@ impl InterpreterPrefix {
                 })
             }
             EntryType::Regular | EntryType::Continuous | EntryType::GNUSparse => {
-                // A name of our own: the archive's decides of no path on this machine.
+                // A generated name, so that names in the archive decide about no path on the build
+                // machine.
                 let file = room.join(format!("{}", self.items.len() + self.licenses.len()));
                 let size = unpack_file(entry, path, &file)?;
                 Ok(PrefixItem::File(file, size))
@@ -239,7 +241,8 @@ impl InterpreterPrefix {
         }
     }
 
-    /// The item that a hard link is another name of: it comes before the link.
+    /// Returns the item of the file that a hard link names; an archive has that file before the
+    /// link.
     fn linked_item(&self, target: &str) -> Option<PrefixItem> {
         match place(&ReleasePath::parse(target).ok()?)? {
             ArchivePlace::Prefix(below) => self.items.get(&below).cloned(),
@@ -263,8 +266,8 @@ impl InterpreterPrefix {
         Ok(())
     }
 
-    /// Returns the file that a path stands for, through links within the prefix; `None` if there is
-    /// none.
+    /// Returns the file that a path leads to, through links within the prefix; `None` if the file
+    /// does not exist.
     pub(super) fn file(&self, path: &ReleasePath) -> Option<(&Path, u64)> {
         let mut path = path.clone();
         for _ in 0..MOST_LINKS {
@@ -278,7 +281,7 @@ impl InterpreterPrefix {
         None
     }
 
-    /// Returns the directory of libraries that has the standard library: `lib`, or Fedora's
+    /// Returns the directory below the prefix that has the standard library: `lib`, or Fedora's
     /// `lib64`.
     pub(super) fn lib(&self, python: PythonMinor) -> Option<&'static str> {
         ["lib", "lib64"].into_iter().find(|lib| {
@@ -287,14 +290,14 @@ impl InterpreterPrefix {
         })
     }
 
-    /// Whether there is a standard library of a free-threaded build (PEP 703): it has a directory
-    /// of its own.
+    /// Returns whether the prefix has the standard library of a free-threaded build (PEP 703),
+    /// which has a directory of its own.
     pub(super) fn is_free_threaded(&self, python: PythonMinor) -> bool {
         let landmark = ReleasePath::parse(&format!("lib/python{python}t/os.py"));
         landmark.is_ok_and(|landmark| self.items.contains_key(&landmark))
     }
 
-    /// Returns the minor versions that there are interpreters of, for a message.
+    /// Returns the minor versions of the interpreters in the prefix, for a message.
     pub(super) fn others(&self) -> Vec<String> {
         let names = self
             .items
@@ -307,7 +310,7 @@ impl InterpreterPrefix {
     }
 }
 
-/// Writes the content of an entry; returns its length.
+/// Writes the content of an entry to a file; returns its length in bytes.
 fn unpack_file(
     entry: &mut tar::Entry<'_, impl Read>,
     path: &ReleasePath,
@@ -316,7 +319,7 @@ fn unpack_file(
     let mut out = File::create_new(file).context(|| format!("cannot write `{}`", shown(file)))?;
     let size = std::io::copy(entry, &mut out).context(|| format!("cannot unpack `{path}`"))?;
     if entry.header().mode().is_ok_and(|mode| mode & 0o111 != 0) {
-        // Kept for those who look at what an archive held.
+        // The mode helps a person who inspects the unpacked archive.
         out.set_permissions(std::fs::Permissions::from_mode(0o755))
             .context(|| "cannot set a mode")?;
     }
@@ -328,7 +331,7 @@ fn item(file: &Path) -> Result<PrefixItem> {
     Ok(PrefixItem::File(file.to_owned(), metadata.len()))
 }
 
-/// What of an archive is of use.
+/// The use of an archive's entry.
 enum ArchivePlace {
     Prefix(ReleasePath),
     License(ReleasePath),
@@ -346,15 +349,15 @@ fn place(path: &ReleasePath) -> Option<ArchivePlace> {
     }
 }
 
-/// Programs, libraries and modules; headers and manuals need not be unpacked.
+/// Returns whether an entry is a program, library, or module: headers and manuals are not unpacked.
 fn is_wanted(path: &ReleasePath) -> bool {
     ["bin/", "lib/", "lib64/"]
         .iter()
         .any(|start| path.as_str().starts_with(start))
 }
 
-/// Returns a name as a path is read: without what tar puts around directories; `None` for the root
-/// itself.
+/// Returns the name of an entry without the `.` and `/` that tar adds around directories; `None`
+/// for the root.
 fn name(bytes: &[u8]) -> Result<Option<String>> {
     let text = std::str::from_utf8(bytes).map_err(|_| {
         Error::new(format!(
@@ -374,7 +377,7 @@ fn name_of_link(entry: &tar::Entry<'_, impl Read>) -> Result<String> {
     Ok(name(&target)?.unwrap_or_default())
 }
 
-/// Opens a compressed archive, whatever it is called.
+/// Opens a compressed archive; the content decides about the compression, not the name.
 fn decoder(file: &Path) -> Result<Box<dyn Read>> {
     let mut start = Vec::new();
     let failed = || format!("cannot read `{}`", shown(file));
