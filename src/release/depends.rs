@@ -1,4 +1,4 @@
-//! What a release needs from the host, read from the artifact itself.
+//! The dependencies of a release on its host, read from the files of the release.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
@@ -10,40 +10,40 @@ use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::target::{TARGETS, Target};
 use pkgapp_wheels::elf::ElfFile;
 
-/// What the host must have. Formats say it in their own words.
+/// The dependencies of a release on its host. Each format translates them into its own terms.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostDependencies {
-    /// The host's interpreter, if the release has none of its own.
+    /// The host's interpreter, unless the release has its own.
     pub python: Option<PythonMinor>,
-    /// Parts of the standard library that the host's distribution may package by themselves.
+    /// Parts of the standard library that some Linux distributions package separately.
     pub python_parts: BTreeSet<PythonPart>,
-    /// The package of the interpreter that applications share, if the release runs on that.
+    /// The package of the shared interpreter, if the release uses one.
     pub runtime: Option<SharedRuntime>,
-    /// Shared libraries that the release does not hold, sorted by soname.
+    /// Shared libraries that the release does not contain, sorted by soname.
     pub libraries: Vec<HostLibrary>,
-    /// Daemons that read what the package puts below `/etc`.
+    /// Daemons that read the package's files below `/etc`.
     pub programs: Vec<HostProgram>,
-    /// What the user declared for debs, e.g. `libpq5`.
+    /// Dependencies that the user declared for debs, e.g. `libpq5`.
     pub declared_deb: Vec<String>,
-    /// What the user declared for rpms, e.g. `libpq`.
+    /// Dependencies that the user declared for rpms, e.g. `libpq`.
     pub declared_rpm: Vec<String>,
-    /// What else the package is to other packages.
+    /// The package's declared relations to other packages.
     pub relations: PackageRelations,
 }
 
-/// A package of an interpreter that applications share.
+/// The package of a shared interpreter.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SharedRuntime {
-    /// Its name, which says the minor version.
+    /// The name, which contains the minor version.
     pub package: String,
-    /// The oldest version that will do: the one that the release was made with.
+    /// The oldest version that works: the one that the release was built with.
     pub version: String,
 }
 
-/// A program of the host's, packaged under different names.
+/// A program of the host whose package has different names in Debian and in RPM distributions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HostProgram {
-    /// Something that runs `/etc/cron.d`.
+    /// A daemon that reads `/etc/cron.d`.
     Cron,
     /// logrotate(8).
     Logrotate,
@@ -51,12 +51,12 @@ pub enum HostProgram {
     Git,
     /// gpg(1).
     Gpg,
-    /// pdftoppm(1) and its relatives.
+    /// pdftoppm(1) and the other tools of Poppler.
     Poppler,
 }
 
-/// What distributions load or start when they run, and no file of theirs names: shared libraries by
-/// way of ctypes, and programs without which they do nothing.
+/// Libraries and programs that distributions load or start at run time although none of their files
+/// names them: shared libraries through ctypes, and programs that they start.
 const LOADED: [(&str, &[&str], Option<HostProgram>); 6] = [
     ("python-magic", &["libmagic.so.1"], None),
     ("cairocffi", &["libcairo.so.2"], None),
@@ -66,8 +66,8 @@ const LOADED: [(&str, &[&str], Option<HostProgram>); 6] = [
     ("pdf2image", &[], Some(HostProgram::Poppler)),
 ];
 
-/// The libraries and programs of the host that a distribution loads and starts, by its normalized
-/// name.
+/// Returns the libraries and the program of the host that a distribution needs at run time.
+/// `distribution` is its normalized name.
 pub fn loaded_by(distribution: &str) -> (Vec<HostLibrary>, Option<HostProgram>) {
     let Some((name, sonames, program)) = LOADED.iter().find(|(name, ..)| *name == distribution)
     else {
@@ -83,7 +83,7 @@ pub fn loaded_by(distribution: &str) -> (Vec<HostLibrary>, Option<HostProgram>) 
 }
 
 impl HostProgram {
-    /// Returns a relationship for a control file.
+    /// Returns the relation for a `Depends` field (deb-control(5)).
     pub fn deb(self) -> &'static str {
         match self {
             Self::Cron => "cron | cron-daemon",
@@ -94,10 +94,10 @@ impl HostProgram {
         }
     }
 
-    /// Returns a dependency for a spec file.
+    /// Returns the dependency for a `Requires` tag (RPM manual, “Dependencies”).
     pub fn rpm(self) -> &'static str {
         match self {
-            // Red Hat's and SUSE's, the latter's older name too.
+            // The names in Red Hat's distributions and in SUSE's.
             Self::Cron => "(cronie or cron)",
             Self::Logrotate => "logrotate",
             Self::Git => "git-core",
@@ -107,61 +107,60 @@ impl HostProgram {
     }
 }
 
-/// A shared library of the host's.
+/// A shared library of the host.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct HostLibrary {
-    /// E.g. `libc.so.6`.
+    /// The soname, e.g. `libc.so.6`.
     pub soname: String,
-    /// 64-bit.
+    /// Whether the library is for a 64-bit architecture.
     pub is_64: bool,
     /// Symbol versions, sorted, e.g. `GLIBC_2.17`, `GLIBC_2.28`.
     pub versions: Vec<String>,
-    /// A file that needs it, for messages.
+    /// A file that needs the library, for messages.
     pub needed_by: String,
 }
 
-/// What the compiled code of a release needs.
+/// The requirements of a release's compiled code.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ElfScan {
-    /// What it runs on: [`Arch::Any`] for a release without compiled code.
+    /// The architecture that the release runs on: [`Arch::Any`] for a release without compiled
+    /// code.
     pub arch: Arch,
-    /// Shared libraries that the release does not hold, sorted by soname, each with the highest
-    /// version of each family of symbol versions (`GLIBC`, `GLIBCXX`, …), which implies the
-    /// lower ones.
+    /// Shared libraries that the release does not contain, sorted by soname. Each has the highest
+    /// version of each family of symbol versions (`GLIBC`, `GLIBCXX`, …), which implies the lower
+    /// ones.
     pub libraries: Vec<HostLibrary>,
-    /// For each of those versions the file that needs it.
+    /// The file that needs each of those versions.
     pub floors: Vec<SymbolFloor>,
 }
 
-/// A symbol version that the host's library must have, and who needs it.
+/// A symbol version that the host's library must have, and the file that needs it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SymbolFloor {
-    /// E.g. `libc.so.6`.
+    /// The soname, e.g. `libc.so.6`.
     pub soname: String,
-    /// E.g. `GLIBC_2.28`.
+    /// The symbol version, e.g. `GLIBC_2.28`.
     pub version: String,
-    /// The file to blame: distribution or layer, and path.
+    /// The file that needs the version: distribution or layer, and path.
     pub file: String,
 }
 
-/// The dynamic linker and the kernel's page: on every host that can run the files at all.
+/// The dynamic linker and the kernel's vDSO: every host that can run the files has them.
 const ALWAYS_THERE: &[&str] = &["ld-linux", "ld64.so", "linux-vdso", "linux-gate"];
 
 impl HostDependencies {
     /// Scans the compiled code of all layers.
     ///
-    /// A library is the release's own if any file in it has the needed name as its soname or file
-    /// name: wheels bundle libraries under names that are theirs alone
-    /// (`libgfortran-040039e1.so.5.0.0`).
+    /// The release provides a library if any of its files has the needed name as its soname or file
+    /// name: the libraries that wheels bundle have unique names (`libgfortran-040039e1.so.5.0.0`).
     ///
-    /// Files of wheels that are tagged for every platform (`-any.whl`) and made for another machine
-    /// than the rest are data that the distribution chooses from at run time, and count for
-    /// nothing. So do files of any wheel that are made for musl: npm brings both kinds, and no
-    /// process that has glibc can load them.
+    /// Some files are ignored. Files for another architecture in a wheel for every platform
+    /// (`-any.whl`) are data from which the distribution chooses at run time. Files for musl are
+    /// ignored in any wheel: npm installs both kinds, and a process with glibc cannot load them.
     ///
     /// # Errors
-    /// A file for a machine that pkgapp builds no packages for, or files for two machines; all are
-    /// named.
+    /// Files for an architecture that pkgapp does not support, or files for two architectures. The
+    /// error names all of them.
     pub fn scan<'a>(layers: impl Iterator<Item = &'a Layer>) -> Result<ElfScan> {
         let files: Vec<BlamedFile<'_>> = layers.flat_map(blamed).collect();
         let arch = arch(&files)?;
@@ -184,11 +183,11 @@ impl HostDependencies {
     }
 }
 
-/// An ELF file and what a message says of it.
+/// An ELF file with the label that messages use for its layer.
 struct BlamedFile<'a> {
     elf: &'a ElfFile,
     layer: &'a Layer,
-    /// Whether its wheel was made for one platform; also a file of the application's own.
+    /// Whether the file comes from a wheel for one platform, or from the application itself.
     platform: bool,
 }
 
@@ -211,13 +210,12 @@ fn blamed(layer: &Layer) -> impl Iterator<Item = BlamedFile<'_>> {
     })
 }
 
-/// Returns what the files run on: files of platform wheels decide, and where there are none all
-/// others.
+/// Returns the architecture of the files. Files from platform wheels decide; without such files,
+/// all files do.
 fn arch(files: &[BlamedFile<'_>]) -> Result<Arch> {
     let decisive: Vec<&BlamedFile<'_>> = files.iter().filter(|file| file.platform).collect();
     if decisive.is_empty() {
-        // Data for several machines: the release runs on each of them as well as its Python code
-        // does.
+        // These files are data for several architectures, so the release runs on any of them.
         let mut known: Vec<Arch> = files
             .iter()
             .filter_map(|file| known_arch(file.elf))
@@ -281,11 +279,11 @@ fn mixed(file: &BlamedFile<'_>, arch: Arch, witness: &BlamedFile<'_>, other: Arc
         ))
 }
 
-/// Refuses a release with compiled code for another machine than it was made for. `arch` is what
-/// [`HostDependencies::scan`] found.
+/// Checks that compiled code is for the architecture of the build. `arch` is the result of
+/// [`HostDependencies::scan`].
 ///
 /// # Errors
-/// All files of another machine.
+/// Files for another architecture; the error names all of them.
 pub fn check_machine<'a>(
     layers: impl Iterator<Item = &'a Layer>,
     arch: Arch,
@@ -312,20 +310,20 @@ pub fn check_machine<'a>(
     Error::all(errors).map_or(Ok(()), Err)
 }
 
-/// Libraries as they are found.
+/// The libraries that files need, collected file by file.
 #[derive(Default)]
 struct LibraryNeeds {
-    /// Soname ─► the first file that needs it.
+    /// The first file that needs each library, by soname.
     libraries: BTreeMap<String, String>,
-    /// Soname and family ─► the highest version and the file that needs it.
+    /// The highest version and the file that needs it, by soname and family.
     versions: BTreeMap<(String, String), (String, String)>,
 }
 
 impl LibraryNeeds {
     fn add(&mut self, file: &BlamedFile<'_>, own: &HashSet<&str>) {
         for needed in &file.elf.needed {
-            // A path instead of a name is looked up as it stands; its last part is what a package
-            // would hold.
+            // The dynamic linker opens a path as it is; its last component is the name that a
+            // package would provide.
             let soname = needed.rsplit('/').next().unwrap_or(needed);
             if own.contains(soname) || ALWAYS_THERE.iter().any(|start| soname.starts_with(start)) {
                 continue;
@@ -385,7 +383,7 @@ impl LibraryNeeds {
     }
 }
 
-/// Returns the part of a symbol version that is the same for all versions of a library: `GLIBC` of
+/// Returns the part of a symbol version that all versions of a library share: `GLIBC` of
 /// `GLIBC_2.28`.
 fn family(version: &str) -> &str {
     match version.rsplit_once('_') {
@@ -394,7 +392,7 @@ fn family(version: &str) -> &str {
     }
 }
 
-/// Returns the numbers of a symbol version.
+/// Returns the numbers in a symbol version, e.g. `[2, 28]` for `GLIBC_2.28`.
 fn numbers(version: &str) -> Vec<u32> {
     version
         .rsplit('_')
@@ -405,12 +403,12 @@ fn numbers(version: &str) -> Vec<u32> {
         .collect()
 }
 
-/// Refuses a release that can't run on a declared target, naming what is to blame for it.
+/// Checks that a release runs on the declared targets.
 ///
-/// `python` is the host's interpreter that it was built for; `None` if it has its own.
+/// `python` is the host's interpreter that the release was built for; `None` if it has its own.
 ///
 /// # Errors
-/// Everything that is wrong on every target at once.
+/// Every reason on every target, in one error each.
 pub fn check_targets(
     scan: &ElfScan,
     python: Option<PythonMinor>,

@@ -1,11 +1,11 @@
-//! What a release can do without: tests, type stubs, headers, static libraries, sources of compiled
-//! code, and the languages that nobody reads.
+//! Pruning: a release without tests, type stubs, headers, static libraries, sources of compiled
+//! code, or unused languages.
 //!
-//! Pruning is a part of making a layer: the files never get into it, so RECORD and byte code are
-//! those of what is left. It is off unless it is asked for, and careful. `*.dist-info` is never
-//! touched; no top-level module goes; and what the rest of the release imports stays. For tests
-//! that is looked for in the sources, not by running them: in the distribution itself when its
-//! layer is made, and in all others when the layers meet.
+//! Pruning is a step of building a layer: the files never become part of it, so its RECORD and byte
+//! code cover only the remaining files. Pruning is off by default, and careful: it never removes
+//! `*.dist-info`, a whole top-level module, or a module that the rest of the release imports. To
+//! find such imports, pkgapp reads sources but does not run them: the distribution's own when its
+//! layer is built, and those of all others when the layers are combined.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -20,58 +20,59 @@ use pkgapp_core::path::ReleasePath;
 use pkgapp_core::report::human_bytes;
 use pkgapp_pypa::PackageName;
 
-/// Counts changes of what the same profiles take out: part of the key of every pruned layer.
+/// The version of the profiles, part of the key of every pruned layer. Raise it when a profile
+/// removes other files.
 const FORMAT: u32 = 1;
 
-/// Decides what is left out of distributions; nothing by default.
+/// Decides which files distributions lose; none by default.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Pruner {
-    /// What goes.
+    /// The profiles that apply.
     pub profiles: BTreeSet<PruneProfile>,
-    /// Languages that stay besides English, e.g. `de`, `pt_BR`; each with all its countries.
+    /// Languages to keep besides English, e.g. `de`, `pt_BR`; each with all its countries.
     pub locales: Vec<String>,
-    /// Distributions that are left alone.
+    /// Distributions that stay whole.
     pub whole: BTreeSet<PackageName>,
-    /// Packages of tests that others import, e.g. `numpy.tests`: they stay.
+    /// Test packages that other distributions import, e.g. `numpy.tests`, and that therefore stay.
     pub wanted: BTreeSet<String>,
 }
 
-/// What was left out of a layer, and what the layer needs of others' tests.
+/// The files that a layer lost, and the test packages of other layers that it needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PruneReport {
-    /// How much, by profile. Byte code that would have been made of it is not counted.
+    /// The savings by profile, without the byte code of removed sources.
     pub saved: BTreeMap<PruneProfile, PruneSavings>,
-    /// What could have gone and stays, and why: a sentence each.
+    /// One sentence for each directory that a profile covers but that stays, with the reason.
     pub kept: Vec<String>,
-    /// Packages of tests that are gone, e.g. `numpy.lib.tests`.
+    /// Removed test packages, e.g. `numpy.lib.tests`.
     pub modules: Vec<String>,
-    /// Modules below a `test` or `tests` that the layer's sources name.
+    /// Modules below a `test` or `tests` package that the layer's sources name.
     pub imports: Vec<String>,
 }
 
-/// What a profile has saved.
+/// The savings of a profile.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PruneSavings {
-    /// How many files.
+    /// The number of files.
     pub files: u64,
-    /// Their bytes.
+    /// Their size in bytes.
     pub bytes: u64,
 }
 
 impl PruneReport {
-    /// Whether there is nothing to be said.
+    /// Returns whether there is nothing to report.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
     }
 }
 
-/// The files of a distribution as they will lie in a release.
+/// The files of a distribution at their places in a release.
 pub(crate) struct DistributionFiles<'a> {
     /// The directory of modules, below the prefix.
     pub(crate) site_packages: &'a str,
-    /// Every file and its size.
+    /// All files with their sizes in bytes.
     pub(crate) files: &'a BTreeMap<ReleasePath, u64>,
-    /// Reads one of them.
+    /// Reads one of the files.
     pub(crate) read: &'a dyn Fn(&ReleasePath) -> Result<Vec<u8>>,
 }
 
@@ -92,12 +93,12 @@ impl From<&Prune> for Pruner {
 }
 
 impl Pruner {
-    /// Whether a distribution is left as it is.
+    /// Returns whether a distribution stays whole.
     pub(crate) fn spares(&self, name: &PackageName) -> bool {
         self.profiles.is_empty() || self.whole.contains(name)
     }
 
-    /// Everything that decides what goes, as part of a layer's key.
+    /// Returns the part of a layer's key that covers all settings of the pruning.
     pub(crate) fn key(&self) -> String {
         let profiles: Vec<String> = self.profiles.iter().map(ToString::to_string).collect();
         let mut locales = self.locales.clone();
@@ -111,10 +112,10 @@ impl Pruner {
         )
     }
 
-    /// Decides what of a distribution goes.
+    /// Chooses the files of a distribution to remove.
     ///
     /// # Errors
-    /// What `read` returns.
+    /// Errors of `read`.
     pub(crate) fn plan(
         &self,
         contents: &DistributionFiles<'_>,
@@ -143,7 +144,8 @@ impl Pruner {
         Ok((gone, pruned))
     }
 
-    /// What a single file is by its name and place; tests are decided upon by directories.
+    /// Returns the profile that covers a file by its name and place, except for tests, which are
+    /// chosen by directory.
     fn profile_of(
         &self,
         path: &ReleasePath,
@@ -178,7 +180,7 @@ impl Pruner {
             }
             _ => return Ok(None),
         };
-        // What else is called `.a` or `.lib` is somebody's data.
+        // Other files named `.a` or `.lib` are data.
         let is_archive =
             |bytes: &[u8]| bytes.starts_with(b"!<arch>\n") || bytes.starts_with(b"!<thin>\n");
         let unwanted = self.profiles.contains(&profile)
@@ -188,8 +190,8 @@ impl Pruner {
         Ok(unwanted.then_some(profile))
     }
 
-    /// Whether a language stays: English, what Babel falls back to, and what is named, with all
-    /// countries.
+    /// Returns whether a language stays: English, Babel's fallbacks, and the configured languages,
+    /// with all countries.
     fn stays(&self, language: &str) -> bool {
         let base = |name: &str| {
             name.split(['_', '-', '@', '.'])
@@ -217,7 +219,7 @@ impl Pruner {
             .filter(|path| !tests.are_to_go(path))
             .collect();
         let mut names = BTreeSet::new();
-        // What stays may import more that has to stay.
+        // Modules that stay may import further modules.
         while !unread.is_empty() {
             let mut kept_now = Vec::new();
             for path in std::mem::take(&mut unread) {
@@ -253,12 +255,12 @@ impl Pruner {
     }
 }
 
-/// Directories of tests of one distribution.
+/// The test directories of one distribution.
 struct TestDirectories<'a> {
     site_packages: &'a str,
-    /// Those that go, below site-packages: `numpy/lib/tests`.
+    /// Directories to remove, below site-packages: `numpy/lib/tests`.
     candidates: BTreeSet<String>,
-    /// Those that stay, and why.
+    /// Directories to keep, with the reason.
     kept: BTreeMap<String, String>,
 }
 
@@ -281,7 +283,7 @@ impl<'a> TestDirectories<'a> {
         directory.is_some_and(|directory| self.candidates.contains(directory))
     }
 
-    /// Takes the directory that a module lies in from those that go; returns it if it was one.
+    /// Keeps the directory that contains a module; returns the directory if it was a candidate.
     fn keep(&mut self, module: &str, why: &str) -> Option<String> {
         let named = |directory: &&String| is_within(module, &directory.replace('/', "."));
         let directory = self.candidates.iter().find(named)?.clone();
@@ -296,7 +298,7 @@ impl<'a> TestDirectories<'a> {
         }
     }
 
-    /// Without anything else in it, a top-level package would be gone.
+    /// Keeps the test directories without which a top-level package would be empty.
     fn keep_top_levels(&mut self, contents: &DistributionFiles<'_>) {
         let is_module =
             |path: &&ReleasePath| path.as_str().ends_with(".py") || path.as_str().ends_with(".so");
@@ -326,8 +328,8 @@ impl<'a> TestDirectories<'a> {
         }
     }
 
-    /// Modules of tests that a file names: of anyone's by a source, of this distribution's by
-    /// compiled code.
+    /// Returns the test modules that a file names: any distribution's for a source, only this
+    /// distribution's for compiled code.
     fn named_in(
         &self,
         path: &ReleasePath,
@@ -366,7 +368,7 @@ impl<'a> TestDirectories<'a> {
     }
 }
 
-/// Whether one module is another one or lies below it.
+/// Returns whether a module is `above` or below it.
 fn is_within(module: &str, above: &str) -> bool {
     module
         .strip_prefix(above)
@@ -382,13 +384,13 @@ fn shown<'p>(path: &'p ReleasePath, contents: &DistributionFiles<'_>) -> &'p str
     below(path, contents.site_packages).unwrap_or(path.as_str())
 }
 
-/// A path below a directory.
+/// Returns the part of a path below a directory.
 fn below<'p>(path: &'p ReleasePath, directory: &str) -> Option<&'p str> {
     path.as_str().strip_prefix(directory)?.strip_prefix('/')
 }
 
-/// The uppermost directory of tests that a file below site-packages lies in, if that is inside of a
-/// package. A top-level module may be called so, too: it is not ours to judge.
+/// Returns the uppermost test directory that contains a file below site-packages, if it is inside a
+/// package. A top-level module named `tests` stays: it may be the purpose of the distribution.
 fn tests_directory(path: &str) -> Option<&str> {
     let (directory, _) = path.rsplit_once('/')?;
     let mut end = 0;
@@ -413,7 +415,7 @@ fn is_of_tests(module: &str) -> bool {
     module.contains('.') && module.split('.').any(is_tests)
 }
 
-/// Directories with an extension module in them.
+/// Returns the directories that contain an extension module.
 fn extension_directories(contents: &DistributionFiles<'_>) -> BTreeSet<String> {
     let modules = contents
         .files
@@ -425,7 +427,7 @@ fn extension_directories(contents: &DistributionFiles<'_>) -> BTreeSet<String> {
         .collect()
 }
 
-/// Whether the distribution reads its stubs when it runs (`lazy_loader.attach_stub`).
+/// Returns whether the distribution reads its stubs at run time (`lazy_loader.attach_stub`).
 fn stubs_are_read(contents: &DistributionFiles<'_>, pruned: &mut PruneReport) -> Result<bool> {
     if !contents
         .files
@@ -450,7 +452,7 @@ fn stubs_are_read(contents: &DistributionFiles<'_>, pruned: &mut PruneReport) ->
     Ok(false)
 }
 
-/// The language of a catalogue of gettext's (`…/de/LC_MESSAGES/x.mo`) or of Babel's data
+/// Returns the language of a gettext catalog (`…/de/LC_MESSAGES/x.mo`) or of Babel's data
 /// (`locale-data/de.dat`).
 fn language(path: &str) -> Option<&str> {
     let mut parts = path.rsplit('/');
@@ -462,7 +464,7 @@ fn language(path: &str) -> Option<&str> {
     }
 }
 
-/// The package that relative imports of a source start from: `["a", "b"]` for `a/b/c.py` and
+/// Returns the package that resolves relative imports of a source: `["a", "b"]` for `a/b/c.py` and
 /// `a/b/__init__.py`.
 fn package_of(module: &str) -> Vec<&str> {
     module
@@ -470,12 +472,12 @@ fn package_of(module: &str) -> Vec<&str> {
         .map_or_else(Vec::new, |(directory, _)| directory.split('/').collect())
 }
 
-/// Returns the modules below a `test` or `tests` that a source names: in imports, and in strings
-/// that begin with such a module, as `importlib.import_module` gets them. `package` is where
-/// relative imports start.
+/// Returns the modules below a `test` or `tests` package that a source names: in imports, and in
+/// strings that begin with such a module, like the arguments of `importlib.import_module`.
+/// `package` resolves relative imports.
 ///
-/// It reads no Python: what looks like an import and is none (in a docstring, say) is taken for
-/// one, which errs on the side of leaving too much.
+/// The function does not parse Python: text that looks like an import (in a docstring, for example)
+/// counts as one, so pruning rather keeps too much.
 pub(crate) fn imports(text: &str, package: Vec<&str>) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     if !text.contains("test") {
@@ -498,12 +500,13 @@ pub(crate) fn imports(text: &str, package: Vec<&str>) -> BTreeSet<String> {
     names
 }
 
-/// Lines that look like imports, each with all of its lines.
+/// Returns the statements that look like imports, each joined to one line.
 fn statements(text: &str) -> Vec<String> {
     let mut found = Vec::new();
     let mut lines = text.lines();
     while let Some(line) = lines.next() {
-        // `try: import x`, `if y: from z import x`, `a; import b` have theirs behind something.
+        // In `try: import x`, `if y: from z import x`, and `a; import b`, the import follows other
+        // code.
         for part in std::iter::once(line)
             .chain(line.split([':', ';']).skip(1))
             .map(str::trim_start)
@@ -537,7 +540,7 @@ fn without_comment(line: &str) -> &str {
     line.split('#').next().unwrap_or(line).trim_end()
 }
 
-/// The dotted name that a text begins with; may be empty.
+/// Returns the dotted name at the beginning of a text; may be empty.
 fn dotted_at(text: &str) -> &str {
     let end = text
         .find(|c: char| !(c.is_alphanumeric() || c == '_' || c == '.'))
@@ -545,8 +548,8 @@ fn dotted_at(text: &str) -> &str {
     text[..end].trim_end_matches('.')
 }
 
-/// Returns what the application's own files below `root` name of others' tests; what can't be read
-/// names nothing.
+/// Returns the test modules of distributions that the application's own files below `root` name.
+/// Unreadable files name nothing.
 pub fn imports_of_files(root: &Path, files: &[PathBuf]) -> BTreeSet<String> {
     let sources = files
         .iter()
@@ -557,8 +560,8 @@ pub fn imports_of_files(root: &Path, files: &[PathBuf]) -> BTreeSet<String> {
         .collect()
 }
 
-/// Returns for each of some layers, by index, the tests that others name and that are gone: they
-/// have to come back.
+/// Returns the removed test modules that other layers name, by the index of the layer that lost
+/// them: that layer must be rebuilt with them.
 pub fn missed(
     pruned: &[&PruneReport],
     by_files: &BTreeSet<String>,
@@ -582,7 +585,7 @@ pub fn missed(
     missed
 }
 
-/// Returns what was saved for a message, e.g. `1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
+/// Formats savings for a message, e.g. `1.2 MB (tests 1.0 MB, stubs 0.2 MB)`.
 pub fn told(saved: &BTreeMap<PruneProfile, PruneSavings>) -> String {
     let all: u64 = saved.values().map(|saved| saved.bytes).sum();
     let parts: Vec<String> = saved
@@ -604,8 +607,8 @@ mod tests {
         }
     }
 
-    /// Plans for files below site-packages (`/x` for others) and returns what goes, shown in the
-    /// same way, and the rest.
+    /// Plans for files below site-packages (`/x` for others); returns the removed files, written in
+    /// the same way, and the report.
     fn plan(prune: &Pruner, files: &[(&str, &str)]) -> (Vec<String>, PruneReport) {
         const SITE: &str = "lib/python3.11/site-packages";
         let place = |name: &str| match name.strip_prefix('/') {

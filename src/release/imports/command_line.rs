@@ -1,4 +1,4 @@
-//! The modules that a command line names.
+//! The modules that command lines name.
 
 /// Servers that take `MODULE:OBJECT` as an argument.
 const SERVERS: [&str; 7] = [
@@ -11,7 +11,7 @@ const SERVERS: [&str; 7] = [
     "uwsgi",
 ];
 
-/// Options by which a program imports from elsewhere.
+/// Options that add a directory to the module search path.
 const ELSEWHERE: [&str; 7] = [
     "--chdir",
     "--app-dir",
@@ -22,9 +22,9 @@ const ELSEWHERE: [&str; 7] = [
     "--workdir",
 ];
 
-/// Returns the modules that a program imports first, by their dotted names, as far as its command
-/// line tells: the `MODULE` of `gunicorn MODULE:OBJECT` and its like, of `python -m MODULE` and of
-/// `celery -A MODULE`. None if an option says where modules come from.
+/// Returns the dotted names of the modules that a program imports first, as far as its command line
+/// names them: `MODULE` of `gunicorn MODULE:OBJECT` and similar servers, of `python -m MODULE`, and
+/// of `celery -A MODULE`. Returns nothing if an option adds a directory to the search path.
 pub fn started_modules(words: &[String]) -> Vec<&str> {
     let Some((program, arguments)) = words.split_first() else {
         return Vec::new();
@@ -52,26 +52,26 @@ pub fn started_modules(words: &[String]) -> Vec<&str> {
     }
 }
 
-/// Whether a word may be an option whose value is the next one, but for those of uwsgi whose values
-/// are modules.
+/// Returns whether the next word may be the value of an option, except for options of uwsgi whose
+/// values are modules.
 fn takes_next(word: &str) -> bool {
     word.starts_with('-') && !word.contains('=') && !["--module", "--wsgi", "-w"].contains(&word)
 }
 
-/// `python`, `python3`, `python3.11`.
+/// Returns whether a text is the version in `python`, `python3`, or `python3.11`.
 fn is_version(text: &str) -> bool {
     text.chars().all(|c| c.is_ascii_digit() || c == '.')
 }
 
-/// Reads `MODULE:OBJECT` or `MODULE:OBJECT()`; addresses, `HOST:PORT`, are none.
+/// Returns the module of `MODULE:OBJECT` or `MODULE:OBJECT()`; `None` for an address `HOST:PORT`.
 fn served(word: &str) -> Option<&str> {
     let (module, object) = word.split_once(':')?;
     let object = object.split('(').next().unwrap_or(object);
     (is_dotted(module) && is_dotted(object)).then_some(module)
 }
 
-/// Finds the application of `celery -A MODULE` or `--app=MODULE`. It may be an attribute: the first
-/// name is certain.
+/// Returns the application of `celery -A MODULE` or `--app=MODULE`. Only the first name certainly
+/// is a module; later ones may be attributes.
 fn celery(arguments: &[String]) -> Option<&str> {
     let value = arguments
         .iter()
@@ -86,7 +86,7 @@ fn celery(arguments: &[String]) -> Option<&str> {
         .filter(|first| is_dotted(first))
 }
 
-/// Finds the module of `python -m MODULE`; what follows a script is the script's.
+/// Returns the module of `python -m MODULE`; words after a script are the script's arguments.
 fn python(arguments: &[String]) -> Option<&str> {
     let at = arguments
         .iter()

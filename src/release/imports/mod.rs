@@ -1,10 +1,10 @@
-//! The modules that a release imports as soon as its own code runs: which of them the host's Python
-//! has in packages of their own, and which nothing provides.
+//! The modules that a release certainly imports: parts of the standard library that the host's
+//! Linux distribution packages separately, and modules that nothing provides.
 //!
-//! Only imports that are certain count: statements at the top level of a module, not in a `try`, an
-//! `if` or a function. From the application's own modules they are followed through all
-//! distributions. So `matplotlib.pyplot` asks for no tkinter, although one of its backends does.
-//! Sources are read, never run.
+//! Only imports that always run count: statements at the top level of a module, outside of `try`,
+//! `if`, and functions. The search follows them from the application's own modules through all
+//! distributions. So `matplotlib.pyplot` does not require tkinter, although one of its backends
+//! does. Sources are read, but not run.
 
 mod command_line;
 mod modules;
@@ -25,24 +25,25 @@ pub use self::command_line::started_modules;
 pub use self::modules::ReleaseModules;
 pub use self::standard::PythonPart;
 
-/// Returns whether some Python's standard library has a top-level module.
+/// Returns whether the standard library of any Python version has the top-level module.
 pub fn is_standard(module: &str) -> bool {
     standard::is_known(module)
 }
 
-/// The modules that were looked for.
+/// The result of a search.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct FoundImports {
-    /// Parts of the standard library that are packages of their own, and the first file that
-    /// imports each.
+    /// Parts of the standard library with packages of their own, and the first file that imports
+    /// each.
     pub parts: BTreeMap<PythonPart, String>,
     /// Top-level modules that nothing provides, and the first file that imports each.
     pub missing: BTreeMap<String, String>,
 }
 
 impl FoundImports {
-    /// Follows the imports of the application's own modules: of its plain files, and of the
-    /// distribution that is made of its project. `optional` are modules that it can do without.
+    /// Follows the imports of the application's own modules: those of its plain files, and those of
+    /// the distribution that is built from its project. `optional` lists modules that the
+    /// application can do without.
     ///
     /// # Errors
     /// A source in the cache cannot be read.
@@ -70,21 +71,21 @@ impl FoundImports {
     }
 }
 
-/// A search through the modules of a release, in the order of their distance from the
-/// application's.
+/// A search through the modules of a release, in the order of their distance from the application's
+/// modules.
 struct ImportSearch<'a> {
     tree: &'a Tree,
     prefix: &'a InstallPath,
     python: PythonMinor,
     optional: &'a [String],
     modules: ReleaseModules<'a>,
-    /// Names under which the application's own files may be imported, whatever directory is on the
-    /// path then.
+    /// Names under which the application's own files can be imported from any directory on the
+    /// search path.
     own_names: HashSet<String>,
-    /// Sources to read, with the package that relative imports start from.
+    /// Sources to read, with the package that resolves their relative imports.
     queue: VecDeque<(InstallPath, Vec<String>)>,
     seen: HashSet<InstallPath>,
-    /// Dotted names that were resolved.
+    /// Dotted names that are already resolved.
     known: HashSet<String>,
     found: FoundImports,
 }
@@ -110,7 +111,7 @@ impl<'a> ImportSearch<'a> {
         })
     }
 
-    /// Takes the modules of a layer as executed, but for tests and what belongs to them.
+    /// Adds the modules of a layer, except for tests and development tools, to the queue.
     fn start_from(&mut self, layer: &Layer) {
         let sources = layer
             .manifest
@@ -160,7 +161,7 @@ impl<'a> ImportSearch<'a> {
         Ok(())
     }
 
-    /// Finds a module and the packages around it, which are executed first.
+    /// Finds a module and its parent packages, which Python executes first.
     fn resolve(&mut self, module: &str, file: &str) {
         let names: Vec<&str> = module.split('.').collect();
         for end in 1..=names.len() {
@@ -180,7 +181,7 @@ impl<'a> ImportSearch<'a> {
                 ModulePlace::Other => {}
                 ModulePlace::None if end == 1 && !self.own_names.contains(names[0]) => {
                     self.judge(module, names[0], file);
-                    // Each module of a package may be another part.
+                    // Each module of a package may belong to another part.
                     self.known.remove(&dotted);
                     return;
                 }
@@ -189,15 +190,16 @@ impl<'a> ImportSearch<'a> {
         }
     }
 
-    /// Decides about a module that is not in the release.
+    /// Records a module that is not in the release as a missing module or a part of the standard
+    /// library.
     fn judge(&mut self, module: &str, top: &str, file: &str) {
-        // setuptools brings a distutils of its own.
+        // setuptools has its own distutils.
         if top == "distutils"
             && matches!(self.modules.place(&["setuptools"]), ModulePlace::Source(..))
         {
             return;
         }
-        // It also puts a directory of others' modules on the path, for itself.
+        // setuptools also adds a directory of vendored modules to its search path.
         let is_setuptools = ["/setuptools/", "/pkg_resources/"]
             .iter()
             .any(|package| file.contains(package));
@@ -224,7 +226,7 @@ impl<'a> ImportSearch<'a> {
     }
 }
 
-/// Whether a file or directory of an application's is run by its developers alone.
+/// Returns whether only developers run the file or directory of an application.
 fn is_aside(name: &str) -> bool {
     let stem = name.strip_suffix(".py").unwrap_or(name);
     [
@@ -236,7 +238,8 @@ fn is_aside(name: &str) -> bool {
         || stem.ends_with("_test")
 }
 
-/// Whether a module is one of pywin32, which no Linux has: what imports it is for Windows.
+/// Returns whether a module belongs to pywin32, which does not exist for Linux: a module that
+/// imports it is for Windows.
 fn is_of_windows(module: &str) -> bool {
     let others = [
         "pythoncom",
@@ -248,7 +251,7 @@ fn is_of_windows(module: &str) -> bool {
     module.starts_with("win32") || others.contains(&module)
 }
 
-/// Whether a dotted name is a module or something in it.
+/// Returns whether a dotted name is the module itself or a name in it.
 fn is_within(name: &str, module: &str) -> bool {
     name.strip_prefix(module)
         .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))

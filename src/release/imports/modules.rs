@@ -1,4 +1,4 @@
-//! Where the modules of a release lie.
+//! The places of modules in a release.
 
 use crate::tree::Tree;
 use pkgapp_core::error::{Error, Result};
@@ -9,25 +9,25 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 #[derive(Debug)]
 pub struct ReleaseModules<'a> {
     tree: &'a Tree,
-    /// Directories from which modules are imported: first the application's plain files.
+    /// Directories from which modules are imported; the application's plain files come first.
     roots: Vec<InstallPath>,
 }
 
-/// Where a module is.
+/// The place of a module.
 pub(super) enum ModulePlace {
-    /// A source, and the package that its relative imports start from.
+    /// A source, and the package that resolves its relative imports.
     Source(InstallPath, Vec<String>),
     /// A namespace package or compiled code.
     Other,
-    /// Nowhere in the release.
+    /// The release does not contain the module.
     None,
 }
 
 impl<'a> ReleaseModules<'a> {
-    /// Looks into the directories that every program of a release imports from.
+    /// Lists the directories from which every program of a release imports.
     ///
     /// # Errors
-    /// None that an application can cause.
+    /// None in practice: the components of the paths are valid.
     pub fn of(tree: &'a Tree, prefix: &InstallPath, python: PythonMinor) -> Result<Self> {
         let place = |below: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(below)?));
         Ok(Self {
@@ -39,7 +39,7 @@ impl<'a> ReleaseModules<'a> {
         })
     }
 
-    /// Looks into another directory, too.
+    /// Adds a directory to search.
     #[must_use]
     pub fn and(mut self, root: InstallPath) -> Self {
         self.roots.push(root);
@@ -50,7 +50,7 @@ impl<'a> ReleaseModules<'a> {
         &self.roots
     }
 
-    /// Whether a module, by its dotted name, is in the release.
+    /// Returns whether the release contains the module with a dotted name.
     pub fn has(&self, module: &str) -> bool {
         !matches!(
             self.place(&module.split('.').collect::<Vec<_>>()),
@@ -86,8 +86,8 @@ impl<'a> ReleaseModules<'a> {
         ModulePlace::None
     }
 
-    /// Whether there is an extension module (`NAME.TAG.so`, `NAME.abi3.so`, `NAME.so`) or a module
-    /// without its source.
+    /// Returns whether the directory has an extension module (`NAME.TAG.so`, `NAME.abi3.so`,
+    /// `NAME.so`) or a module without its source.
     fn has_extension(&self, root: &InstallPath, below: &str) -> bool {
         let Some(first) = ReleasePath::parse(&format!("{below}."))
             .ok()

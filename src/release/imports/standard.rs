@@ -1,10 +1,10 @@
-//! The standard library: the modules that each Python has, and those that distributions package by
-//! themselves.
+//! The standard library: the modules of each Python version, and the parts that Linux distributions
+//! package separately.
 
 use pkgapp_config::InterpreterPart;
 use pkgapp_core::name::PythonMinor;
 
-/// A part of Python's standard library that distributions package by itself.
+/// A part of Python's standard library that some Linux distributions package separately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum PythonPart {
     /// `distutils`, in Debian.
@@ -40,7 +40,7 @@ impl PythonPart {
         })
     }
 
-    /// Returns the package of Debian and its derivatives, e.g. `python3.11-tk`, which `python3-tk`
+    /// Returns the package in Debian and its derivatives, e.g. `python3.11-tk`, which `python3-tk`
     /// provides.
     pub fn deb(self, python: PythonMinor) -> String {
         match self {
@@ -54,9 +54,9 @@ impl PythonPart {
         }
     }
 
-    /// Returns the package of Fedora, RHEL and theirs, if it is one of its own there.
-    /// `python3-tkinter` of the default Python provides `python3.9-tkinter` (Fedora's Packaging
-    /// Guidelines, "Automatic unversioned provides").
+    /// Returns the package in Fedora, RHEL, and their derivatives; `None` if the interpreter's
+    /// package has the part. `python3-tkinter` of the default Python provides `python3.9-tkinter`
+    /// (Fedora's Packaging Guidelines, "Automatic unversioned provides").
     pub fn rpm(self, python: PythonMinor) -> Option<String> {
         match self {
             Self::Idle => Some(format!("python{python}-idle")),
@@ -66,7 +66,8 @@ impl PythonPart {
         }
     }
 
-    /// Returns what it is of an interpreter that ships, if such a one leaves it behind.
+    /// Returns the corresponding part of a bundled interpreter, if such an interpreter omits it by
+    /// default.
     pub fn left_behind(self) -> Option<InterpreterPart> {
         match self {
             Self::Ensurepip => Some(InterpreterPart::Ensurepip),
@@ -78,8 +79,8 @@ impl PythonPart {
     }
 }
 
-/// Returns whether a Python's standard library has a top-level module; private ones are taken for
-/// granted.
+/// Returns whether the standard library of a Python version has a top-level module. Private modules
+/// always count.
 pub(super) fn has(python: PythonMinor, module: &str) -> bool {
     let changed = CHANGED.iter().find(|(name, ..)| *name == module);
     match changed {
@@ -110,8 +111,8 @@ const ALWAYS: &str = "abc antigravity argparse array ast asyncio atexit base64 b
     token tokenize trace traceback tracemalloc tty turtle turtledemo types typing unicodedata unittest urllib uuid venv \
     warnings wave weakref webbrowser wsgiref xml xmlrpc zipapp zipfile zipimport zlib";
 
-/// Modules that came or went: since which minor version of Python 3, and until which (exclusive).
-/// Source: "What's New in Python", 3.8 to 3.14.
+/// Modules that were added or removed: the minor version of Python 3 that added the module, and the
+/// one that removed it. Source: "What's New in Python", 3.8 to 3.14.
 const CHANGED: &[(&str, u8, u8)] = &[
     ("aifc", 0, 13),
     ("annotationlib", 14, u8::MAX),

@@ -1,17 +1,17 @@
-//! Import statements of Python sources, read without running or compiling them.
+//! Import statements in Python sources, read without running or compiling the sources.
 
 /// An import statement.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Import {
-    /// As written, with leading dots.
+    /// The module as written, with leading dots.
     module: String,
-    /// The names behind `import`, if it begins with `from`.
+    /// The names after `import` in a `from` statement.
     names: Vec<String>,
 }
 
 impl Import {
-    /// Returns the modules that are executed, or may be: `from a import b` imports `a`, and `a.b`
-    /// if that is a module. `package` is where relative imports start.
+    /// Returns the modules that the statement executes or may execute: `from a import b` imports
+    /// `a`, and `a.b` if that is a module. `package` resolves relative imports.
     pub fn modules<S: AsRef<str>>(&self, package: &[S]) -> Vec<String> {
         let name = self.module.trim_start_matches('.');
         let dots = self.module.len() - name.len();
@@ -38,7 +38,7 @@ impl Import {
     }
 }
 
-/// Returns the imports at the top level of a source: those that are certain to be executed.
+/// Returns the imports at the top level of a source, which are certain to run.
 pub fn certain(text: &[u8]) -> Vec<Import> {
     let lines = LogicalLines { text, at: 0 };
     let simple = lines.filter(|line| line.starts_with("import ") || line.starts_with("from "));
@@ -47,7 +47,7 @@ pub fn certain(text: &[u8]) -> Vec<Import> {
         .collect()
 }
 
-/// Reads a statement; `import a, b` is two. One that is none gives nothing.
+/// Reads a statement; `import a, b` results in two imports, another statement in none.
 pub fn read(statement: &str) -> Vec<Import> {
     let statement = statement.trim();
     let first_word = |text: &str| {
@@ -96,16 +96,17 @@ fn is_dotted(name: &str) -> bool {
         .all(|part| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || c == '_'))
 }
 
-/// The logical lines of a source ("Lexical analysis" of Python's reference): without comments and
-/// the content of strings, and with a space for line ends within brackets and after backslashes.
+/// Iterates over the logical lines of a source ("Lexical analysis" in Python's reference): without
+/// comments and the content of strings, and with a space for each line end within brackets or after
+/// a backslash.
 struct LogicalLines<'a> {
     text: &'a [u8],
     at: usize,
 }
 
 impl LogicalLines<'_> {
-    /// Skips the string that begins here. One in single quotes ends with its line, so that a
-    /// mistake does not go on.
+    /// Skips the string that begins here. A string in single quotes ends with its line, so that an
+    /// unclosed quote does not hide the rest of the source.
     fn skip_string(&mut self, quote: u8) {
         let rest = &self.text[self.at..];
         let triple = rest.get(1) == Some(&quote) && rest.get(2) == Some(&quote);
