@@ -1,5 +1,5 @@
-//! The application's configuration files: below `/etc/NAME`, kept when an administrator changed
-//! them.
+//! The application's configuration files below `/etc/NAME`, which upgrades keep if an administrator
+//! has changed them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ use pkgapp_core::template;
 /// Adds every `[config."NAME"]` and the files of `[settings]` to the tree.
 ///
 /// # Errors
-/// A source that can't be read, or a template that does not fit its variables.
+/// A source cannot be read, or a template does not fit its variables.
 pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
     for file in &app.configs {
@@ -50,8 +50,8 @@ fn content(file: &ConfigFile) -> Result<Vec<u8>> {
     fs::read(&file.source).map_err(|error| error.at(file.at.clone()))
 }
 
-/// Renders a template (Jinja syntax) strictly: a variable that is not declared, or declared and not
-/// used, is a mistake.
+/// Renders a template (Jinja syntax) strictly: a variable that is not declared is an error, and so
+/// is a declared variable that the template does not use.
 fn render(file: &ConfigFile, text: &str) -> Result<String> {
     let failed = |error: minijinja::Error| {
         let place = error

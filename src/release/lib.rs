@@ -1,4 +1,4 @@
-//! What a release consists of, from installed wheels to the package that a format writes down.
+//! The content of a release, from installed wheels to the package that a format writes.
 #![cfg_attr(
     test,
     allow(

@@ -1,4 +1,4 @@
-//! A package: what it is called, what it needs, its tree and its scriptlets. Made once; formats
+//! A package: its metadata, dependencies, tree, and scriptlets. The build creates it once; formats
 //! only read it.
 
 use crate::depends::HostDependencies;
@@ -9,118 +9,118 @@ use pkgapp_core::path::InstallPath;
 use pkgapp_core::target::Target;
 use pkgapp_pypa::Version;
 
-/// Everything a format needs, and nothing else: equal packages give equal bytes.
+/// All inputs of a format. Equal packages result in equal bytes.
 #[derive(Debug, Clone)]
 pub struct Package {
-    /// Names and texts.
+    /// Metadata.
     pub meta: PackageInfo,
-    /// What the host must have.
+    /// Dependencies on the host.
     pub depends: HostDependencies,
     /// The files.
     pub tree: Tree,
-    /// More files of a tarball, below the prefix; see [`crate::services::login`].
+    /// Additional files of a tarball, below the prefix; see [`crate::services::login`].
     pub login: Tree,
-    /// Files that scriptlets make on the host and that are the package's nevertheless: byte code,
-    /// if it is not in the tree. Sorted; their directories are in the tree.
+    /// Files that scriptlets create on the host and that belong to the package: byte code, if it is
+    /// not in the tree. Sorted; the tree has their directories.
     pub ghosts: Vec<InstallPath>,
-    /// Links to what the application writes to; see [`crate::writable`].
+    /// The links to paths that the application writes to; see [`crate::writable`].
     pub writable: Vec<InstallPath>,
-    /// What dpkg and rpm run.
+    /// The scripts that dpkg and rpm run.
     pub scriptlets: Scriptlets,
 }
 
-/// Names and texts of a package.
+/// The metadata of a package.
 #[derive(Debug, Clone)]
 pub struct PackageInfo {
-    /// The application's and the package's name.
+    /// The name of the application and the package.
     pub name: AppName,
-    /// The application's version; formats map it to their own order.
+    /// The application's version; formats translate it to their own order.
     pub version: Version,
-    /// Counts packages of one version: Debian's revision, rpm's Release.
+    /// The number of the package among those of one version: Debian's revision, rpm's Release.
     pub revision: String,
-    /// `Any` if no file is compiled code.
+    /// The architecture; `Any` if no file is compiled code.
     pub arch: Arch,
-    /// One line without a full stop.
+    /// A summary: one line without a period.
     pub summary: String,
-    /// Paragraphs; may be empty.
+    /// A description in paragraphs; may be empty.
     pub description: String,
-    /// SPDX expression, or what the author wrote.
+    /// The license: an SPDX expression, or the author's text.
     pub license: Option<String>,
-    /// `Name <address>`.
+    /// The maintainer: `Name <address>`.
     pub maintainer: String,
-    /// URL.
+    /// The URL of the homepage.
     pub homepage: Option<String>,
     /// Debian's archive section, e.g. `misc`.
     pub section: String,
-    /// Where the release lies on a host.
+    /// The directory of the release on a host.
     pub prefix: InstallPath,
-    /// Seconds since 1970: the latest time in a package (SOURCE_DATE_EPOCH, else the commit's).
-    /// Layers' files have others.
+    /// The latest time in a package, in seconds since 1970 (SOURCE_DATE_EPOCH, or the time of the
+    /// commit). Files of layers have other times.
     pub timestamp: u64,
-    /// The commit it was built from.
+    /// The commit that the package was built from.
     pub commit: Option<String>,
-    /// Hosts that it must run on; empty if the user named none.
+    /// The targets that the package must run on; empty if the user declared none.
     pub targets: Vec<&'static Target>,
-    /// How its payload is compressed.
+    /// The compression of the payload.
     pub compression: Compression,
 }
 
-/// What dpkg and rpm run: whole scripts of `/bin/sh`, as [`crate::scriptlets`] renders them.
-/// `None`: nothing is to be done.
+/// The scripts that dpkg and rpm run: whole scripts for `/bin/sh`, as [`crate::scriptlets`] renders
+/// them. `None` if a script has nothing to do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Scriptlets {
-    /// dpkg's.
+    /// The scripts for dpkg.
     pub deb: DebScriptlets,
-    /// rpm's.
+    /// The scripts for rpm.
     pub rpm: RpmScriptlets,
 }
 
-/// Maintainer scripts and what belongs to them (Debian Policy, chapter 6).
+/// The maintainer scripts, with their triggers and dependencies (Debian Policy, chapter 6).
 ///
-/// dpkg stops at a script that fails and leaves the package half configured. On an upgrade it runs
+/// If a script fails, dpkg stops and leaves the package half configured. On an upgrade it runs
 /// prerm and postrm of the old version before postinst of the new one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DebScriptlets {
-    /// Before the files of a version are unpacked.
+    /// Runs before dpkg unpacks the files of a version.
     pub preinst: Option<String>,
-    /// After they are in place.
+    /// Runs after dpkg has unpacked the files.
     pub postinst: Option<String>,
-    /// Before they are removed.
+    /// Runs before dpkg removes the files.
     pub prerm: Option<String>,
-    /// After they are removed.
+    /// Runs after dpkg has removed the files.
     pub postrm: Option<String>,
     /// Lines of the `triggers` file (deb-triggers(5)).
     pub triggers: Vec<String>,
-    /// What preinst runs, as `Pre-HostDependencies`.
+    /// The packages that preinst needs, for `Pre-Depends`.
     pub pre_depends: Vec<String>,
 }
 
-/// Scriptlets of a spec file.
+/// The scriptlets of a spec file.
 ///
-/// rpm goes on with a transaction when one fails, except that a failing %pre or %preun keeps it
-/// from installing or removing the package. On an upgrade it runs %preun and %postun of the old
-/// version after %post of the new one; %posttrans comes when all of that is done.
+/// rpm continues a transaction when a scriptlet fails, except that a failing %pre or %preun
+/// prevents the installation or removal of the package. On an upgrade it runs %preun and %postun of
+/// the old version after %post of the new one, and %posttrans at the end of the transaction.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct RpmScriptlets {
-    /// `%pre`: before the files of a version are unpacked.
+    /// `%pre`: runs before rpm unpacks the files of a version.
     pub pre: Option<String>,
-    /// `%preun`: before they are removed.
+    /// `%preun`: runs before rpm removes the files.
     pub preun: Option<String>,
-    /// `%postun`: after they are removed.
+    /// `%postun`: runs after rpm has removed the files.
     pub postun: Option<String>,
-    /// `%posttrans`: after the whole transaction.
+    /// `%posttrans`: runs after the whole transaction.
     pub posttrans: Option<String>,
     /// `%transfiletriggerin`.
     pub trigger: Option<FileTrigger>,
-    /// What `%pre` runs, as `Requires(pre)`.
+    /// The packages that `%pre` needs, for `Requires(pre)`.
     pub requires_pre: Vec<String>,
 }
 
-/// A script that rpm runs after a transaction that installed certain files, of whatever package;
-/// the package's own installation counts as one if such files are there already.
+/// A script that rpm runs after a transaction that installed certain files of any package. If a
+/// host already has such files, rpm also runs it when the package itself is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileTrigger {
-    /// What the paths of the files begin with.
+    /// The beginnings of the files' paths.
     pub paths: Vec<String>,
     /// The script.
     pub script: String,

@@ -1,18 +1,18 @@
-//! What dpkg and rpm run around the files of a package: users, units, secrets, and the user's own
-//! lines.
+//! The scripts that dpkg and rpm run around the files of a package: they handle users, units,
+//! secrets, and the user's hooks.
 //!
-//! The texts are templates, one file a script in `packaging/deb` and `packaging/rpm`, and what they
-//! share in `packaging/sh`; this module says what is in them. A script that has nothing to do is
-//! not there. Both package managers come to the same: what is new is enabled and started when all
-//! files are in place (deb: postinst; rpm: %posttrans), what runs is restarted there, once, if
-//! something that it uses changed, what is gone is stopped. To know what changed, the script before
-//! (deb: preinst; rpm: %pre) leaves sums in `/run/pkgapp/NAME`; to know what is gone, the version
-//! before (deb: prerm; rpm: %preun) leaves its list of units there. So a version that has nothing
-//! of all this still has a script that ends what is gone.
+//! The scripts are templates, one file each in `packaging/deb` and `packaging/rpm`, with shared
+//! parts in `packaging/sh`; this module provides their values. A package contains no script that
+//! would do nothing. Both package managers have the same result: when all files are in place (deb:
+//! postinst; rpm: %posttrans), new units are enabled and started, running units whose files changed
+//! are restarted once, and removed units are stopped. The script that runs first (deb: preinst;
+//! rpm: %pre) writes checksums to `/run/pkgapp/NAME`, which show changes; the previous version
+//! (deb: prerm; rpm: %preun) writes its list of units there, which shows removals. So even a
+//! version without units has a script that stops removed units.
 //!
-//! What a part has written is in a directory of its user's. If another user means another
-//! directory, the script before looks into the installed units for where that is, refuses the
-//! version if the data can't move, and the one after moves it.
+//! Each service stores its data in a directory of its user. If a new version uses another
+//! directory, the first script finds the old one in the installed units and refuses the version if
+//! the data cannot be moved; the last script moves the data.
 
 mod values;
 
@@ -35,17 +35,17 @@ use pkgapp_core::path::InstallPath;
 use pkgapp_core::process;
 use pkgapp_core::template;
 
-/// Where units of packages lie.
+/// The directory of packaged units.
 const UNITS: &str = "/usr/lib/systemd/system";
 
-/// The digest of a release's content, below its prefix; see [`stamp`].
+/// The path of a digest of the release's content, below its prefix; see [`stamp`].
 pub const STAMP: &str = ".pkgapp/stamp";
 
 macro_rules! texts {
     ($($path:literal),* $(,)?) => { &[$(($path, include_str!(concat!("../../packaging/", $path)))),*] };
 }
 
-/// All templates. What scripts include is named without its directory.
+/// All templates. The parts that scripts include are named without their directory.
 const TEXTS: &[(&str, &str)] = texts!(
     "deb/preinst",
     "deb/postinst",
@@ -91,23 +91,23 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/writable",
 );
 
-/// Byte code that is made when the package is installed.
+/// Byte code that scriptlets compile when the package is installed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostCompiled {
     /// The release's Python on the host.
     pub python: InstallPath,
-    /// What its byte code is called for, e.g. `cpython-311`.
+    /// The tag in the names of byte code, e.g. `cpython-311`.
     pub tag: String,
-    /// Where the sources lie.
+    /// The directories of the sources.
     pub directories: Vec<InstallPath>,
 }
 
-/// Returns the scriptlets of a package. `python` is the interpreter that the release runs on, if it
-/// has not its own: services are restarted when the host replaces it. `compile` is for a release
-/// without byte code, `tree` has its files.
+/// Returns the scriptlets of a package. `python` is the interpreter of another package that the
+/// release uses, if any: services restart when the host replaces it. `compile` is for a release
+/// without byte code; `tree` has the files of the package.
 ///
 /// # Errors
-/// Lines of the user's that sh can't read.
+/// A hook that sh cannot parse.
 pub fn of(
     services: &Services,
     phases: &ScriptletPhases,
@@ -130,7 +130,7 @@ pub fn of(
     })
 }
 
-/// The symbolic links of a tree, but those to what the application writes to.
+/// Returns the symbolic links of a tree, except for those to paths that the application writes to.
 fn own_links<'a>(services: &Services, tree: &'a Tree) -> Vec<&'a InstallPath> {
     let carried: &[InstallPath] = services
         .writable
@@ -144,9 +144,9 @@ fn own_links<'a>(services: &Services, tree: &'a Tree) -> Vec<&'a InstallPath> {
         .collect()
 }
 
-/// Returns what is in [`STAMP`]: a digest of everything below the prefix but `.pkgapp` itself,
-/// which no service reads. It does not change with the package's revision, or with a commit that
-/// changes nothing that ships.
+/// Returns the content of [`STAMP`]: a digest of everything below the prefix except for `.pkgapp`
+/// itself, which no service reads. It is independent of the package's revision, and of commits that
+/// change no shipped file.
 pub fn stamp(tree: &Tree, prefix: &InstallPath) -> String {
     let mut hasher = Sha256::new();
     for (path, entry) in tree.iter() {
@@ -161,12 +161,12 @@ pub fn stamp(tree: &Tree, prefix: &InstallPath) -> String {
     format!("{}\n", Sha256Sum(hasher.finalize().into()))
 }
 
-/// Adds to a whole tree what scriptlets need on the host: the release's [`STAMP`], and the preset
-/// that enables the units (systemd.preset(5)). Red Hat's hosts disable what no preset names, and an
-/// administrator's own comes before this one.
+/// Adds the files to a complete tree that scriptlets need on the host: the release's [`STAMP`], and
+/// the preset that enables the units (systemd.preset(5)). Red Hat's hosts disable units that no
+/// preset names; an administrator's presets take precedence over this one.
 ///
 /// # Errors
-/// Something else is at these places.
+/// Another source has a file at these places.
 pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
     if services.units.is_empty() {
         return Ok(());
@@ -200,18 +200,18 @@ fn preset_path(services: &Services) -> String {
     format!("/usr/lib/systemd/system-preset/50-{}.preset", services.name)
 }
 
-/// An interpreter that another package of the host has, and replaces.
+/// An interpreter that another package of the host contains and upgrades.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostPython {
     interpreter: String,
-    /// Where there is a library, it has nearly all of the interpreter.
+    /// The path of the shared library, which contains nearly all of the interpreter's code.
     library: String,
-    /// The formats of the hosts whose interpreter has a library.
+    /// The formats for hosts whose interpreter uses the library.
     has_library: &'static [&'static str],
 }
 
 impl HostPython {
-    /// The host's own, on both kinds of host. Debian's is not linked to its library.
+    /// Returns the host's own interpreter. Debian's is not linked with its shared library.
     pub fn system(python: PythonMinor) -> Self {
         Self {
             interpreter: format!("/usr/bin/python{python}"),
@@ -220,7 +220,8 @@ impl HostPython {
         }
     }
 
-    /// The one that applications share; its directory on the host, and its executable in there.
+    /// Returns the shared interpreter: `directory` is its path on the host, `executable` the path
+    /// in that directory.
     pub fn shared(python: PythonMinor, directory: &str) -> Self {
         Self {
             interpreter: format!("{directory}/bin/python{python}"),
@@ -229,14 +230,14 @@ impl HostPython {
         }
     }
 
-    /// Where the interpreter lies.
+    /// Returns the directory of the interpreter.
     fn directory(&self) -> &str {
         self.interpreter
             .rsplit_once('/')
             .map_or("/", |(directory, _)| directory)
     }
 
-    /// Files that a running interpreter has mapped, as basic regular expressions.
+    /// Returns basic regular expressions for the files that a running interpreter maps.
     fn mapped(&self, format: &str) -> Vec<String> {
         let library = self.has_library.contains(&format).then_some(&self.library);
         std::iter::once(&self.interpreter)
@@ -246,8 +247,8 @@ impl HostPython {
     }
 }
 
-/// Lets sh read the lines without running them: an open quote or a bracket too many would
-/// swallow ours.
+/// Parses the hooks with sh, without running them: an open quote or an extra bracket would change
+/// the meaning of the lines after a hook.
 fn check(phases: &ScriptletPhases) -> Result<()> {
     let all = [
         &phases.before_install,
@@ -275,7 +276,7 @@ fn check(phases: &ScriptletPhases) -> Result<()> {
 }
 
 impl Services {
-    /// Everything that is enabled, in the order in which it is started.
+    /// Returns the names of all enabled units in the order in which they start.
     fn names(&self) -> impl Iterator<Item = &str> {
         self.units
             .iter()
@@ -283,7 +284,7 @@ impl Services {
             .map(String::as_str)
     }
 
-    /// The services that a change of what they run with restarts.
+    /// Returns the services that restart when a file that they run changes.
     fn restarted(&self) -> impl Iterator<Item = &PackagedUnit> {
         self.units.iter().filter(|unit| {
             unit.on_upgrade == OnUpgrade::Restart
@@ -292,7 +293,7 @@ impl Services {
         })
     }
 
-    /// Whether the package makes users or groups.
+    /// Returns whether the package creates users or groups.
     fn has_accounts(&self) -> bool {
         !self.users.is_empty() || !self.groups.is_empty()
     }
@@ -305,7 +306,7 @@ impl Services {
         self.units.iter().any(|unit| unit.file == file)
     }
 
-    /// The sockets, each with the services that it belongs to.
+    /// Returns the sockets, each with its service.
     fn sockets(&self) -> impl Iterator<Item = (String, &str)> {
         let of =
             |unit: &'_ PackagedUnit| socket_of(&unit.file).filter(|socket| self.has_unit(socket));
@@ -320,29 +321,29 @@ impl Services {
     }
 }
 
-/// The socket of a service, if it has one: `shop-web.socket` for `shop-web.service` and for
+/// Returns the socket of a service, if it has one: `shop-web.socket` for `shop-web.service` and for
 /// `shop-web@.service`.
 fn socket_of(file: &str) -> Option<String> {
     let name = file.strip_suffix(".service")?;
     Some(format!("{}.socket", name.strip_suffix('@').unwrap_or(name)))
 }
 
-/// What the scripts of one package do.
+/// The actions of one package's scripts.
 struct ScriptletActions<'a> {
     services: &'a Services,
     phases: &'a ScriptletPhases,
-    /// The host's Python, if there is something to restart when it is replaced.
+    /// The host's Python, if its replacement restarts a service.
     python: Option<&'a HostPython>,
     compile: Option<&'a HostCompiled>,
-    /// The symbolic links among its files, but those to what the application writes to.
+    /// The symbolic links of the package, except for those to paths that the application writes to.
     links: Vec<&'a InstallPath>,
 }
 
 impl ScriptletActions<'_> {
     fn deb(&self) -> Result<DebScriptlets> {
         let phases = self.phases;
-        // useradd, where systemd-sysusers is missing: preinst runs before ordinary dependencies are
-        // there.
+        // On hosts without systemd-sysusers, preinst runs useradd before dpkg has configured
+        // ordinary dependencies.
         let account_tools = self.services.has_accounts().then(|| "passwd".to_owned());
         Ok(DebScriptlets {
             preinst: self.script("deb/preinst", phases.before_install.as_ref())?,
@@ -373,8 +374,8 @@ impl ScriptletActions<'_> {
         })
     }
 
-    /// Runs a script when the host replaces its Python. rpm compares what a file trigger names with
-    /// directories only: the script looks at the files.
+    /// Returns the trigger that restarts services when the host replaces its Python. rpm compares
+    /// the paths of a file trigger only with directories, so the script checks the files.
     fn file_trigger(&self) -> Result<Option<FileTrigger>> {
         let mut paths: Vec<String> = self
             .awaited_programs()
@@ -390,8 +391,8 @@ impl ScriptletActions<'_> {
         Ok(script.map(|script| FileTrigger { paths, script }))
     }
 
-    /// The programs of other packages that scripts act upon when they come: the host's Python and
-    /// the web server.
+    /// Returns the programs of other packages whose installation concerns the scripts: the host's
+    /// Python and the web server.
     fn awaited_programs(&self) -> impl Iterator<Item = &str> {
         let python = self.python.map(|python| python.interpreter.as_str());
         let site = self.services.site.iter();
@@ -416,13 +417,13 @@ impl ScriptletActions<'_> {
         Ok(Some(rendered))
     }
 
-    /// Whether a script has something to do besides the user's own lines.
+    /// Returns whether a script has something to do apart from the user's hook.
     fn acts_in(&self, script: &str) -> bool {
         let services = self.services;
         let has_units = !services.units.is_empty();
         let owns_files = !services.owned.is_empty();
         match script {
-            // A version without anything has to end what the one before had.
+            // A version without units must still stop the units of the previous version.
             "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans" => true,
             "rpm/pre" => {
                 has_units
@@ -439,7 +440,7 @@ impl ScriptletActions<'_> {
     }
 }
 
-/// The phase's key in the configuration.
+/// Returns the configuration key of the hook that a script runs.
 fn key(script: &str) -> &'static str {
     match script {
         "deb/preinst" | "rpm/pre" => "before-install",
@@ -453,7 +454,8 @@ fn unit_path(file: &str) -> String {
     format!("{UNITS}/{file}")
 }
 
-/// Whether a unit is an instance of a template, e.g. `shop-worker@1.service` (systemd.unit(5)).
+/// Returns whether a unit is an instance of a template, e.g. `shop-worker@1.service`
+/// (systemd.unit(5)).
 fn is_instance(name: &str) -> bool {
     name.split_once('@')
         .is_some_and(|(_, rest)| !rest.starts_with('.'))
@@ -504,7 +506,7 @@ mod tests {
         }
     }
 
-    /// Everything that an application can have.
+    /// Services with every feature of an application.
     fn shop() -> Services {
         use OnUpgrade::{Keep, Restart};
         Services {
@@ -604,7 +606,7 @@ mod tests {
         minor: 11,
     };
 
-    /// All scripts that are there, by name.
+    /// Returns all scripts that a package has, by name.
     fn scripts(scriptlets: &Scriptlets) -> Vec<(&'static str, &str)> {
         let Scriptlets { deb, rpm } = scriptlets;
         let all = [
@@ -636,7 +638,7 @@ mod tests {
         }
     }
 
-    /// One thing at a time, and all of them.
+    /// Applications with one feature each, and one with all of them.
     fn applications() -> Vec<(&'static str, Scriptlets)> {
         let made = |services: &Services, phases: &ScriptletPhases| {
             of(
@@ -836,8 +838,8 @@ mod tests {
         }
     }
 
-    /// But for lists with one word (SC2043), and what a script's head finds out and its body does
-    /// not need (SC2034).
+    /// Exceptions: lists with one word (SC2043), and variables that a script's head sets and its
+    /// body does not need (SC2034).
     #[test]
     fn shellcheck_finds_nothing() {
         let Some(shellcheck) = tool("shellcheck") else {
@@ -902,7 +904,7 @@ mod tests {
         assert!(before(&all.deb.postinst, "compileall", "invoke start"));
         assert!(before(&all.rpm.posttrans, "compileall", "invoke start"));
         assert!(before(&all.deb.prerm, "invoke stop", "-delete"));
-        // rpm removes what is its own, ghosts too.
+        // rpm itself removes the files of its packages, including ghosts.
         assert!(!all.rpm.preun.unwrap().contains("-delete"));
     }
 

@@ -1,8 +1,8 @@
-//! The values of `[settings]` as files: what cron jobs read, and what administrators change.
+//! The files with the values of `[settings]`: one for cron jobs, and one for administrators.
 //!
-//! The values themselves are variables of units. `/etc/NAME/settings.env` has them in comments, with
-//! their types and help: a line without its `#` replaces the value on that host, and values of later
-//! versions arrive although the file was changed.
+//! Units have the values as variables. `/etc/NAME/settings.env` lists them as comments, with types
+//! and help. A line without its `#` overrides the value on that host, and new defaults of later
+//! versions take effect even if an administrator has changed the file.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ use crate::tree::{EntryOrigin, FileOwner, Tree, TreeEntry};
 /// Adds the files to the tree.
 ///
 /// # Errors
-/// Something else is at their places.
+/// Another source has a file at the same place.
 pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     let origin = Arc::new(EntryOrigin {
         label: "`[settings]`".to_owned(),
@@ -52,7 +52,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     Ok(())
 }
 
-/// The text for administrators.
+/// Returns the text of the file for administrators.
 fn manual(app: &Config, path: &InstallPath) -> String {
     let mut text = format!(
         "# Settings of {}. A line without its `#` replaces the value of the package on this host.\n\
@@ -62,7 +62,7 @@ fn manual(app: &Config, path: &InstallPath) -> String {
     for setting in &app.settings {
         text.push('\n');
         for line in explained(app, setting, path) {
-            // A backslash at the end would make the next line a part of the comment.
+            // A backslash at the end would continue the comment on the next line.
             let end = if line.ends_with('\\') { " " } else { "" };
             _ = writeln!(text, "# {line}{end}");
         }
@@ -74,7 +74,7 @@ fn manual(app: &Config, path: &InstallPath) -> String {
     text
 }
 
-/// The comments above a setting.
+/// Returns the comments above a setting.
 fn explained(app: &Config, setting: &Setting, path: &InstallPath) -> Vec<String> {
     let described = setting.setting_type.described();
     let default = setting
@@ -104,7 +104,7 @@ fn explained(app: &Config, setting: &Setting, path: &InstallPath) -> Vec<String>
     setting.help.iter().cloned().chain([line]).collect()
 }
 
-/// A value as environment files have it, without quotes where none are needed.
+/// Formats a value for an environment file, with quotes only if it needs them.
 fn written(value: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
     if value.chars().all(is_plain) {
@@ -223,7 +223,7 @@ schedule = "@daily"
         let text = text_at(&tree, "/opt/shop/.pkgapp/settings.env");
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("values");
-        // What an administrator uncomments is read in the same way.
+        // Uncommented lines have the same meaning.
         let manual = text_at(&tree, "/etc/shop/settings.env");
         let uncommented: String = manual
             .lines()

@@ -1,8 +1,8 @@
-//! Everything that ends up on a host, sorted by path.
+//! The tree: all files of a package on a host, sorted by path.
 //!
-//! The waist of the program: layers, application files and configuration come in, every format
-//! reads it, nothing else is shared. It has a text form ([`Tree::dump`]), one line an entry, that
-//! people can read and tests compare.
+//! The tree connects the two halves of a build: layers, application files, and configuration are
+//! inserted, and every format reads the result. It has a text form with one line per entry
+//! ([`Tree::dump`]), which people can read and tests compare.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,45 +13,45 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::{InstallPath, is_system, is_system_directory};
 
-/// path ─► entry. Directories that belong to the host's base system (`/opt`, `/etc`, …) are not in
-/// it.
+/// The entries by path. Directories of the host's base system (`/opt`, `/etc`, …) are not part of
+/// the tree.
 ///
-/// A copy shares the entries.
+/// Copies share their entries.
 #[derive(Debug, Clone, Default)]
 pub struct Tree(BTreeMap<InstallPath, Arc<TreeEntry>>);
 
-/// One file, directory or symbolic link.
+/// One file, directory, or symbolic link.
 #[derive(Debug, Clone)]
 pub struct TreeEntry {
-    /// What it is, with its content.
+    /// The kind of the entry, with its content.
     pub kind: EntryKind,
     /// Permission bits only, e.g. `0o755`; 0o777 for symbolic links.
     pub mode: u32,
-    /// Who owns it on the host.
+    /// The owner on the host.
     pub owner: FileOwner,
-    /// What an upgrade does to it.
+    /// The effect of an upgrade.
     pub role: UpgradeRole,
-    /// Where it came from.
+    /// The source of the entry.
     pub origin: Arc<EntryOrigin>,
 }
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone)]
 pub enum EntryKind {
     /// A directory that the package owns.
     Directory,
     /// A regular file.
     File(Content),
-    /// A symbolic link and its target, as written.
+    /// A symbolic link: its target as written.
     Symlink(String),
 }
 
 /// User and group by name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileOwner {
-    /// User.
+    /// The user.
     pub user: Cow<'static, str>,
-    /// Group.
+    /// The group.
     pub group: Cow<'static, str>,
 }
 
@@ -64,40 +64,41 @@ impl Default for FileOwner {
     }
 }
 
-/// What an upgrade does to a file.
+/// The effect of an upgrade on a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UpgradeRole {
-    /// Replaced.
+    /// An upgrade replaces the file.
     Payload,
-    /// Kept if an administrator changed it: conffile, `%config(noreplace)`.
+    /// An upgrade keeps the file if an administrator has changed it: conffile,
+    /// `%config(noreplace)`.
     Config,
 }
 
-/// Where entries came from: one value for all entries of a layer.
+/// The source of entries: all entries of a layer share one value.
 #[derive(Debug, PartialEq, Eq)]
 pub struct EntryOrigin {
-    /// What a person calls it, e.g. ``distribution `flask 3.0.0` ``.
+    /// A name for messages, e.g. ``distribution `flask 3.0.0` ``.
     pub label: String,
-    /// The layer's key in the cache; `None` for what was made for this build alone.
+    /// The layer's key in the cache; `None` for an entry that exists in this build only.
     pub layer: Option<String>,
 }
 
-/// Which of two sources ships a path.
+/// The source whose entry ships if two have the same path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CollisionWinner {
-    /// None: that is a collision.
+    /// Neither: the sources collide.
     Nobody,
-    /// The one whose entry is in the tree.
+    /// The source whose entry is in the tree.
     Earlier,
-    /// The one that comes now.
+    /// The source whose entry is inserted.
     Later,
 }
 
-/// Decides between an entry of a tree and a later one for the same path.
+/// Decides between an entry of the tree and another one for the same path.
 pub type Precedence<'a> = &'a dyn Fn(&InstallPath, &TreeEntry, &TreeEntry) -> CollisionWinner;
 
 impl TreeEntry {
-    /// A file of root's that an upgrade replaces.
+    /// Returns a file that root owns and that upgrades replace.
     pub fn file(content: Content, mode: u32, origin: &Arc<EntryOrigin>) -> Self {
         Self {
             kind: EntryKind::File(content),
@@ -108,7 +109,7 @@ impl TreeEntry {
         }
     }
 
-    /// A directory of root's, 0755.
+    /// Returns a directory that root owns, with mode 0755.
     pub fn directory(origin: &Arc<EntryOrigin>) -> Self {
         Self {
             kind: EntryKind::Directory,
@@ -119,7 +120,7 @@ impl TreeEntry {
         }
     }
 
-    /// A symbolic link.
+    /// Returns a symbolic link.
     pub fn symlink(target: impl Into<String>, origin: &Arc<EntryOrigin>) -> Self {
         Self {
             kind: EntryKind::Symlink(target.into()),
@@ -130,14 +131,14 @@ impl TreeEntry {
         }
     }
 
-    /// The same entry as a configuration file.
+    /// Returns the entry as a configuration file.
     #[must_use]
     pub fn config(mut self) -> Self {
         self.role = UpgradeRole::Config;
         self
     }
 
-    /// Whether two entries would be the same on a host.
+    /// Returns whether two entries would be equal on a host.
     pub fn same_as(&self, other: &Self) -> bool {
         let kind = match (&self.kind, &other.kind) {
             (EntryKind::Directory, EntryKind::Directory) => true,
@@ -150,27 +151,28 @@ impl TreeEntry {
 }
 
 impl Tree {
-    /// An empty tree.
+    /// Returns an empty tree.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Adds an entry, and the directories above it that are missing (root's, 0755) and not the base
-    /// system's.
+    /// Adds an entry and the missing directories above it (owned by root, mode 0755), except for
+    /// those of the base system.
     ///
-    /// The same directory may come from many sources; nothing else may, even with equal content,
-    /// because then an upgrade of one source would change the other's file.
+    /// Several sources may share a directory, but not a file, even with equal content: otherwise,
+    /// an upgrade of one source would change the other's file.
     ///
     /// # Errors
-    /// A second source for a path, or a path below a file; the message names both sources.
+    /// The path has another source, or is below a file; the message names both sources.
     pub fn insert(&mut self, path: InstallPath, entry: TreeEntry) -> Result<()> {
         self.insert_by(path, entry, &|_, _, _| CollisionWinner::Nobody)
     }
 
-    /// As [`Tree::insert`], but of two sources the one ships that `precedence` chooses.
+    /// Adds an entry like [`Tree::insert`]; if two sources have the same path, `precedence` chooses
+    /// one.
     ///
     /// # Errors
-    /// As [`Tree::insert`].
+    /// Errors of [`Tree::insert`].
     pub fn insert_by(
         &mut self,
         path: InstallPath,
@@ -212,7 +214,7 @@ impl Tree {
         Ok(())
     }
 
-    /// Takes an entry out; for `[build] run` commands that remove a file.
+    /// Removes an entry, such as a file that a command of `[build] run` has removed.
     pub fn remove(&mut self, path: &InstallPath) -> Option<TreeEntry> {
         self.0.remove(path).map(Arc::unwrap_or_clone)
     }
@@ -222,17 +224,18 @@ impl Tree {
         self.0.get(path).map(Arc::as_ref)
     }
 
-    /// All entries, sorted by the bytes of their paths: a directory comes before what it holds.
+    /// Iterates over all entries, sorted by the bytes of their paths: a directory precedes its
+    /// content.
     pub fn iter(&self) -> impl ExactSizeIterator<Item = (&InstallPath, &TreeEntry)> {
         self.0.iter().map(|(path, entry)| (path, entry.as_ref()))
     }
 
-    /// Returns the paths from this one on, in order.
+    /// Iterates over the paths from this one on, in order.
     pub fn range(&self, from: &InstallPath) -> impl Iterator<Item = &InstallPath> {
         self.0.range::<InstallPath, _>(from..).map(|(path, _)| path)
     }
 
-    /// The regular files.
+    /// Iterates over the regular files.
     pub fn files(&self) -> impl Iterator<Item = (&InstallPath, &TreeEntry, &Content)> {
         self.iter().filter_map(|(path, entry)| match &entry.kind {
             EntryKind::File(content) => Some((path, entry, content)),
@@ -240,27 +243,26 @@ impl Tree {
         })
     }
 
-    /// Returns how many bytes the files hold.
+    /// Returns the total size of the files in bytes.
     pub fn size(&self) -> u64 {
         self.files()
             .map(|(_, _, content)| content.digest.size)
             .sum()
     }
 
-    /// One line an entry: kind and mode, owner, size, SHA-256, path, and a link's target.
-    /// Configuration is marked by a `c` before the path.
+    /// Formats the tree with one line per entry: kind and mode, owner, size, SHA-256, path, and a
+    /// link's target. A `c` before the path marks a configuration file.
     pub fn dump(&self) -> String {
         let mut text = String::new();
         for (path, entry) in self.iter() {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             _ = writeln!(text, "{}", dump_line(path.as_str(), entry));
         }
         text
     }
 
     fn insert_parents(&mut self, path: &InstallPath, origin: &Arc<EntryOrigin>) -> Result<()> {
-        // Nothing is added before all is known to be a directory or missing: a refused path leaves
-        // no trace.
+        // All checks precede all changes, so that a refused path leaves the tree as it was.
         let mut missing = Vec::new();
         for parent in path.parents().take_while(|parent| !is_system(parent)) {
             match self.0.get(parent) {
@@ -287,7 +289,7 @@ impl Tree {
     }
 }
 
-/// Returns the line of an entry in a dump.
+/// Formats one entry as a line of a dump.
 pub fn dump_line(path: &str, entry: &TreeEntry) -> String {
     let (letter, size, sum) = match &entry.kind {
         EntryKind::Directory => ('d', "-".to_owned(), "-".to_owned()),
@@ -314,7 +316,7 @@ pub fn dump_line(path: &str, entry: &TreeEntry) -> String {
     line
 }
 
-/// Returns permission bits as `ls` shows them, e.g. `rwxr-xr-x`.
+/// Formats permission bits like `ls`, e.g. `rwxr-xr-x`.
 pub fn permissions(mode: u32) -> String {
     let bit = |mask: u32, letter: char| if mode & mask != 0 { letter } else { '-' };
     let execute =

@@ -1,16 +1,16 @@
-//! Paths of the application that it writes to (`[app] writable`): they lie in `/var/lib/NAME`,
-//! where they outlive releases, and a release has links to them.
+//! Paths that the application writes to (`[app] writable`). Their content is in `/var/lib/NAME`,
+//! where upgrades keep it, and a release has links to them.
 //!
 //! ```text
 //! PREFIX/app/media ─► /var/lib/NAME/media
-//! PREFIX/.pkgapp/initial/media            what the release would have there, and the path begins with
-//! PREFIX/.pkgapp/writable                 their names, one a line; a directory ends in `/`
-//! PREFIX/.pkgapp/fill                     copies the initial content, and overwrites nothing
+//! PREFIX/.pkgapp/initial/media            the release's own content of the path
+//! PREFIX/.pkgapp/writable                 the paths' names, one per line; directories end with `/`
+//! PREFIX/.pkgapp/fill                     copies the initial content, without overwriting files
 //! ```
 //!
-//! [`FILL`] runs as the user who owns `/var/lib/NAME`: that user may change any name in there, and
-//! root would follow it anywhere. A tarball has the files in their own places; a login that unpacks
-//! releases shares these paths among them.
+//! [`FILL`] runs as the user who owns `/var/lib/NAME`: that user can replace any name in there with
+//! a link, which root would follow. A tarball has the files at their original places; releases of a
+//! login share these paths.
 
 use std::sync::Arc;
 
@@ -21,19 +21,20 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::{InstallPath, ReleasePath};
 
-/// The script that copies the initial content, below the prefix.
+/// The path of the script that copies the initial content, below the prefix.
 pub const FILL: &str = ".pkgapp/fill";
 
-/// Where initial content lies, below the prefix.
+/// The directory of initial content, below the prefix.
 const INITIAL: &str = ".pkgapp/initial";
 
-/// Where the names are, below the prefix.
+/// The path of the list of names, below the prefix.
 const NAMES: &str = ".pkgapp/writable";
 
-/// Checks that something runs that could write there.
+/// Checks that the application has a service, timer, or cron job that can write to its writable
+/// paths.
 ///
 /// # Errors
-/// Nothing does.
+/// It has none.
 pub fn check(app: &Config) -> Result<()> {
     let Some(first) = app.writable.first() else {
         return Ok(());
@@ -48,10 +49,10 @@ pub fn check(app: &Config) -> Result<()> {
     }
 }
 
-/// Returns where the links are.
+/// Returns the paths of the links.
 ///
 /// # Errors
-/// None in practice: the parts of the paths are proven.
+/// None in practice: the components of the paths are valid.
 pub fn links(app: &Config) -> Result<Vec<InstallPath>> {
     let files = app.package.prefix.value.join(&ReleasePath::parse("app")?);
     Ok(app
@@ -61,10 +62,10 @@ pub fn links(app: &Config) -> Result<Vec<InstallPath>> {
         .collect())
 }
 
-/// Makes the directories that are not there, for commands of `[build] run` that expect them.
+/// Creates missing directories, for commands of `[build] run` that expect them.
 ///
 /// # Errors
-/// Something above one of them is no directory.
+/// A path above one of them is not a directory.
 pub fn make_directories(tree: &mut Tree, app: &Config) -> Result<()> {
     let origin = origin();
     for (writable, link) in app.writable.iter().zip(links(app)?) {
@@ -76,10 +77,10 @@ pub fn make_directories(tree: &mut Tree, app: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Puts links in the place of all writable paths, and what was there aside.
+/// Replaces all writable paths with links, and moves their content to the initial content.
 ///
 /// # Errors
-/// Something else is where the initial content goes.
+/// Another source has a file at the place of the initial content.
 pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     if app.writable.is_empty() {
         return Ok(());
@@ -117,7 +118,7 @@ fn origin() -> Arc<EntryOrigin> {
     })
 }
 
-/// Moves what lies at a path and below it.
+/// Moves the entries at a path and below it.
 fn move_entries(tree: &mut Tree, from: &InstallPath, to: &InstallPath) -> Result<()> {
     let from_here = tree
         .range(from)
@@ -143,7 +144,8 @@ fn is_at_or_below(path: &InstallPath, directory: &InstallPath) -> bool {
     path == directory || path.below(directory).is_some()
 }
 
-/// Where files lie for whoever has no `/var/lib/NAME`: in their own places, instead of the links.
+/// Places the files of a package without `/var/lib/NAME`: at their original paths instead of the
+/// links.
 #[derive(Debug)]
 pub struct InPlace<'a> {
     links: &'a [InstallPath],
@@ -153,10 +155,10 @@ pub struct InPlace<'a> {
 }
 
 impl<'a> InPlace<'a> {
-    /// `links` are in a release at this prefix.
+    /// Creates the mapping for a release at `prefix` with these links.
     ///
     /// # Errors
-    /// None in practice: the parts of the paths are proven.
+    /// None in practice: the components of the paths are valid.
     pub fn of(links: &'a [InstallPath], prefix: &InstallPath) -> Result<Self> {
         let below_prefix = |text: &str| Ok::<_, Error>(prefix.join(&ReleasePath::parse(text)?));
         Ok(Self {
@@ -167,7 +169,7 @@ impl<'a> InPlace<'a> {
         })
     }
 
-    /// Returns the place of an entry; `None` if it is there for the links' sake.
+    /// Returns the place of an entry; `None` for an entry that only the links need.
     pub fn path(&self, path: &InstallPath) -> Option<InstallPath> {
         if self.links.is_empty() {
             return Some(path.clone());

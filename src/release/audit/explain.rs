@@ -1,5 +1,5 @@
-//! Tells text of an author from a leak of the build: what stands in a source already was put there
-//! by someone.
+//! Tells an author's text from a leak of the build: a path that occurs in a source was written by
+//! an author.
 
 use std::path::Path;
 
@@ -11,14 +11,15 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Context, Result, shown};
 use pkgapp_wheels::BuiltFrom;
 
-/// Longest file of a source that is searched, bytes: one that is longer is data, and no code is
-/// made of it.
+/// The longest source file that is searched, in bytes. Longer files are data, from which no code is
+/// compiled.
 const LONGEST_SOURCE: u64 = 256 << 20;
 
-/// Takes away what the source of a wheel explains: files that are its own, and paths that it names.
+/// Removes the leaks that the source of a wheel explains: unchanged copies of its files, and paths
+/// that occur in it.
 ///
 /// # Errors
-/// The source can't be read.
+/// The source cannot be read.
 pub(super) fn remove_explained(
     suspects: &mut Vec<Leak>,
     source: &BuiltFrom,
@@ -58,7 +59,7 @@ fn remove_explained_by(suspects: &mut [Leak], file: &Path, needles: &[Needle]) -
     Ok(())
 }
 
-/// Returns whether a path stands in a source, in one piece or as two literals that a program joins.
+/// Returns whether a path occurs in a source, in one piece or as two literals that a program joins.
 pub(super) fn explains(source: &[u8], text: &[u8], needles: &[Needle]) -> bool {
     let Some(needle) = Needle::of(text, needles) else {
         return false;

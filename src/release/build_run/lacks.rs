@@ -1,10 +1,10 @@
-//! What an application lacks when its own commands run at a build, by what they print: a setting,
-//! or a directory that it writes to.
+//! Finds in the output of a failed command the setting or directory of the application that it
+//! lacked.
 
 use std::path::Path;
 
-/// How frameworks and the standard library say that a variable is not set: the text before its
-/// name, and the one after it.
+/// Messages of frameworks and the standard library about a variable that is not set: the text
+/// before its name, and the text after it.
 const UNSET: &[(&str, &str)] = &[
     // `os.environ["NAME"]`.
     ("KeyError: '", "'"),
@@ -14,7 +14,7 @@ const UNSET: &[(&str, &str)] = &[
     ("UndefinedValueError: ", " not found. Declare it as envvar"),
 ];
 
-/// Returns what to write so that the command finds what it lacked.
+/// Returns a hint that tells how to provide the missing variable or directory.
 pub(super) fn way_out(output: &str, root: &Path) -> Option<String> {
     variable(output).or_else(|| directory(output, root)).or_else(|| {
         output.contains("unable to open database file").then(|| {
@@ -25,8 +25,8 @@ pub(super) fn way_out(output: &str, root: &Path) -> Option<String> {
     })
 }
 
-/// A variable that has to be set. That it ends the last line of a traceback is no accident; earlier
-/// ones were handled.
+/// Returns the variable that is not set, from the last line of a traceback: the program handled
+/// earlier errors.
 fn variable(output: &str) -> Option<String> {
     let line = output.trim_end().lines().next_back()?;
     let is_name = |name: &&str| {
@@ -39,7 +39,7 @@ fn variable(output: &str) -> Option<String> {
         let (_, rest) = line.split_once(before)?;
         rest.split_once(after).map(|(name, _)| name).filter(is_name)
     })?;
-    // Any dictionary may lack a key.
+    // Any dictionary can lack a key.
     let is_environment =
         !line.contains("KeyError") || output.contains("environ[") || output.contains("in environ");
     is_environment.then(|| {
@@ -50,7 +50,7 @@ fn variable(output: &str) -> Option<String> {
     })
 }
 
-/// A directory of the application that is not there.
+/// Returns the directory of the application that does not exist.
 fn directory(output: &str, root: &Path) -> Option<String> {
     let line = output.trim_end().lines().next_back()?;
     let (_, rest) = line.split_once("No such file or directory: '")?;

@@ -1,4 +1,4 @@
-//! The values that the templates of scriptlets are filled in with.
+//! The values for the templates of scriptlets.
 
 use std::collections::BTreeSet;
 
@@ -16,16 +16,16 @@ use crate::services::{
 };
 use crate::writable::FILL;
 
-/// All that a template can name. Each script uses a part of it.
+/// All variables of the templates. Each script uses some of them.
 #[derive(Serialize)]
 pub(super) struct ScriptValues<'a> {
     /// `deb` or `rpm`.
     format: &'a str,
     name: &'a str,
     prefix: &'a str,
-    /// The phase's key in the configuration.
+    /// The configuration key of the hook.
     key: &'static str,
-    /// The user's own lines.
+    /// The user's hook.
     hook: Option<&'a str>,
     has_after_install: bool,
     stamp: String,
@@ -43,29 +43,29 @@ pub(super) struct ScriptValues<'a> {
 
 #[derive(Serialize)]
 struct UnitValues<'a> {
-    /// Everything that is enabled, in the order in which it is started.
+    /// All enabled units, in the order in which they start.
     units: Vec<&'a str>,
-    /// Those of them that are no instances of a template.
+    /// Enabled units that are not instances of a template.
     plain: Vec<&'a str>,
     instances: Vec<&'a str>,
     timers: Vec<&'a str>,
     wanted_by: &'a str,
     preset: String,
-    /// The units' files, without their directory.
+    /// The file names of the units.
     files: Vec<&'a str>,
-    /// The paths of the files whose units are enabled.
+    /// The paths of the enabled units' files.
     unit_files: Vec<String>,
     restartable: Vec<RestartValues<'a>>,
-    /// Services that an upgrade leaves alone.
+    /// Services that keep running during an upgrade.
     kept: Vec<&'a str>,
     /// Services that an upgrade restarts.
     services: Vec<&'a str>,
     sockets: Vec<SocketValues<'a>>,
-    /// Patterns of everything that is stopped, quoted.
+    /// Quoted patterns of all units that are stopped.
     stop: Vec<String>,
 }
 
-/// Units that an upgrade may restart, and the files that must have changed for it.
+/// A unit that an upgrade may restart, and the files whose change causes the restart.
 #[derive(Serialize)]
 struct RestartValues<'a> {
     names: &'a [String],
@@ -83,7 +83,7 @@ struct AccountValues<'a> {
     has_accounts: bool,
     has_sysusers: bool,
     users: Vec<UserValues<'a>>,
-    /// The groups, those of the users included.
+    /// The groups, including those of the users.
     all_groups: Vec<&'a str>,
     members: &'a [String],
 }
@@ -98,13 +98,13 @@ struct UserValues<'a> {
 struct DataValues<'a> {
     has_tmpfiles: bool,
     state: Vec<&'a str>,
-    /// Where metrics are written, quoted.
+    /// The directory of metrics, quoted.
     metrics: Option<String>,
     homes: Vec<HomeValues<'a>>,
-    /// The homes of cron's jobs, each once.
+    /// The home directories of cron jobs, each once.
     cron_homes: Vec<CronHomeValues<'a>>,
     secrets: Vec<SecretValues<'a>>,
-    /// Files below `/etc/NAME` that are no secrets.
+    /// Files below `/etc/NAME`, except for secrets.
     configs: Vec<&'a str>,
     attributes: Vec<AttributeValues<'a>>,
     writable: Option<WritableValues<'a>>,
@@ -114,7 +114,7 @@ struct DataValues<'a> {
 #[derive(Serialize)]
 struct SettingValues<'a> {
     needed: Vec<NeededSetting<'a>>,
-    /// The files that may set them, quoted.
+    /// The files that may set the variables, quoted.
     files: Vec<String>,
 }
 
@@ -129,7 +129,7 @@ struct HomeValues<'a> {
     part: &'a str,
     directory: &'a str,
     user: &'a str,
-    /// Patterns of units, quoted.
+    /// Quoted patterns of units.
     units: Vec<String>,
 }
 
@@ -150,7 +150,7 @@ struct SecretValues<'a> {
 struct AttributeValues<'a> {
     path: &'a str,
     owner: &'a str,
-    /// In octal.
+    /// The mode in octal.
     mode: String,
 }
 
@@ -166,7 +166,7 @@ struct WritableValues<'a> {
 struct CompileValues<'a> {
     python: &'a str,
     tag: &'a str,
-    /// Quoted.
+    /// The directories, quoted.
     directories: Vec<String>,
 }
 
@@ -179,10 +179,10 @@ struct PythonValues<'a> {
 
 #[derive(Serialize)]
 struct SiteValues<'a> {
-    /// The program that puts the site into place.
+    /// The program that installs the site.
     program: &'a str,
     file: &'a str,
-    /// The file as lists of files have it.
+    /// The file as it occurs in file lists.
     listed: &'a str,
     socket: Option<&'a str>,
     awaited: &'a [&'static str],
@@ -190,7 +190,7 @@ struct SiteValues<'a> {
 }
 
 impl<'a> ScriptValues<'a> {
-    /// Returns the values of a script, e.g. `deb/preinst`, that runs `lines` of the user's.
+    /// Returns the values of a script, e.g. `deb/preinst`, with the user's hook `lines`.
     pub(super) fn of(
         actions: &ScriptletActions<'a>,
         script: &'a str,
@@ -261,7 +261,7 @@ fn names_of<'a>(units: impl Iterator<Item = &'a PackagedUnit>) -> impl Iterator<
     units.flat_map(|unit| &unit.names).map(String::as_str)
 }
 
-/// The enabled units that an upgrade may restart.
+/// Returns the enabled units that an upgrade may restart.
 fn restartable(services: &Services) -> Vec<RestartValues<'_>> {
     services
         .units
@@ -276,7 +276,7 @@ fn restartable(services: &Services) -> Vec<RestartValues<'_>> {
         .collect()
 }
 
-/// The files that a unit is restarted for; `None` if an upgrade never restarts it.
+/// Returns the files whose change restarts a unit; `None` if an upgrade never restarts it.
 fn used_files(services: &Services, unit: &PackagedUnit) -> Option<Vec<String>> {
     let own = unit_path(&unit.file);
     match unit.file.rsplit_once('.')?.1 {
