@@ -1,6 +1,6 @@
-//! Accounts that hosts have before any package of ours is installed.
+//! Accounts that exist on hosts before pkgapp installs a package.
 
-/// Users and groups of Debian's base-passwd, of Red Hat's setup and of systemd: what owns a host's
+/// The users and groups of Debian's base-passwd, Red Hat's setup, and systemd, which own the host's
 /// own files and devices.
 const RESERVED: &str = "\
     adm audio backup bin cdrom clock daemon dbus dialout dip disk fax floppy ftp games gnats halt input irc kmem \
@@ -9,7 +9,7 @@ const RESERVED: &str = "\
     journal systemd-journal-gateway systemd-journal-remote systemd-journal-upload systemd-network systemd-oom \
     systemd-resolve systemd-timesync tape tss tty users utempter utmp uucp uuidd video voice wheel www-data _apt";
 
-/// Returns whether a distribution owns the user or group of this name, on some of its hosts at
+/// Returns whether a Linux distribution owns the user or group of this name, on some hosts at
 /// least.
 pub(super) fn is_reserved(name: &str) -> bool {
     RESERVED.split(' ').any(|reserved| reserved == name)
@@ -19,7 +19,7 @@ pub(super) fn is_reserved(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    /// The lists that this machine's distribution ships, if it is one that does.
+    /// Compares the table with the lists of the build machine's distribution, if it ships them.
     #[test]
     fn accounts_of_this_machines_distribution_are_reserved() {
         for list in [

@@ -12,21 +12,22 @@ use super::paths::LoginPaths;
 use super::program::ReleasePrograms;
 use super::{CONFIGURED, GeneratedFiles, ServiceContext, environment_reader, render};
 
-/// What cron on Debian takes of a command and silently cuts off (MAX_COMMAND in its source).
+/// The longest command that Debian's cron runs: it silently cuts off the rest (MAX_COMMAND in its
+/// source).
 const COMMAND_LIMIT: usize = 998;
 
-/// A line, in cron's own words.
+/// A line of the crontab, with cron's names for its fields.
 #[derive(Debug, Serialize)]
 struct CronLine<'a> {
     name: &'a str,
-    /// Between quotes.
+    /// The address, in quotes.
     mailto: Option<String>,
     schedule: &'a str,
     user: &'a str,
     command: String,
 }
 
-/// Writes the crontab, and the reader of environment files if a job has any.
+/// Writes the crontab, and the program that reads environment files if a job needs it.
 pub(super) fn write(
     context: &ServiceContext<'_>,
     programs: &ReleasePrograms<'_>,
@@ -50,8 +51,8 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Returns the lines for a login's own crontab. Whose job it is cannot be chosen there, and lines
-/// that follow are the login's: a PATH of ours is set within each command.
+/// Returns the lines for a login's own crontab. Such a crontab cannot choose users, and the login's
+/// own lines follow, so each command sets PATH for itself.
 pub(super) fn user_lines(
     context: &ServiceContext<'_>,
     programs: &ReleasePrograms<'_>,
@@ -60,7 +61,7 @@ pub(super) fn user_lines(
     let mut text = String::new();
     let path = paths.in_text(&context.path());
     for job in jobs(context, programs)? {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         if let Some(mailto) = &job.mailto {
             _ = writeln!(text, "MAILTO={mailto}");
         }
@@ -70,7 +71,7 @@ pub(super) fn user_lines(
     Ok(text)
 }
 
-/// All jobs, in the order of their lines.
+/// Returns all jobs in the order of their lines.
 fn jobs<'a>(
     context: &'a ServiceContext<'_>,
     programs: &ReleasePrograms<'_>,
@@ -87,7 +88,7 @@ fn jobs<'a>(
     if let Some(error) = Error::all(mistakes) {
         return Err(error);
     }
-    // A variable holds for all lines below it, and can't be unset.
+    // A variable applies to all lines below it, and cannot be unset.
     jobs.sort_by_key(|job| job.mailto.is_some());
     Ok(jobs)
 }
@@ -106,8 +107,8 @@ fn job<'a>(
     })
 }
 
-/// A command for cron's shell: in the prefix, as services are, with the job's own variables in
-/// front.
+/// Returns a command for cron's shell, which changes to the prefix, like services, and sets the
+/// job's own variables.
 fn command(
     context: &ServiceContext<'_>,
     programs: &ReleasePrograms<'_>,
@@ -140,8 +141,7 @@ fn command(
         .map(|(name, value)| format!("{name}={}", shell_word(value)));
     let words = words.iter().map(|word| shell_word(word));
     let line: Vec<String> = own.into_iter().chain(variables).chain(words).collect();
-    // A crontab outlives its package on Debian (`apt remove`), and is no reason to write mails
-    // then.
+    // On Debian, `apt remove` leaves the crontab, which must not cause mail afterwards.
     let record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
     let prefix = shell_word(context.prefix.as_str());
     let text = format!(
@@ -155,7 +155,7 @@ fn command(
                 .hint("write a script and run that"),
         );
     }
-    // An unescaped `%` ends the command; cron takes the backslash away even between quotes.
+    // An unescaped `%` ends the command; cron removes the backslash even within quotes.
     let text = text.replace('%', "\\%");
     if text.len() > COMMAND_LIMIT {
         return Err(Error::new(format!(
@@ -168,8 +168,8 @@ fn command(
     Ok(text)
 }
 
-/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2), with no backslash right before
-/// another or before `%`: of such pairs cron takes one character away.
+/// Quotes a word for sh (POSIX, Shell Command Language §2.2.2), without a backslash directly before
+/// another one or before `%`: cron removes one character of such pairs.
 fn shell_word(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "_-./:,=@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

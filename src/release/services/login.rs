@@ -1,21 +1,21 @@
-//! What a login that is not root has instead of a package's files outside of the prefix. Only
-//! tarballs have it; a push takes it from there (`scripts/tarball/fill.sh`).
+//! Files for a login without root, which replace the package's files outside of the prefix. Only
+//! tarballs contain them; a push reads them (`scripts/tarball/fill.sh`).
 //!
 //! ```text
 //! PREFIX/.pkgapp/login/units/            units for the user's systemd
-//!                      enabled           those that are enabled, in the order in which they are started
+//!                      enabled           the enabled units, in the order in which they start
 //!                      crontab           lines for the user's crontab
-//!                      etc/              configuration that has paths of the package in it
-//!                      health            the services that a push asks whether they work, if there are any
-//!                      secrets           files of secrets, below `shared`, that nobody ships
-//!                      directories       where services may write, below `shared`
-//!                      environment/      what a migration takes over from each service: variables, as sh takes
-//!                                        them, and UNIT.files, the files with more
-//!                      copied            other configuration: files that are taken from `host/` as they are
-//!                      filled            files of these that have marks for places of the host
+//!                      etc/              configuration files with paths of the package
+//!                      health            the services whose health a push checks
+//!                      secrets           files of secrets, below `shared`
+//!                      directories       writable directories of services, below `shared`
+//!                      environment/      the variables of each service for migrations, as text for sh;
+//!                                        UNIT.files lists the service's environment files
+//!                      copied            configuration files that a push copies unchanged from `host/`
+//!                      filled            files with marks for paths of the host
 //! ```
 //!
-//! A tarball without files outside of the prefix has none of it.
+//! A tarball without files outside of the prefix does not have this directory.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -33,13 +33,13 @@ use super::unit::UnitFile;
 use super::{ServiceContext, ServiceUnit, UNITS, cron, logrotate, monitoring, users};
 use crate::tree::{EntryOrigin, Tree, TreeEntry};
 
-/// Where all of it lies, below the prefix.
+/// The directory of these files, below the prefix.
 const LOGIN: &str = ".pkgapp/login";
 
-/// Returns the files for a login, of a tree that has all that a package has.
+/// Returns the files for a login, from the complete tree of a package.
 ///
 /// # Errors
-/// As [`super::insert_into`]; or configuration can't be read.
+/// Errors of [`super::insert_into`], or a configuration file cannot be read.
 pub fn tree(package: &Tree, app: &Config) -> Result<Tree> {
     let context = ServiceContext::of(app)?;
     let is_inside =
@@ -75,10 +75,10 @@ pub fn tree(package: &Tree, app: &Config) -> Result<Tree> {
     files.finish()
 }
 
-/// The names of directories of everything that runs, below `/var/lib` and the like.
+/// The names of the directories that the application has below `/var/lib` and similar directories.
 struct OwnDirectories {
     names: BTreeSet<String>,
-    /// Deeper ones, and those of only one kind, e.g. `var/lib/shop/db`.
+    /// Nested directories, and directories of only one kind, e.g. `var/lib/shop/db`.
     deeper: BTreeSet<String>,
 }
 
@@ -113,7 +113,7 @@ impl OwnDirectories {
         }
     }
 
-    /// All of them, below the root.
+    /// Returns all directories, relative to the root.
     fn all(&self) -> Vec<String> {
         let of = |name: &String| DIRECTORIES.map(|(_, _, base)| format!("{}/{name}", &base[1..]));
         let names = self.names.iter().flat_map(of);
@@ -133,7 +133,7 @@ impl LoginWriter<'_> {
         ServiceScope::Login(self.paths)
     }
 
-    /// Writes the units; returns those that are enabled.
+    /// Writes the units; returns the enabled ones.
     fn units(&self, files: &mut LoginFiles) -> Result<Vec<String>> {
         let mut enabled = Vec::new();
         for made in systemd::units(self.context, &self.programs, self.scope())? {
@@ -143,8 +143,8 @@ impl LoginWriter<'_> {
         Ok(enabled)
     }
 
-    /// Writes the configuration of logrotate, and the timer that runs it, with a memory of its own
-    /// of when it did; returns what is enabled.
+    /// Writes the configuration of logrotate and the timer that runs it, with a state file of its
+    /// own; returns the enabled unit.
     fn logs(&self, files: &mut LoginFiles) -> Result<Option<String>> {
         let (context, app) = (self.context, self.context.app);
         let Some(logs) = &app.logrotate else {
@@ -154,7 +154,7 @@ impl LoginWriter<'_> {
         let text = logrotate::text(context, logs, self.scope())?;
         files.add_filled(&format!("etc/logrotate.d/{name}"), text.into_bytes(), 0o644)?;
 
-        // The application's own parts of that name come first.
+        // A service or timer of the application with this name takes precedence.
         let mut parts = app.services.iter().map(|service| &service.name);
         let mut timers = app.timers.iter().map(|timer| &timer.name);
         if parts.any(|part| part.as_str() == "logrotate")
@@ -190,7 +190,7 @@ impl LoginWriter<'_> {
 
     fn rotation_timer(&self, often: &str) -> String {
         let (name, app) = (self.context.name(), self.context.app);
-        // Without anything else that runs, there is no target to belong to.
+        // Without any other unit, there is no target.
         let target =
             (!app.services.is_empty() || !app.timers.is_empty()).then(|| format!("{name}.target"));
         let mut unit = UnitFile::new(self.scope());
@@ -214,8 +214,8 @@ impl LoginWriter<'_> {
             .collect())
     }
 
-    /// Writes configuration that has paths of the package in it, and lists what has none. Text has
-    /// no NUL characters; anything else is left as it is.
+    /// Writes configuration files that contain paths of the package, and lists those that do not.
+    /// Files with NUL characters are not text, so they stay unchanged.
     fn configuration(&self, files: &mut LoginFiles) -> Result<()> {
         for (path, entry, content) in self.package.files() {
             let place = below_root(path);
@@ -234,7 +234,7 @@ impl LoginWriter<'_> {
         Ok(())
     }
 
-    /// Writes what a migration takes over from each service, as its unit in the package says it.
+    /// Writes the settings that a migration takes over from each service's unit.
     fn environments(&self, files: &mut LoginFiles) -> Result<()> {
         for (path, _, content) in self.package.files() {
             let Some(file) = path.as_str().strip_prefix(UNITS) else {
@@ -259,12 +259,12 @@ impl LoginWriter<'_> {
     }
 }
 
-/// A path without its first slash.
+/// Returns a path without its first slash.
 fn below_root(path: &InstallPath) -> &str {
     path.as_str().trim_start_matches('/')
 }
 
-/// The files for a login that are made.
+/// The generated files for a login.
 struct LoginFiles {
     tree: Tree,
     root: InstallPath,
@@ -303,7 +303,7 @@ impl LoginFiles {
         self.add_filled(&format!("units/{file}"), text.into_bytes(), 0o644)
     }
 
-    /// Adds a file with an item a line.
+    /// Adds a file with one item per line.
     fn list(&mut self, place: &str, items: &[String]) -> Result<()> {
         let text: String = items.iter().map(|item| format!("{item}\n")).collect();
         self.add(place, text.into_bytes(), 0o644)
@@ -384,7 +384,7 @@ paths = ["/var/log/shop/*.log", "/var/log/shop-ada/*.log", "/srv/elsewhere/*.log
 frequency = "hourly"
 "#;
 
-    /// Loads a configuration, and makes all that a package of it has.
+    /// Loads a configuration, and returns it with the tree of its package.
     fn package(text: &str) -> (tempfile::TempDir, Config, Tree) {
         let directory = tempfile::tempdir().unwrap();
         for (name, text) in [
@@ -416,7 +416,7 @@ frequency = "hourly"
         (directory, app, tree)
     }
 
-    /// The files for a login, by their places.
+    /// Returns the files for a login by place.
     fn login(text: &str) -> BTreeMap<String, String> {
         let (_directory, app, package) = package(text);
         let root = app
@@ -596,7 +596,8 @@ WantedBy=shop.target
              BRACE={pkgapp:brace}pkgapp:into}\n"
         );
         assert_eq!(files["copied"], "etc/shop/blob\netc/shop/plain.toml\n");
-        // All that has marks is listed, and nothing else but what migrations fill in themselves.
+        // The list contains exactly the files with marks, except for those that migrations fill in
+        // themselves.
         let has_marks = |(place, text): (&String, &String)| {
             let is_filled_later = place.starts_with("environment/");
             (text.contains("{pkgapp:") && !is_filled_later).then(|| place.clone())

@@ -9,7 +9,7 @@ use pkgapp_core::path::InstallPath;
 use super::paths::ServiceScope;
 use super::{GeneratedFiles, ServiceContext, render};
 
-/// Writes the file.
+/// Writes the configuration file.
 pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) -> Result<()> {
     let Some(logs) = &context.app.logrotate else {
         return Ok(());
@@ -21,18 +21,19 @@ pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) ->
     )
 }
 
-/// Logs that one user owns.
+/// Logs of one user.
 #[derive(Debug, Serialize)]
 struct LogBlock {
     paths: Vec<String>,
-    /// The user and the group that logrotate renames them as. Without, root's does so as root, and
-    /// refuses directories that others than root may write to.
+    /// The user and group under which logrotate renames the logs. Otherwise root's logrotate does
+    /// it as root, and refuses directories that other users can write to.
     su: Option<String>,
-    /// How a new one is made.
+    /// The mode and owner of new files.
     create: String,
 }
 
-/// Returns the text of the file. A login's logrotate can do without users: all logs are its own.
+/// Returns the text of the file. A login's logrotate needs no users, because the login owns all
+/// logs.
 pub(super) fn text(
     context: &ServiceContext<'_>,
     logs: &Logrotate,
@@ -98,16 +99,16 @@ fn blocks(
     Ok(blocks)
 }
 
-/// What scripts run to have logs opened anew.
+/// Returns the script that makes services reopen their logs.
 fn tell(systemctl: &str, signal: Option<&'static str>) -> String {
     match signal {
-        // `--kill-who` is `--kill-whom` since systemd 252, which still takes the old name.
+        // systemd 252 renamed `--kill-who` to `--kill-whom`, and still accepts the old name.
         Some(signal) => format!("{systemctl} kill --kill-who=main --signal={signal}"),
         None => format!("{systemctl} reload"),
     }
 }
 
-/// The units that are told: those that were named, else those that can be.
+/// Returns the units that reopen their logs: the configured ones, or else all that can.
 fn told(
     context: &ServiceContext<'_>,
     names: Option<&[pkgapp_config::Located<PartName>]>,
@@ -152,7 +153,7 @@ fn unit_names(context: &ServiceContext<'_>, service: &Service) -> Vec<String> {
     }
 }
 
-/// A path with its wildcards between quotes, where logrotate knows no escapes.
+/// Quotes a path with its wildcards; logrotate has no escape characters.
 fn quoted(path: &InstallPath, logs: &Logrotate) -> Result<String> {
     let text = path.as_str();
     match text

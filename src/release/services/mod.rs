@@ -1,11 +1,11 @@
-//! What runs on a host, as files that systemd, cron and logrotate read: from the application's
-//! `[service.*]`, `[timer.*]`, `[cron.*]` and `[logrotate]` to entries of the tree.
+//! The files for systemd, cron, and logrotate: the application's `[service.*]`, `[timer.*]`,
+//! `[cron.*]`, and `[logrotate]` become entries of the tree.
 //!
-//! One declaration gives the same on every host; what differs between package managers is in the
-//! scriptlets, which act upon the [`Services`] that are returned here. Everything that an
-//! application has is named after it: `shop.target` groups `shop-web.service`, `shop-web.socket`,
-//! `shop-report.timer`; `/etc/cron.d/shop`; the user `shop` with `/var/lib/shop`, `/var/cache/shop`
-//! and `/var/log/shop`.
+//! The same configuration results in the same files on every host; differences between package
+//! managers are in the scriptlets, which use the [`Services`] that this module returns. All names
+//! contain the application's name: `shop.target` groups `shop-web.service`, `shop-web.socket`, and
+//! `shop-report.timer`; the crontab is `/etc/cron.d/shop`; the user `shop` has `/var/lib/shop`,
+//! `/var/cache/shop`, and `/var/log/shop`.
 
 mod accounts;
 mod cron;
@@ -39,118 +39,118 @@ pub use settings::ServiceUnit;
 pub use site::PackagedSite;
 pub use users::{SecretFile, SystemUser};
 
-/// Where units of packages lie, on both kinds of host.
+/// The directory of packaged units on all hosts.
 const UNITS: &str = "/usr/lib/systemd/system";
 
-/// Tells the launchers of the release whose prefix it holds that the variables are the
-/// configuration's, and not those of whoever calls them.
+/// A variable that contains a prefix. It tells the launchers of that release that the configuration
+/// has set the other variables, and not a user who calls the launcher.
 const CONFIGURED: &str = "PKGAPP_CONFIGURED";
 
-/// What a package's scriptlets act upon.
+/// The facts about a package that its scriptlets need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Services {
-    /// The application's.
+    /// The name of the application.
     pub name: AppName,
-    /// Where the release lies.
+    /// The directory of the release.
     pub prefix: InstallPath,
-    /// In the order in which they are started: sockets, services, timers, then the target that
+    /// The units in the order in which they start: sockets, services, timers, then the target that
     /// groups them.
     pub units: Vec<PackagedUnit>,
-    /// Users, each with a group of its name, that are created if they are missing and never
-    /// deleted.
+    /// Users, each with a group of the same name, that scriptlets create if they are missing and
+    /// never delete.
     pub users: Vec<SystemUser>,
-    /// More groups, treated alike.
+    /// Additional groups, which are treated in the same way.
     pub groups: Vec<String>,
-    /// Users that cron runs jobs as, and that become members of the group of their name if the
-    /// host has them in another one: without it they could not read the application's files.
+    /// Users of cron jobs. If the host has such a user in another group, scriptlets add it to the
+    /// group of its name: without it, the user could not read the application's files.
     pub members: Vec<String>,
-    /// Files of secrets: created empty, 0640 root:GROUP, if they are not there; never overwritten,
-    /// removed by purge.
+    /// Files of secrets. Scriptlets create missing files empty, with mode 0640 and owner
+    /// root:GROUP, never overwrite them, and remove them on purge.
     pub secrets: Vec<SecretFile>,
-    /// Directories that systemd makes and the package does not own: removed by purge, e.g.
-    /// `/var/lib/shop`.
+    /// Directories that systemd creates and no package owns, e.g. `/var/lib/shop`. Purging the
+    /// package removes them.
     pub state: Vec<InstallPath>,
-    /// Whether `/usr/lib/sysusers.d/NAME.conf` is in the tree.
+    /// Whether the tree contains `/usr/lib/sysusers.d/NAME.conf`.
     pub has_sysusers: bool,
-    /// Whether `/usr/lib/tmpfiles.d/NAME.conf` is in the tree.
+    /// Whether the tree contains `/usr/lib/tmpfiles.d/NAME.conf`.
     pub has_tmpfiles: bool,
-    /// Where each part keeps its data.
+    /// The data directory of each service, timer, and cron job.
     pub homes: Vec<DataHome>,
-    /// Files below `/etc/NAME` and whose they are.
+    /// Files below `/etc/NAME`, with their owners.
     pub owned: Vec<OwnedFile>,
-    /// What the application writes to below its prefix, if it does.
+    /// The links to paths that the application writes to, if there are any.
     pub writable: Option<WritableLinks>,
-    /// The site in front of it, if it has one.
+    /// The site, if the application has one.
     pub site: Option<PackagedSite>,
-    /// Where metrics are written; gone with the package.
+    /// The file of metrics, which is removed with the package.
     pub metrics: Option<InstallPath>,
-    /// Settings that only hosts can give a value, if there are any.
+    /// Settings that need a value on each host, if there are any.
     pub host_settings: Option<HostSettings>,
 }
 
-/// Settings that only hosts can give a value.
+/// Settings that need a value on each host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
-    /// Their names, and the files where their values belong.
+    /// The names of the settings, and the files for their values.
     pub needed: Vec<(String, InstallPath)>,
-    /// All files of variables that something reads.
+    /// All environment files that services, timers, and cron jobs read.
     pub files: Vec<InstallPath>,
 }
 
-/// Links from a release to what its application writes to; see [`crate::writable`].
+/// Links from a release to paths that its application writes to; see [`crate::writable`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WritableLinks {
-    /// Where the links are.
+    /// The paths of the links.
     pub links: Vec<InstallPath>,
-    /// Whose `/var/lib/NAME` is.
+    /// The owner of `/var/lib/NAME`.
     pub user: String,
-    /// The group of what this user has there.
+    /// The group of that user's files.
     pub group: String,
 }
 
-/// Where a part keeps its data: below `/var/lib`, and in the same way below `/var/cache` and
-/// `/var/log`.
+/// The data directory of a service, timer, or cron job: the same name below `/var/lib`,
+/// `/var/cache`, and `/var/log`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataHome {
-    /// The part's unit without its type, e.g. `shop-web`; `cron.purge` for a job of cron's.
+    /// The unit without its type, e.g. `shop-web`; `cron.purge` for a cron job.
     pub part: String,
-    /// The directory's name, e.g. `shop`.
+    /// The name of the directory, e.g. `shop`.
     pub directory: String,
-    /// Whose it is.
+    /// The owner of the directory.
     pub user: String,
-    /// What may run in there, as patterns of units; nothing for a job of cron's.
+    /// Patterns of the units that use the directory; empty for a cron job.
     pub units: Vec<String>,
 }
 
-/// A file that the package puts below `/etc/NAME` and an administrator may change.
+/// A file of the package below `/etc/NAME`, which an administrator may change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OwnedFile {
-    /// Where.
+    /// The path of the file.
     pub path: InstallPath,
-    /// Permissions.
+    /// The permission bits.
     pub mode: u32,
-    /// `USER:GROUP`.
+    /// The owner, as `USER:GROUP`.
     pub owner: String,
 }
 
-/// A unit of systemd's and what scriptlets do with it.
+/// A unit, and how scriptlets treat it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackagedUnit {
-    /// The file in `/usr/lib/systemd/system`, e.g. `shop-web.service`, `shop-worker@.service`,
+    /// The file name in `/usr/lib/systemd/system`, e.g. `shop-web.service`, `shop-worker@.service`,
     /// `shop.target`.
     pub file: String,
-    /// What is enabled and started: the file itself, or `shop-worker@1.service` … of a template.
-    /// Empty for a timer's own service, which the timer starts.
+    /// The units to enable and start: the file itself, or the instances of a template, such as
+    /// `shop-worker@1.service`. Empty for the service of a timer, which the timer starts.
     pub names: Vec<String>,
-    /// What an upgrade does to it.
+    /// The effect of an upgrade on the unit.
     pub on_upgrade: OnUpgrade,
 }
 
-/// Adds the files of everything that runs to the tree, and the sandbox that it runs in.
+/// Adds the files for all services, timers, and cron jobs to the tree.
 ///
 /// # Errors
-/// A command whose program is not in the release; a value that a file can't carry; a user that
-/// can't be made.
+/// The release lacks the program of a command, a file cannot represent a value, or a user's name is
+/// invalid.
 pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
     let context = ServiceContext::of(app)?;
     let programs = ReleasePrograms::of(tree, context.prefix);
@@ -191,10 +191,10 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
     })
 }
 
-/// Checks all that needs no release: logs, accounts, directories and secrets.
+/// Checks everything that does not need a release: logs, accounts, directories, and secrets.
 ///
 /// # Errors
-/// As [`insert_into`], but for programs.
+/// Errors of [`insert_into`], except for missing programs.
 pub fn check(app: &Config) -> Result<()> {
     let context = ServiceContext::of(app)?;
     let mut files = GeneratedFiles::default();
@@ -206,8 +206,8 @@ pub fn check(app: &Config) -> Result<()> {
     Ok(())
 }
 
-/// Where everything that runs keeps its data. What declares its directories itself looks after them
-/// itself.
+/// Returns the data directories. Services with directories of their own in `[Service]` manage their
+/// data themselves.
 fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
     let app = context.app;
     let unit = |name: &PartName| context.unit(name);
@@ -256,7 +256,7 @@ fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
     Ok(homes)
 }
 
-/// The settings that only hosts can give a value.
+/// Returns the settings that need a value on each host.
 fn host_settings(app: &Config) -> Option<HostSettings> {
     let needed: Vec<(String, InstallPath)> = app
         .settings
@@ -274,7 +274,7 @@ fn host_settings(app: &Config) -> Option<HostSettings> {
     })
 }
 
-/// The links to what the application writes to.
+/// Returns the links to paths that the application writes to.
 fn writable(context: &ServiceContext<'_>) -> Result<Option<WritableLinks>> {
     let links = crate::writable::links(context.app)?;
     let Some(user) = context.primary.as_ref().filter(|_| !links.is_empty()) else {
@@ -287,7 +287,7 @@ fn writable(context: &ServiceContext<'_>) -> Result<Option<WritableLinks>> {
     }))
 }
 
-/// The application's configuration and files of secrets.
+/// Returns the application's configuration files and files of secrets, with their owners.
 fn owned(
     tree: &Tree,
     context: &ServiceContext<'_>,
@@ -310,21 +310,23 @@ fn owned(
     Ok(configured.chain(secrets).collect())
 }
 
-/// What all files are made from.
+/// The inputs of all files.
 struct ServiceContext<'a> {
     app: &'a Config,
     prefix: &'a InstallPath,
-    /// As whom everything runs that names nobody; `None` if nothing runs.
+    /// The user of services, timers, and cron jobs that name none; `None` if the application has
+    /// none of these.
     user: Option<UserName>,
-    /// Whose `/var/lib/NAME` is; `None` if nothing runs.
+    /// The owner of `/var/lib/NAME`; `None` if nothing runs.
     primary: Option<UserName>,
 }
 
-/// Returns the user that is named after the application, if anything runs as it.
+/// Returns the user with the application's name, if a service, timer, or cron job runs as that
+/// user.
 ///
 /// # Errors
-/// A name of the application that is too long for a user, or that of an account which hosts have
-/// for something else.
+/// The application's name is too long for a user, or hosts have an account of this name for another
+/// purpose.
 pub fn default_user(app: &Config) -> Result<Option<UserName>> {
     let nameless: Vec<&Location> = runs_as(app)
         .filter(|(user, _)| user.is_none())
@@ -367,12 +369,12 @@ pub fn default_user(app: &Config) -> Result<Option<UserName>> {
     Err(Error::all(refused.collect::<Vec<_>>()).unwrap_or_else(|| Error::bug("a mistake got lost")))
 }
 
-/// Returns the user whose the application's directories are, such as `/var/lib/shop`: the one that
-/// is named after it if anything runs as that, else the first that is declared, and not root if
-/// there is a choice.
+/// Returns the owner of the application's directories, such as `/var/lib/shop`: the user with the
+/// application's name if something runs as that user, else the first declared user, preferably not
+/// root.
 ///
 /// # Errors
-/// As [`default_user`].
+/// Errors of [`default_user`].
 pub fn primary_user(app: &Config) -> Result<Option<UserName>> {
     let default = default_user(app)?;
     let declared = || runs_as(app).filter_map(|(user, _)| user);
@@ -385,12 +387,12 @@ pub fn primary_user(app: &Config) -> Result<Option<UserName>> {
     Ok(default.or_else(|| first().cloned()))
 }
 
-/// Returns the group of a `[config]`, if that is not root's: the one that is declared, else that of
-/// the [`primary_user`] if the group may read it and others may not. Such a file is for the
-/// application to read.
+/// Returns the group of a `[config]` file; `None` for root's. Without a declared group, it is that
+/// of the [`primary_user`] if the mode lets only the group read the file: such a file is for the
+/// application.
 pub fn config_group(app: &Config, file: &ConfigFile) -> Option<String> {
     let is_for_the_group = file.mode & 0o044 == 0o040;
-    // A mistake in the names is reported with the services.
+    // Invalid names are reported together with the services.
     let own = || {
         primary_user(app)
             .ok()
@@ -403,21 +405,22 @@ pub fn config_group(app: &Config, file: &ConfigFile) -> Option<String> {
         .map(|group| group.to_string())
 }
 
-/// Who may read the file in which settings are changed.
+/// The readers of the file in which administrators change settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SettingsAccess {
-    /// Permissions.
+    /// The permission bits.
     pub mode: u32,
-    /// `None` for root's.
+    /// The group; `None` for root's.
     pub group: Option<String>,
 }
 
-/// Returns who may read the file in which settings are changed: the group of the [`primary_user`],
-/// as of other files for the application. systemd reads it as root, so that other users need it only
-/// for cron jobs; secrets are elsewhere, and then everyone may read it.
+/// Returns the readers of the file in which administrators change settings: the group of the
+/// [`primary_user`], as for other files of the application. systemd reads the file as root, so
+/// other users need it only for cron jobs; in that case everyone may read it, because secrets are
+/// in other files.
 ///
 /// # Errors
-/// As [`default_user`].
+/// Errors of [`default_user`].
 pub fn settings_access(app: &Config) -> Result<SettingsAccess> {
     let context = ServiceContext::of(app)?;
     let primary = context.primary.as_ref();
@@ -433,7 +436,8 @@ pub fn settings_access(app: &Config) -> Result<SettingsAccess> {
     })
 }
 
-/// What runs, in the order of the file: as whom, if that is declared, and where it stands.
+/// Iterates over services, timers, and cron jobs in the order of the configuration: the declared
+/// user, and the place of the table.
 fn runs_as(app: &Config) -> impl Iterator<Item = (Option<&UserName>, &Location)> {
     let services = app
         .services
@@ -463,15 +467,16 @@ impl ServiceContext<'_> {
         self.app.name.as_str()
     }
 
-    /// The user that something runs as.
+    /// Returns the user that a service, timer, or cron job runs as.
     fn user<'u>(&'u self, declared: Option<&'u UserName>) -> Result<&'u UserName> {
         declared
             .or(self.user.as_ref())
             .ok_or_else(|| Error::bug("something runs as nobody"))
     }
 
-    /// The name of a user's directories below `/var/lib` and the like. Only one user may own each:
-    /// systemd would hand them over with all that is in them at every start.
+    /// Returns the name of a user's directories below `/var/lib` and similar directories. Each user
+    /// needs its own: at every start of a unit, systemd changes the owner of the directory with its
+    /// content.
     fn directory(&self, user: &UserName) -> String {
         if self.primary.as_ref() == Some(user) {
             self.name().to_owned()
@@ -480,7 +485,7 @@ impl ServiceContext<'_> {
         }
     }
 
-    /// All users that something runs as, each once.
+    /// Returns all users of services, timers, and cron jobs, each once.
     fn runners(&self) -> Result<Vec<&UserName>> {
         let mut users = runs_as(self.app)
             .map(|(user, _)| self.user(user))
@@ -490,13 +495,14 @@ impl ServiceContext<'_> {
         Ok(users)
     }
 
-    /// All processes that systemd starts.
+    /// Iterates over all processes that systemd starts.
     fn processes(&self) -> impl Iterator<Item = &ProcessSettings> {
         let services = self.app.services.iter().map(|service| &service.process);
         services.chain(self.app.timers.iter().map(|timer| &timer.process))
     }
 
-    /// The group that a user's files have: what all of its processes name, else that of its name.
+    /// Returns the group of a user's files: the group that all of its processes declare, else the
+    /// one with the user's name.
     fn group_of(&self, user: &UserName) -> Result<String> {
         let mut groups = Vec::new();
         for process in self.processes() {
@@ -508,8 +514,8 @@ impl ServiceContext<'_> {
         Ok(if let [one] = groups[..] { one } else { user }.to_string())
     }
 
-    /// Whose logs lie at a path: the user's in whose directories that is, or who says that it
-    /// writes there. `None` if nothing tells.
+    /// Returns the owner of the logs at a path: the user whose directory contains them, or whose
+    /// process declares that it writes there. `None` if nothing shows the owner.
     fn owner_of(&self, logs: &InstallPath) -> Result<Option<&UserName>> {
         for user in self.runners()? {
             for base in ["/var/log", "/var/lib", "/var/cache"] {
@@ -536,7 +542,7 @@ impl ServiceContext<'_> {
             .transpose()
     }
 
-    /// The directories of all of them.
+    /// Returns the directories of all users.
     fn state(&self) -> Result<Vec<InstallPath>> {
         let mut all = Vec::new();
         for user in self.runners()? {
@@ -550,12 +556,13 @@ impl ServiceContext<'_> {
         Ok(all)
     }
 
-    /// The name of a part's unit without its type, e.g. `shop-web`.
+    /// Returns the unit of a service or timer without its type, e.g. `shop-web`.
     fn unit(&self, part: &PartName) -> String {
         format!("{}-{part}", self.name())
     }
 
-    /// The variable `PATH` of everything that runs: the release's own programs first.
+    /// Returns the variable `PATH` of services, timers, and cron jobs: the release's own programs
+    /// come first.
     fn path(&self) -> String {
         format!(
             "{}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
@@ -564,25 +571,25 @@ impl ServiceContext<'_> {
     }
 }
 
-/// Files that are made, before they are in the tree.
+/// Generated files that are not yet in the tree.
 #[derive(Debug, Default)]
 struct GeneratedFiles(Vec<(InstallPath, TreeEntry)>);
 
 impl GeneratedFiles {
-    /// Adds a file that an upgrade replaces; `label` says where it comes from.
+    /// Adds a file that upgrades replace; `label` names its origin in messages.
     fn add(&mut self, path: &str, label: &str, text: String) -> Result<()> {
         self.0.push((InstallPath::parse(path)?, entry(label, text)));
         Ok(())
     }
 
-    /// Adds a file below `/etc` that is the administrator's once it is there.
+    /// Adds a file below `/etc` that upgrades keep if an administrator has changed it.
     fn add_config(&mut self, path: &str, label: &str, text: String) -> Result<()> {
         self.0
             .push((InstallPath::parse(path)?, entry(label, text).config()));
         Ok(())
     }
 
-    /// Adds a program.
+    /// Adds an executable file.
     fn add_program(&mut self, path: InstallPath, label: &str, text: &str) {
         self.0.push((
             path,
@@ -611,7 +618,7 @@ fn entry(label: &str, text: String) -> TreeEntry {
     TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin)
 }
 
-/// The reader of environment files that cron jobs go through, below the prefix.
+/// Returns the path of the program that reads environment files for cron jobs, below the prefix.
 fn environment_reader() -> Result<ReleasePath> {
     ReleasePath::parse(".pkgapp/with-environment")
 }

@@ -1,5 +1,5 @@
-//! What watches the services of an application: units that ask for `health`, units for
-//! `on-failure`, the metrics, and the programs that they run.
+//! Monitoring of an application's services: the units for `health` and `on-failure`, the metrics,
+//! and the programs that these run.
 //!
 //! ```text
 //! PREFIX/.pkgapp/monitor      asks services, and writes metrics
@@ -22,11 +22,11 @@ use super::{GeneratedFiles, PackagedUnit, ServiceContext};
 const MONITOR: &str = include_str!("../../../templates/monitor.py");
 const ON_FAILURE: &str = include_str!("../../../templates/on-failure.sh");
 
-/// How long a service that does not say when it is ready may take to answer for the first time.
+/// The time until the first good answer of a service without readiness notification, in seconds.
 const START_S: u32 = 60;
-/// The status by which `monitor watch` says that a service is to be restarted.
+/// The exit status of `monitor watch` for a service that must restart.
 const UNHEALTHY: u32 = 3;
-/// Settings of `[Service]` that make a unit the one that it is; no other unit takes them over.
+/// Settings of `[Service]` that define the unit itself; other units do not take them over.
 const OWN_SETTINGS: [&str; 4] = [
     "Exec",         // its commands
     "Restart",      // when it is started again
@@ -35,7 +35,7 @@ const OWN_SETTINGS: [&str; 4] = [
 ];
 const OTHER_SETTINGS: [&str; 5] = ["Type", "Sockets", "PIDFile", "BusName", "RemainAfterExit"];
 
-/// Adds the programs, and what they read.
+/// Adds the programs and their inputs.
 pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) -> Result<()> {
     let list = health_list(context)?;
     if !list.is_empty() || context.app.metrics.is_some() {
@@ -58,8 +58,8 @@ pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) ->
     Ok(())
 }
 
-/// Returns a line `UNIT USER HOST STATUS TIMEOUT PATH ADDRESS` for each service that is asked; the
-/// status of any good answer is `-`.
+/// Returns a line `UNIT USER HOST STATUS TIMEOUT PATH ADDRESS` for each service with `health`; `-`
+/// stands for any successful status.
 pub(super) fn health_list(context: &ServiceContext<'_>) -> Result<String> {
     let mut list = String::new();
     for service in &context.app.services {
@@ -71,7 +71,7 @@ pub(super) fn health_list(context: &ServiceContext<'_>) -> Result<String> {
     Ok(list)
 }
 
-/// The words of a request.
+/// Returns the words of a request.
 fn request(
     context: &ServiceContext<'_>,
     service: &Service,
@@ -92,7 +92,7 @@ fn request(
     ])
 }
 
-/// Returns where the metrics of an application are written.
+/// Returns the path of an application's metrics.
 pub(super) fn metrics_file(context: &ServiceContext<'_>) -> Result<Option<InstallPath>> {
     let Some(metrics) = &context.app.metrics else {
         return Ok(None);
@@ -107,7 +107,7 @@ fn below(context: &ServiceContext<'_>, name: &str) -> Result<InstallPath> {
 }
 
 impl UnitWriter<'_> {
-    /// The units of `on-failure` and `health`, each with where it comes from.
+    /// Returns the units for `on-failure` and `health`, each with its origin.
     pub(super) fn watchers(&self) -> Vec<(String, Result<UnitText>)> {
         let app = self.context.app;
         let mut made = Vec::new();
@@ -127,8 +127,8 @@ impl UnitWriter<'_> {
         made
     }
 
-    /// Adds the units of `[metrics]` before the target, with all units so far to measure. A login
-    /// has none: the directory of node-exporter is not its to write to.
+    /// Adds the units for `[metrics]` before the target; they measure all units so far. A login has
+    /// none, because it cannot write to the directory of node-exporter.
     pub(super) fn add_metrics(&self, units: &mut Vec<GeneratedUnit>) -> Result<()> {
         let (Some(metrics), ServiceScope::System) = (&self.context.app.metrics, self.scope) else {
             return Ok(());
@@ -152,7 +152,7 @@ impl UnitWriter<'_> {
         Ok(())
     }
 
-    /// Names the unit that is started when this one is left failed.
+    /// Names the unit that starts when this one ends up failed.
     pub(super) fn on_failure(
         &self,
         unit: &mut UnitFile<'_>,
@@ -165,9 +165,8 @@ impl UnitWriter<'_> {
         }
     }
 
-    /// Runs `on-failure` at each end of a service that is started again for ever: such a service is
-    /// never left failed. It runs as the service does, with nothing of root's. And has systemd wait
-    /// for signs of life.
+    /// Sets up `on-failure` and the watchdog. A service that restarts without limit never ends up
+    /// failed, so `on-failure` runs at each of its ends, as the service's user.
     pub(super) fn watch(&self, unit: &mut UnitFile<'_>, service: &Service) -> Result<()> {
         let line = service.process.on_failure.as_ref();
         if let Some(line) = line.filter(|_| is_kept(service)) {
@@ -182,7 +181,7 @@ impl UnitWriter<'_> {
 
     fn failure_command(&self, line: &CommandLine) -> Result<String> {
         let script = below(self.context, "on-failure")?;
-        // A name that is no program of the release is one of the host, by the unit's PATH.
+        // A program that is not in the release is found by the unit's PATH on the host.
         let words = self
             .programs
             .resolve(line)
@@ -192,7 +191,8 @@ impl UnitWriter<'_> {
         Ok(command(&all))
     }
 
-    /// The unit that runs a part's `on-failure`, with the name of the failed unit as its instance.
+    /// Returns the unit that runs `on-failure` of a service or timer; its instance is the name of
+    /// the failed unit.
     fn failed(
         &self,
         part: &PartName,
@@ -225,8 +225,8 @@ impl UnitWriter<'_> {
         Ok((passive(file), unit.text()))
     }
 
-    /// The unit that asks a service, and has systemd restart it if three answers in a row are not
-    /// good.
+    /// Returns the unit that checks a service, and makes systemd restart it after three bad answers
+    /// in a row.
     fn health(&self, service: &Service, health: &ServiceHealth) -> Result<UnitText> {
         let context = self.context;
         let base = context.unit(&service.name);
@@ -267,9 +267,9 @@ impl UnitWriter<'_> {
         Ok(words)
     }
 
-    /// Restarts a service on the word of the unit's program and of nobody else, and not while its
-    /// package is replaced. The first command keeps the service's start limit, if it has one, from
-    /// closing its socket.
+    /// Returns the command that restarts a service. It runs only at the request of the health
+    /// unit's own program, and not during an upgrade. The first command resets the service's start
+    /// limit, which could close its socket.
     fn restart_line(&self, base: &str) -> String {
         let name = self.context.name();
         let (sign, systemctl) = match self.scope {
@@ -283,8 +283,9 @@ impl UnitWriter<'_> {
         )
     }
 
-    /// As whom a service is asked: as its own user. A service of root's is asked by nobody in
-    /// particular, except by a socket in the file system, which root may have closed to others.
+    /// Sets the user of the health checks: the service's own user. A service of root's is checked
+    /// by an unprivileged dynamic user, except for a socket in the file system, which root may have
+    /// closed to others.
     fn ask_as(
         &self,
         unit: &mut UnitFile<'_>,
@@ -302,7 +303,7 @@ impl UnitWriter<'_> {
         Ok(())
     }
 
-    /// When a service is asked: as long as it runs.
+    /// Returns the timer for the checks of a service, which is active while the service runs.
     fn health_timer(&self, service: &Service, health: &ServiceHealth) -> UnitText {
         let base = self.context.unit(&service.name);
         let mut unit = UnitFile::new(self.scope);
@@ -320,8 +321,8 @@ impl UnitWriter<'_> {
         (timer(format!("{base}-health.timer")), unit.text())
     }
 
-    /// The unit that writes metrics. It has root's right to files in one directory, which may be
-    /// node-exporter's, and the right to become the users of services to ask them.
+    /// Returns the unit that writes metrics. It may write to one directory, which can belong to
+    /// node-exporter, and may become the users of services to check them.
     fn metrics(&self, metrics: &MetricsFile, units: &[String]) -> Result<UnitText> {
         let name = self.context.name();
         let mut unit = UnitFile::new(self.scope);
@@ -361,7 +362,7 @@ impl UnitWriter<'_> {
         Ok(words)
     }
 
-    /// How long all services together may take to answer, and the rest.
+    /// Returns the time limit for a run: the sum of all services' timeouts, and a margin.
     fn patience(&self) -> Duration {
         let services = self.context.app.services.iter();
         let asked = services.filter_map(|service| service.health.as_ref());
@@ -371,7 +372,8 @@ impl UnitWriter<'_> {
         all + Duration::from_secs(30)
     }
 
-    /// When metrics are written: also while the application is stopped, to say so.
+    /// Returns the timer for metrics, which stays active while the application is stopped, to
+    /// report that.
     fn metrics_timer(&self, metrics: &MetricsFile) -> UnitText {
         let name = self.context.name();
         let mut unit = UnitFile::new(self.scope);
@@ -386,7 +388,8 @@ impl UnitWriter<'_> {
         (timer(format!("{name}-metrics.timer")), unit.text())
     }
 
-    /// The program that asks, run by the release's Python without anything of the environment's.
+    /// Returns the command of the monitoring program, run by the release's Python independently of
+    /// the environment.
     fn monitor(&self, subcommand: &str) -> Result<Vec<String>> {
         let python = format!("{}/bin/python", self.context.prefix);
         let script = below(self.context, "monitor")?.to_string();
@@ -403,7 +406,7 @@ impl UnitWriter<'_> {
     }
 }
 
-/// Stands for the name of the failed unit in a command.
+/// A placeholder for the name of the failed unit in a command.
 const UNIT: &str = "pkgapp:unit";
 
 fn is_own_setting(name: &str) -> bool {
@@ -416,7 +419,7 @@ fn quietly(unit: &mut UnitFile<'_>) {
     unit.set("SyslogLevel", "notice");
 }
 
-/// The whole sandbox, with these settings in place of its own or besides them.
+/// Adds the whole sandbox, with the settings `own` in addition or as replacements.
 fn confine_unit(unit: &mut UnitFile<'_>, own: &[(&str, &str)]) {
     for (name, value) in super::systemd::sandbox() {
         if !own.iter().any(|(its, _)| *its == name) {
@@ -428,7 +431,7 @@ fn confine_unit(unit: &mut UnitFile<'_>, own: &[(&str, &str)]) {
     }
 }
 
-/// A unit that others start.
+/// Returns a unit that other units start.
 fn passive(file: String) -> PackagedUnit {
     PackagedUnit {
         file,

@@ -1,14 +1,14 @@
-//! Where the paths of a package lie for a login that is not root.
+//! Paths of a package for a login without root.
 //!
-//! A login has the prefix at `current`, `/etc/NAME` and `/var/{lib,cache,log}/NAME` below `shared`,
-//! and `/run/NAME` below its `$XDG_RUNTIME_DIR`. Where exactly that is, only a host knows: the text
-//! has marks, which a push fills in (`scripts/tarball/fill.sh`).
+//! A login has the prefix at `current`, the directories `/etc/NAME` and `/var/{lib,cache,log}/NAME`
+//! below `shared`, and `/run/NAME` below its `$XDG_RUNTIME_DIR`. Only the host knows these
+//! directories, so texts contain marks, which a push fills in (`scripts/tarball/fill.sh`).
 //!
 //! ```text
 //! {pkgapp:into}       the directory that the login deploys to
-//! {pkgapp:current}    the release: the link `current` in there, or one release for its migration
-//! {pkgapp:runtime}    $XDG_RUNTIME_DIR, where no specifier of systemd stands for it
-//! {pkgapp:brace}      a brace: text that has `{pkgapp:` of its own has `{pkgapp:brace}pkgapp:`
+//! {pkgapp:current}    the link `current` in there, or the new release during its migration
+//! {pkgapp:runtime}    $XDG_RUNTIME_DIR, in files other than units, which use a specifier
+//! {pkgapp:brace}      a brace; a literal `{pkgapp:` becomes `{pkgapp:brace}pkgapp:`
 //! ```
 
 use std::collections::BTreeSet;
@@ -17,33 +17,33 @@ use pkgapp_core::path::InstallPath;
 
 use super::unit::plain;
 
-/// The directory that the login deploys to.
+/// The mark for the directory that the login deploys to.
 pub(super) const INTO: &str = "{pkgapp:into}";
 const CURRENT: &str = "{pkgapp:current}";
 const RUNTIME: &str = "{pkgapp:runtime}";
-/// What every mark begins with, and what stands for it in a text of others.
+/// The beginning of every mark, and its replacement in other text.
 const MARK: &str = "{pkgapp:";
 const NO_MARK: &str = "{pkgapp:brace}pkgapp:";
 
-/// Whose systemd, cron and logrotate read a file.
+/// The owner of the systemd, cron, and logrotate that read a file.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum ServiceScope<'a> {
-    /// The host's.
+    /// The host.
     System,
-    /// A login's that is not root.
+    /// A login without root.
     Login(&'a LoginPaths),
 }
 
-/// The paths that lie elsewhere for a login, and what stands for them.
+/// The paths that differ for a login, with their replacements.
 #[derive(Debug)]
 pub(super) struct LoginPaths {
-    /// In texts that only we fill in.
+    /// Rules for texts that only pkgapp fills in.
     in_texts: Vec<PathRule>,
-    /// In units, where `%` is doubled.
+    /// Rules for units, in which `%` is doubled.
     in_units: Vec<PathRule>,
 }
 
-/// A path of the package, and where it lies for a login.
+/// A path of the package, and its place for a login.
 #[derive(Debug)]
 struct PathRule {
     path: String,
@@ -51,7 +51,8 @@ struct PathRule {
 }
 
 impl LoginPaths {
-    /// `own` are the names of directories below `/var/lib` and the like.
+    /// Creates the rules; `own` lists the names of directories below `/var/lib` and similar
+    /// directories.
     pub(super) fn new(name: &str, prefix: &InstallPath, own: &BTreeSet<String>) -> Self {
         Self {
             in_texts: rules(name, prefix.as_str(), own, RUNTIME),
@@ -59,17 +60,17 @@ impl LoginPaths {
         }
     }
 
-    /// Returns the value of a setting in a unit with the paths of the login.
+    /// Returns the value of a unit's setting with the login's paths.
     pub(super) fn in_unit(&self, value: &str) -> String {
         text(&lead(&self.in_units, value.as_bytes()))
     }
 
-    /// Returns any other text with the paths of the login.
+    /// Returns any other text with the login's paths.
     pub(super) fn in_text(&self, value: &str) -> String {
         text(&self.in_bytes(value.as_bytes()))
     }
 
-    /// The same for text in whatever encoding.
+    /// Returns bytes in any encoding with the login's paths.
     pub(super) fn in_bytes(&self, value: &[u8]) -> Vec<u8> {
         lead(&self.in_texts, value)
     }
@@ -92,7 +93,8 @@ fn rules(name: &str, prefix: &str, own: &BTreeSet<String>, runtime: &str) -> Vec
     rules
 }
 
-/// Replaces whole paths only: `/opt/shop-data`, `/mnt/opt/shop` and `$ROOT/opt/shop` are others.
+/// Replaces whole paths only: `/opt/shop-data`, `/mnt/opt/shop`, and `$ROOT/opt/shop` are other
+/// paths.
 fn lead(rules: &[PathRule], text: &[u8]) -> Vec<u8> {
     let mut led = Vec::with_capacity(text.len());
     let mut rest = text;
@@ -115,7 +117,8 @@ fn lead(rules: &[PathRule], text: &[u8]) -> Vec<u8> {
     led
 }
 
-/// Finds the longest path that the text begins with after the byte `last`; of two the first.
+/// Finds the rule with the longest path at the beginning of the text, which follows the byte
+/// `last`; the first rule wins a tie.
 fn rule_at<'r>(rules: &'r [PathRule], last: Option<u8>, text: &[u8]) -> Option<&'r PathRule> {
     let may_go_on = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-".contains(&byte);
     if last.is_some_and(|last| last.is_ascii_alphanumeric() || b"_./~}".contains(&last)) {
@@ -132,7 +135,7 @@ fn rule_at<'r>(rules: &'r [PathRule], last: Option<u8>, text: &[u8]) -> Option<&
         .max_by_key(|rule| rule.path.len())
 }
 
-/// Only ASCII was put in, so nothing is lost of what was text before.
+/// The replacements are ASCII, so the text remains valid.
 fn text(bytes: &[u8]) -> String {
     String::from_utf8_lossy(bytes).into_owned()
 }

@@ -1,5 +1,4 @@
-//! What a command line starts: a program of the release by its name, or one of the host by its
-//! path.
+//! The program of a command line: one of the release by name, or one of the host by path.
 
 use std::collections::BTreeSet;
 
@@ -32,11 +31,10 @@ impl<'a> ReleasePrograms<'a> {
         }
     }
 
-    /// Returns the words of a command with the absolute path of its program in front.
+    /// Returns the words of a command, beginning with the absolute path of its program.
     ///
-    /// A name is looked for in the release's `bin/` and nowhere else: which of the host's
-    /// directories hold a program differs from host to host. A path with a slash is below the
-    /// prefix, as in `[build] run`.
+    /// A name means a program in the release's `bin/`: the directories of the host's programs
+    /// differ between hosts. A path with a slash is below the prefix, as in `[build] run`.
     pub(super) fn resolve(&self, line: &CommandLine) -> Result<Vec<String>> {
         let mut words = line.words.clone();
         let Some(program) = words.first_mut() else {

@@ -1,8 +1,8 @@
-//! What a service runs with, read back from the unit in its package: for a command that is to run
-//! in the same way.
+//! The settings of a service, read from its unit in a package, for a command that must run in the
+//! same way.
 //!
-//! Units are read as [`super::systemd`] writes them, one setting a line. A package that somebody
-//! else has changed may hold anything else; it is then taken for what it is, or left out.
+//! The parser accepts units as [`super::systemd`] writes them, with one setting per line. In a
+//! package that was changed by others, other lines are taken as they are, or ignored.
 
 use std::collections::BTreeMap;
 
@@ -11,8 +11,7 @@ use pkgapp_core::name::AppName;
 
 use super::{UNITS, systemd};
 
-/// Whatever makes a unit a service that stays: what it runs, when that counts as started, and when
-/// it is run again.
+/// Settings that only a service needs: its command, its readiness, and its restarts.
 const OF_SERVICES: [&str; 8] = [
     "Type",
     "Sockets",
@@ -27,13 +26,14 @@ const OF_SERVICES: [&str; 8] = [
 /// The `[Service]` section of a unit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServiceUnit {
-    /// The unit's file, e.g. `shop-web.service` or `shop-worker@.service`.
+    /// The file name of the unit, e.g. `shop-web.service` or `shop-worker@.service`.
     pub file: String,
     settings: Vec<(String, String)>,
 }
 
 impl ServiceUnit {
-    /// Returns where the unit of a `[service.PART]` or a `[timer.PART]` may lie in a package.
+    /// Returns the possible paths of the unit for a `[service.PART]` or a `[timer.PART]` in a
+    /// package.
     pub fn paths(app: &AppName, part: &str) -> [String; 2] {
         [
             format!("{UNITS}/{app}-{part}.service"),
@@ -41,7 +41,7 @@ impl ServiceUnit {
         ]
     }
 
-    /// Reads a unit.
+    /// Parses a unit.
     pub fn parse(path: &str, text: &str) -> Self {
         let file = path.rsplit('/').next().unwrap_or(path).to_owned();
         let mut inside = false;
@@ -68,7 +68,7 @@ impl ServiceUnit {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Returns the variables of `Environment=`, without the number of an instance.
+    /// Returns the variables of `Environment=`, except for one with the number of an instance.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let lines = self
             .settings
@@ -81,7 +81,7 @@ impl ServiceUnit {
         variables.filter(|(name, _)| name != "INSTANCE").collect()
     }
 
-    /// Returns the files of `EnvironmentFile=`, the later ones stronger.
+    /// Returns the files of `EnvironmentFile=`; later files take precedence.
     pub fn environment_files(&self) -> Vec<String> {
         let files = self
             .settings
@@ -92,12 +92,12 @@ impl ServiceUnit {
             .collect()
     }
 
-    /// Returns the lines that a command takes over which is to run like the service: the user and
-    /// its groups, directories, variables, limits and the sandbox. `relax` names those that it
-    /// does without.
+    /// Returns the lines for a command that must run like the service: the user and groups,
+    /// directories, variables, limits, and the sandbox. `relax` names settings of the sandbox to
+    /// leave out.
     ///
     /// # Errors
-    /// `relax` names what neither this unit nor the sandbox has.
+    /// `relax` names a setting that neither the unit nor the sandbox has.
     pub fn taken_over(&self, relax: &[String]) -> Result<Vec<String>> {
         for name in relax {
             if !self.settings.iter().any(|(its, _)| its == name) {
@@ -108,7 +108,7 @@ impl ServiceUnit {
             let stays = name.starts_with("Exec")
                 || name.starts_with("Restart")
                 || OF_SERVICES.contains(&name);
-            // Files are chosen on the host: the package's own are not in place yet.
+            // The host decides about the files, because those of the package are not yet in place.
             let elsewhere = name == "EnvironmentFile"
                 || (name == "Environment" && value.starts_with("INSTANCE="));
             !stays && !elsewhere && !relax.iter().any(|relaxed| relaxed == name)
@@ -123,14 +123,14 @@ impl ServiceUnit {
     }
 }
 
-/// Splits a value into words, as [`super::unit::quoted`] writes them.
+/// Splits a value into words, reversing [`super::unit::quoted`].
 fn words(text: &str) -> Vec<String> {
     let mut words: Vec<String> = Vec::new();
     let mut word: Option<Vec<u8>> = None;
     let mut quoted = false;
     let mut chars = text.chars();
     let finish = |word: Option<Vec<u8>>, words: &mut Vec<String>| {
-        // `%` begins a specifier, and is doubled where it stands for itself.
+        // A doubled `%` stands for itself; a single one begins a specifier.
         words.extend(word.map(|word| String::from_utf8_lossy(&word).replace("%%", "%")));
     };
     while let Some(c) = chars.next() {

@@ -1,17 +1,17 @@
-//! `[site]`: the configuration of a web server, and the program that puts it into place.
+//! `[site]`: the configuration of a web server, and the program that activates it.
 //!
 //! ```text
-//! PREFIX/.pkgapp/site/nginx.conf         the site, as each host's nginx gets a copy of it
-//!                     nginx-before.conf  what it is until it has a certificate, with `tls = "acme"`
-//!                     activate-nginx     compares that copy, replaces it, asks nginx whether it accepts the new one,
-//!                                        and brings the old one back if it does not
+//! PREFIX/.pkgapp/site/nginx.conf         the site, which is copied to the host's nginx
+//!                     nginx-before.conf  the site until it has a certificate, with `tls = "acme"`
+//!                     activate-nginx     replaces the copy, makes nginx check the new one, and
+//!                                        restores the old one if the check fails
 //! ```
 //!
 //! For Caddy, the files are `Caddyfile` and `activate-caddy`.
 //!
-//! The copy is no file of the package: which directory it belongs into, and which group nginx has,
-//! depends on whose nginx a host has, and a package manager would put a new version into place
-//! without asking nginx.
+//! The active copy is not a file of the package: its directory and the group of nginx depend on the
+//! origin of the host's nginx, and a package manager would install a new version without asking
+//! nginx to check it.
 
 use minijinja::Value;
 use pkgapp_config::{Site, SiteTls, StaticFiles, UpstreamAddress, WebServer};
@@ -25,46 +25,46 @@ use super::{GeneratedFiles, PackagedUnit, ServiceContext, render};
 use crate::tree::{EntryKind, Tree};
 use crate::writable;
 
-/// Where the site lies, below the prefix.
+/// The directory of the site's files, below the prefix.
 const SITE: &str = ".pkgapp/site";
 
-/// Where the files of a site come from.
+/// The origin of the site's files in messages.
 const LABEL: &str = "`[site]`";
 
-/// The longest name of an application that variables of nginx are named after: with its defaults,
-/// it takes no name of more than 47 characters.
+/// The longest application name for variables of nginx, which with its defaults accepts names of at
+/// most 47 characters.
 const LONGEST_VARIABLE: usize = 24;
 
-/// What scriptlets do for a site.
+/// The facts about a site that scriptlets need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackagedSite {
-    /// The program that puts the site into place.
+    /// The program that activates the site.
     pub program: InstallPath,
-    /// The site itself; a version without it has no site, or one for another web server.
+    /// The site's file. A version without this file has no site, or one for another web server.
     pub file: InstallPath,
-    /// The unit of the socket that the web server is let into.
+    /// The unit of the socket that the web server may connect to.
     pub socket: Option<String>,
-    /// Programs of other packages: when one of them comes, the site is put into place.
+    /// Programs of other packages whose installation activates the site.
     pub awaited: Vec<&'static str>,
-    /// Where an administrator's changes to the site are kept when it goes.
+    /// The places where a removed site keeps an administrator's changes.
     pub kept: Vec<String>,
 }
 
-/// Where certbot proves that a domain is the host's, and where it keeps the certificate.
+/// The directories in which certbot proves the ownership of a domain and stores the certificate.
 #[derive(Serialize)]
 struct AcmeValues {
     email: String,
     directory: String,
     certificate: String,
-    /// The site before there is a certificate.
+    /// The site's file until there is a certificate.
     before: String,
 }
 
 /// Adds the site and its program.
 ///
 /// # Errors
-/// Static files that the release does not have, or that are not safe with the web server; a file
-/// of lines that can't be read.
+/// The release lacks static files, the web server cannot safely serve them, or a file of extra
+/// lines cannot be read.
 pub(super) fn write(
     context: &ServiceContext<'_>,
     tree: &Tree,
@@ -84,17 +84,17 @@ pub(super) fn write(
     writer.write(units, files).map(Some)
 }
 
-/// What all files of a site are made from.
+/// The inputs of all files of a site.
 struct SiteWriter<'a> {
     context: &'a ServiceContext<'a>,
     site: &'a Site,
     statics: Vec<StaticValues>,
     extra: Option<ExtraLines>,
-    /// Certificates by certbot; Caddy gets them by itself.
+    /// Settings for certificates from certbot; Caddy gets certificates by itself.
     acme: Option<AcmeValues>,
 }
 
-/// A path of a site's file.
+/// Returns the path of a site's file.
 fn place(context: &ServiceContext<'_>, name: &str) -> Result<InstallPath> {
     let below = ReleasePath::parse(&format!("{SITE}/{name}"))?;
     Ok(context.prefix.join(&below))
@@ -153,7 +153,7 @@ impl SiteWriter<'_> {
         domains.map(|domain| domain.as_str()).collect()
     }
 
-    /// The certificate and its key, if there are files of them.
+    /// Returns the files of the certificate and its key, if the site has them.
     fn tls(&self) -> Option<TlsValues> {
         match (&self.site.tls, &self.acme) {
             (SiteTls::Files { certificate, key }, _) => Some(TlsValues {
@@ -184,7 +184,7 @@ impl SiteWriter<'_> {
         render(include_str!("../../../templates/site/nginx.conf"), values)
     }
 
-    /// The site before there is a certificate.
+    /// Returns the site until there is a certificate.
     fn before(&self, acme: &AcmeValues) -> Result<String> {
         let values = minijinja::context! {
             name => self.context.name(),
@@ -221,7 +221,7 @@ impl SiteWriter<'_> {
         render(include_str!("../../../templates/site/Caddyfile"), values)
     }
 
-    /// What the configurations of all web servers have.
+    /// Returns the values that the configurations of all web servers share.
     fn common(&self) -> Value {
         minijinja::context! {
             domains => self.domains(),
@@ -234,7 +234,7 @@ impl SiteWriter<'_> {
     }
 }
 
-/// Where the changes of an administrator are kept when a site goes, in each place that it may be.
+/// Returns the places where a removed site keeps an administrator's changes.
 fn kept(server: WebServer, name: &str) -> Vec<String> {
     let places = server.places(name).into_iter();
     places.map(|place| format!("{place}.pkgapp-old")).collect()
@@ -256,7 +256,7 @@ fn acme(context: &ServiceContext<'_>, site: &Site) -> Result<Option<AcmeValues>>
     }))
 }
 
-/// The units of the service behind the site.
+/// Returns the units of the service behind the site.
 fn proxied_units<'u>(
     context: &ServiceContext<'_>,
     site: &Site,
@@ -272,7 +272,7 @@ fn proxied_units<'u>(
         .collect()
 }
 
-/// Files that the web server serves by itself.
+/// Files that the web server serves itself.
 #[derive(Serialize)]
 struct StaticValues {
     url: String,
@@ -291,7 +291,7 @@ struct ExtraLines {
     text: String,
 }
 
-/// A name for variables, which no other application has.
+/// Returns a name for variables that is unique among applications.
 fn variable(name: &str) -> String {
     if name.len() <= LONGEST_VARIABLE {
         return format!("pkgapp_{}", name.replace('-', "_"));
@@ -321,11 +321,11 @@ fn statics(context: &ServiceContext<'_>, site: &Site, tree: &Tree) -> Result<Vec
     Error::all(mistakes).map_or(Ok(found), Err)
 }
 
-/// A directory outside of the release, which only the application's group may enter.
+/// A directory outside of the release that only the application's group may enter.
 #[derive(Serialize)]
 struct SharedDirectory {
     path: String,
-    /// The directories around it that are the application's, too.
+    /// The parent directories that also belong to the application.
     above: Vec<String>,
 }
 
@@ -357,14 +357,16 @@ fn no_directory(files: &StaticFiles) -> Error {
     .hint("add its files with `include` below `[app]`, or make them with `run` below `[build]`")
 }
 
-/// Whether the application's user may make links in a directory, or in one that it leads to.
+/// Returns whether the application's user can create links in a directory, or in one that it leads
+/// to.
 fn is_writable(context: &ServiceContext<'_>, directory: &InstallPath) -> Result<bool> {
     let leads_out = |link: &InstallPath| link.below(directory).is_some();
     let is_outside = directory.below(context.prefix).is_none();
     Ok(is_outside || writable::links(context.app)?.iter().any(leads_out))
 }
 
-/// Caddy's user has the private keys of all sites, and a link may lead there.
+/// Returns the error for static files of Caddy in a directory with links: Caddy's user can read the
+/// private keys of all sites, and a link may lead there.
 fn follows_links(files: &StaticFiles, directory: &InstallPath) -> Error {
     Error::new(format!(
         "Caddy would follow links that the application's user makes in `{directory}`"
@@ -376,8 +378,8 @@ fn follows_links(files: &StaticFiles, directory: &InstallPath) -> Error {
     ))
 }
 
-/// Returns the directory itself for one that a release has a link to, for nginx follows no link
-/// there; `None` if the release has none.
+/// Returns the directory to serve: the target of a writable link, because nginx does not follow
+/// links there, or the path itself; `None` if the release has no such directory.
 fn served_directory(
     context: &ServiceContext<'_>,
     files: &StaticFiles,

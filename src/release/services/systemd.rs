@@ -1,4 +1,4 @@
-//! Units: services and their sockets, timers, and the target that groups them.
+//! Units of systemd: services with their sockets, timers, and the target that groups them.
 
 use std::collections::BTreeMap;
 
@@ -14,18 +14,18 @@ use super::program::ReleasePrograms;
 use super::unit::{UnitFile, command, plain, variable};
 use super::{CONFIGURED, PackagedUnit, ServiceContext};
 
-/// The sandbox: `Setting=value` a line, and comments.
+/// The sandbox: comments, and one `Setting=value` per line.
 const SANDBOX: &str = include_str!("../../../templates/sandbox.conf");
-/// The first systemd that knows `RestartSteps=` and `RestartMaxDelaySec=` (its NEWS).
+/// The first version of systemd with `RestartSteps=` and `RestartMaxDelaySec=` (its NEWS file).
 const GROWING_PAUSES: u16 = 254;
-/// Stands for the number of an instance in a command line.
+/// The placeholder for the number of an instance in a command line.
 const INSTANCE: &str = "{instance}";
 
-/// What a user's systemd has no units of.
+/// Units that a user's systemd does not have.
 const NETWORK: [&str; 2] = ["network.target", "network-online.target"];
 
-/// The directories that systemd makes for root, as `StateDirectory=` and the like, and the
-/// variables that say where they are (systemd.exec(5)).
+/// Directories that systemd creates, with root's parent directories and the variables that contain
+/// their paths (systemd.exec(5)).
 pub(super) const DIRECTORIES: [(&str, &str, &str); 3] = [
     ("StateDirectory", "STATE_DIRECTORY", "/var/lib"),
     ("CacheDirectory", "CACHE_DIRECTORY", "/var/cache"),
@@ -39,12 +39,12 @@ pub(super) type UnitText = (PackagedUnit, String);
 #[derive(Debug)]
 pub(super) struct GeneratedUnit {
     pub(super) unit: PackagedUnit,
-    /// Where it comes from.
+    /// The origin of the unit in messages.
     pub(super) label: String,
     pub(super) text: String,
 }
 
-/// Makes all units, in the order in which they are started.
+/// Returns all units in the order in which they start.
 pub(super) fn units(
     context: &ServiceContext<'_>,
     programs: &ReleasePrograms<'_>,
@@ -121,12 +121,13 @@ impl UnitWriter<'_> {
         self.head(&mut unit, &what, &service.process);
         self.on_failure(&mut unit, &service.name, &service.process);
         if service.on_upgrade == OnUpgrade::Keep {
-            // systemd ignores it; a push that switches releases without scriptlets reads it.
+            // systemd ignores this setting; pushes of release directories, which run no scriptlets,
+            // read it.
             unit.set("X-Pkgapp-OnUpgrade", "keep");
         }
         if is_kept(service) {
-            // It goes on trying: a service that has been given up stays down when its database
-            // comes back, and its socket too.
+            // The service keeps restarting: once given up, it would stay down with its socket even
+            // when its database comes back.
             unit.set("StartLimitIntervalSec", 0);
         }
         if service.socket.is_some() {
@@ -150,7 +151,8 @@ impl UnitWriter<'_> {
         }
         self.watch(&mut unit, service)?;
         self.restarts(&mut unit, service);
-        // Only the main process is told to end; it knows what its workers have to finish.
+        // systemd sends the signal only to the main process, which knows the unfinished work of its
+        // workers.
         unit.set("KillMode", "mixed");
         self.confine(&mut unit, &service.process)?;
         self.install(&mut unit);
@@ -164,8 +166,8 @@ impl UnitWriter<'_> {
         ))
     }
 
-    /// When it is started again. Pauses grow where every host's systemd can let them grow; an older
-    /// one would warn of settings that it does not know.
+    /// Sets the restarts. Pauses grow if systemd on every target supports that; older versions
+    /// would warn about unknown settings.
     fn restarts(&self, unit: &mut UnitFile<'_>, service: &Service) {
         unit.set("Restart", restart(service.restart));
         let targets = &self.context.app.package.targets;
@@ -174,13 +176,14 @@ impl UnitWriter<'_> {
                 .iter()
                 .all(|target| target.value.systemd >= GROWING_PAUSES);
         if !pauses(service) {
-            // systemd gives up after a few times (StartLimitBurst).
+            // systemd gives up after a few attempts (StartLimitBurst).
             unit.set("RestartSec", "1s");
         } else if !can_grow {
             unit.set("RestartSec", "5s");
         } else {
             unit.set("RestartSec", "1s");
-            // systemd would make a longer RestartSec= of the user's as short as our longest pause.
+            // Otherwise, systemd would shorten the user's RestartSec= to the maximum of these
+            // pauses.
             if !sets(
                 service,
                 &["RestartSec", "RestartSteps", "RestartMaxDelaySec"],
@@ -221,8 +224,8 @@ impl UnitWriter<'_> {
             }
         }
         if is_kept {
-            // Each attempt to start the service counts, and too many would close the socket for
-            // good.
+            // Each attempt to start the service counts, and too many would close the socket
+            // permanently.
             unit.set("TriggerLimitIntervalSec", 0);
         }
         if service.instances.is_some() {
@@ -240,7 +243,7 @@ impl UnitWriter<'_> {
         ))
     }
 
-    /// The service of a timer.
+    /// Returns the service of a timer.
     fn job(&self, timer: &Timer) -> Result<UnitText> {
         let mut unit = UnitFile::new(self.scope);
         self.head(&mut unit, timer.name.as_str(), &timer.process);
@@ -329,12 +332,12 @@ impl UnitWriter<'_> {
         );
     }
 
-    /// Whether the manager may have this unit.
+    /// Returns whether the unit exists for the service manager that runs this one.
     fn can_order(&self, unit: &str) -> bool {
         matches!(self.scope, ServiceScope::System) || !NETWORK.contains(&unit)
     }
 
-    /// What services and timers have in common.
+    /// Sets everything that services and timers share.
     fn process(
         &self,
         unit: &mut UnitFile<'_>,
@@ -345,7 +348,7 @@ impl UnitWriter<'_> {
         self.surroundings(unit, process, has_instances)
     }
 
-    /// As whom it runs, where, and with which variables and limits.
+    /// Sets the user, working directory, variables, and limits.
     pub(super) fn surroundings(
         &self,
         unit: &mut UnitFile<'_>,
@@ -358,12 +361,12 @@ impl UnitWriter<'_> {
         match &process.group {
             Some(group) if group != user => {
                 unit.set("Group", group);
-                // What the user may read stays readable.
+                // Keeps files readable that the user may read.
                 if user.as_str() != "root" {
                     unit.set("SupplementaryGroups", user);
                 }
             }
-            // Named, since a user whom the host had before may be in another one.
+            // The group is explicit because an existing user of the host may be in another one.
             _ => _ = unit.set("Group", user),
         }
         let directory = process.working_directory.as_ref().unwrap_or(context.prefix);
@@ -401,8 +404,8 @@ impl UnitWriter<'_> {
         Ok(())
     }
 
-    /// What lies elsewhere than in the application's own directory is the administrator's, and may
-    /// be missing.
+    /// Returns the value for an environment file. A file outside of the application's own directory
+    /// belongs to the administrator and may be missing.
     fn environment_file(&self, file: &InstallPath) -> String {
         let own = file
             .as_str()
@@ -421,8 +424,8 @@ impl UnitWriter<'_> {
         })
     }
 
-    /// The directories that it may write to, and the sandbox around the rest. A login's directories
-    /// are made by a push, as its systemd would make them elsewhere.
+    /// Sets the writable directories and the sandbox. For a login, a push creates the directories,
+    /// because the login's systemd would create them elsewhere.
     pub(super) fn confine(&self, unit: &mut UnitFile<'_>, process: &ProcessSettings) -> Result<()> {
         for (name, value) in confinement(self.context, process)? {
             let directory = DIRECTORIES.iter().find(|(setting, ..)| *setting == name);
@@ -440,8 +443,8 @@ impl UnitWriter<'_> {
     }
 }
 
-/// Returns the settings that say where a process may write, its sandbox, and the user's own lines,
-/// which win.
+/// Returns the settings for writable directories and the sandbox, and the user's own settings,
+/// which take precedence.
 pub(super) fn confinement<'a>(
     context: &ServiceContext<'_>,
     process: &'a ProcessSettings,
@@ -456,7 +459,7 @@ pub(super) fn confinement<'a>(
             _ => ("LogsDirectoryMode", "0750".to_owned()),
         });
     }
-    // Others of the same user may use it after this one has ended.
+    // Other services of the same user may still use the directory after this one ends.
     settings.push(("RuntimeDirectory", directory));
     settings.push(("RuntimeDirectoryPreserve", "yes".to_owned()));
     for path in &process.write {
@@ -476,15 +479,15 @@ pub(super) fn confinement<'a>(
     Ok(settings)
 }
 
-/// Returns the directories that a value of `StateDirectory=` or the like names; what follows a `:`
-/// is a link to one.
+/// Returns the directories in a value of `StateDirectory=` and similar settings, without the links
+/// after `:`.
 pub(super) fn directory_names(value: &str) -> impl Iterator<Item = &str> {
     value
         .split_whitespace()
         .map(|word| word.split(':').next().unwrap_or(word))
 }
 
-/// A path where words are split.
+/// Escapes a path for a setting without quotes.
 fn plain_path(path: &InstallPath) -> String {
     super::unit::quoted(path.as_str())
 }
@@ -516,7 +519,7 @@ fn unknown_setting(name: &str) -> Error {
     }
 }
 
-/// Whether there is a pause between a failure and the next start, so that trying for ever does no
+/// Returns whether there is a pause before each restart, so that restarting without limit does no
 /// harm.
 fn pauses(service: &Service) -> bool {
     matches!(
@@ -525,12 +528,12 @@ fn pauses(service: &Service) -> bool {
     )
 }
 
-/// Whether systemd goes on trying to start a service that fails.
+/// Returns whether systemd restarts a failing service without limit.
 pub(super) fn is_kept(service: &Service) -> bool {
     pauses(service) && !sets(service, &["StartLimitInterval", "StartLimitBurst"])
 }
 
-/// Whether the user's own lines have one of these settings.
+/// Returns whether the user's own lines have one of these settings.
 fn sets(service: &Service, names: &[&str]) -> bool {
     names
         .iter()

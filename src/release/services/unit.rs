@@ -1,10 +1,10 @@
-//! The text of a unit, escaped as systemd.syntax(7) and systemd.service(5) say.
+//! The text of units, escaped according to systemd.syntax(7) and systemd.service(5).
 
 use std::fmt::Write as _;
 
 use super::paths::{INTO, ServiceScope};
 
-/// A unit's file that is being written.
+/// The text of a unit that is being written.
 #[derive(Debug)]
 pub(super) struct UnitFile<'a> {
     text: String,
@@ -12,7 +12,8 @@ pub(super) struct UnitFile<'a> {
 }
 
 impl<'a> UnitFile<'a> {
-    /// Begins the unit. One of a login's says whose it is: a push changes no other.
+    /// Begins the unit. A login's unit names its application, because a push changes only such
+    /// units.
     pub(super) fn new(scope: ServiceScope<'a>) -> Self {
         let text = match scope {
             ServiceScope::System => {
@@ -28,13 +29,13 @@ impl<'a> UnitFile<'a> {
     }
 
     pub(super) fn section(&mut self, name: &str) -> &mut Self {
-        // Writing to a String does not fail.
+        // Writing to a String cannot fail.
         _ = writeln!(self.text, "\n[{name}]");
         self
     }
 
-    /// Adds a setting whose value is written as systemd reads it, with the package's paths. A
-    /// login's unit has its own paths, and no setting that needs root.
+    /// Adds a setting whose value is already escaped, and adapts its paths to the scope. A login's
+    /// unit has no setting that needs root.
     pub(super) fn set(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
         match self.scope {
             ServiceScope::System => self.set_as_is(name, value),
@@ -43,7 +44,7 @@ impl<'a> UnitFile<'a> {
         }
     }
 
-    /// Adds a setting whose value has the paths of whoever reads it.
+    /// Adds a setting whose value already has the paths of the scope.
     pub(super) fn set_as_is(&mut self, name: &str, value: impl std::fmt::Display) -> &mut Self {
         _ = writeln!(self.text, "{name}={value}");
         self
@@ -65,9 +66,9 @@ impl<'a> UnitFile<'a> {
     }
 }
 
-/// Settings that need root, or a file system of the unit's own (systemd.exec(5)): user managers
-/// refuse or ignore them. What stays is what the kernel lets everyone give up: system calls, address
-/// families, further rights.
+/// Settings that need root or a mount namespace (systemd.exec(5)): user managers reject or ignore
+/// them. Other settings of the sandbox remain, because the kernel lets every process give up system
+/// calls, address families, and privileges.
 const FOR_ROOT: [&str; 29] = [
     "AmbientCapabilities",
     "BindPaths",
@@ -112,8 +113,8 @@ pub fn plain(text: &str) -> String {
     text.replace('%', "%%")
 }
 
-/// Quotes a word where words are split: quotes, backslashes and control characters as in C, and `%`
-/// doubled.
+/// Quotes a word of a setting that is split into words: quotes, backslashes, and control characters
+/// are escaped as in C, and `%` is doubled.
 pub fn quoted(word: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || "_-./:,=@+%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
@@ -126,7 +127,7 @@ pub fn quoted(word: &str) -> String {
             '\n' => text.push_str("\\n"),
             '\t' => text.push_str("\\t"),
             '%' => text.push_str("%%"),
-            // One byte each: systemd takes `\xHH` for a byte, and these are the same in UTF-8.
+            // These are single bytes in UTF-8, and systemd reads `\xHH` as a byte.
             c if c.is_ascii_control() => _ = write!(text, "\\x{:02x}", u32::from(c)),
             c => text.push(c),
         }
@@ -135,8 +136,8 @@ pub fn quoted(word: &str) -> String {
     text
 }
 
-/// A command as `ExecStart=` takes it: besides quoting, `$` is doubled, or variables would be put
-/// in. The program itself is not searched for variables.
+/// Formats a command for `ExecStart=`. `$` is doubled in arguments, where systemd would expand
+/// variables, but not in the program.
 pub fn command(words: &[String]) -> String {
     let mut line = String::new();
     for (index, word) in words.iter().enumerate() {
@@ -148,7 +149,7 @@ pub fn command(words: &[String]) -> String {
     line
 }
 
-/// A variable as `Environment=` takes it; `$` means nothing there.
+/// Formats a variable for `Environment=`, which does not expand `$`.
 pub(super) fn variable(name: &str, value: &str) -> String {
     quoted(&format!("{name}={value}"))
 }

@@ -1,4 +1,5 @@
-//! Users that things run as, their directories where systemd makes none, and their secrets.
+//! Users of services, timers, and cron jobs, their directories where systemd creates none, and
+//! their secrets.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,28 +12,28 @@ use pkgapp_core::path::InstallPath;
 use super::accounts::is_reserved;
 use super::{GeneratedFiles, ServiceContext, config_group, render, settings_access};
 
-/// A user that something runs as, with a group of its name.
+/// A user, with a group of the same name.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct SystemUser {
-    /// As valid names are on all hosts (useradd(8)).
+    /// The name, which is valid on all hosts (useradd(8)).
     pub name: String,
-    /// Its directory, which nothing makes for it.
+    /// The home directory, which is not created.
     pub home: InstallPath,
 }
 
-/// What a package asks hosts for.
+/// The accounts that a package needs on hosts.
 #[derive(Debug)]
 pub(super) struct HostAccounts {
     pub(super) users: Vec<SystemUser>,
-    /// Besides those of the users' names.
+    /// Groups in addition to those of the users.
     pub(super) groups: Vec<String>,
     pub(super) members: Vec<String>,
-    /// Whether systemd-tmpfiles makes directories for them.
+    /// Whether systemd-tmpfiles creates directories for the users.
     pub(super) has_directories: bool,
 }
 
 impl HostAccounts {
-    /// Whether any of them is no distribution's.
+    /// Returns whether any account belongs to the application rather than a Linux distribution.
     pub(super) fn has_own(&self) -> bool {
         self.own_users().next().is_some() || self.own_groups().next().is_some()
     }
@@ -49,14 +50,14 @@ impl HostAccounts {
 /// A file of secrets.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretFile {
-    /// Below `/etc/NAME`.
+    /// The path below `/etc/NAME`.
     pub path: InstallPath,
-    /// Who may read it besides root.
+    /// The group that may read the file.
     pub group: String,
 }
 
-/// A job of cron's, and the name of the directories that are its user's: what an upgrade compares
-/// with its own.
+/// A cron job with the name of its user's directories, which an upgrade compares with those of the
+/// new version.
 #[derive(Debug, Serialize)]
 struct CronUser {
     name: String,
@@ -71,9 +72,9 @@ struct OwnedDirectory {
     group: String,
 }
 
-/// Writes the configuration of systemd-sysusers and systemd-tmpfiles; returns the accounts. Those
-/// of a distribution are made only where it lacks them, and never declared: what they look like is
-/// the distribution's to say.
+/// Writes the configuration of systemd-sysusers and systemd-tmpfiles; returns the accounts.
+/// Accounts of a Linux distribution are created only where they are missing, and are not declared,
+/// because the distribution defines them.
 pub(super) fn write(
     context: &ServiceContext<'_>,
     files: &mut GeneratedFiles,
@@ -120,8 +121,8 @@ pub(super) fn write(
     })
 }
 
-/// All that runs as somebody else than root, owners of configuration, and the groups that anything
-/// names.
+/// Returns all users other than root of services, timers, cron jobs, and configuration files, and
+/// all groups that the configuration names.
 fn accounts(context: &ServiceContext<'_>) -> Result<HostAccounts> {
     let app = context.app;
     let runners = context.runners()?;
@@ -167,7 +168,7 @@ fn accounts(context: &ServiceContext<'_>) -> Result<HostAccounts> {
     })
 }
 
-/// Users of cron jobs for whose group there are files. Units name the group themselves.
+/// Returns the users of cron jobs whose group owns files. Units set the group themselves.
 fn members(context: &ServiceContext<'_>) -> Result<Vec<String>> {
     let mut groups: BTreeSet<String> = secrets(context)?
         .into_iter()
@@ -189,9 +190,9 @@ fn members(context: &ServiceContext<'_>) -> Result<Vec<String>> {
     Ok(members.into_iter().collect())
 }
 
-/// What systemd does not make when it starts a unit: what cron jobs need, and where sockets lie. A
-/// service that found its directory in `/run` as root's would take it over with the socket in it,
-/// whose group is another.
+/// Returns the directories that systemd does not create at the start of a unit: those of cron jobs,
+/// and those of sockets. A service whose directory in `/run` belongs to root would change its
+/// owner, and that of the socket in it, whose group differs.
 fn directories(context: &ServiceContext<'_>) -> Result<Vec<OwnedDirectory>> {
     let mut directories = BTreeMap::new();
     let mut add = |base: &str, mode: &'static str, user: &UserName| -> Result<()> {
@@ -230,8 +231,8 @@ fn directories(context: &ServiceContext<'_>) -> Result<Vec<OwnedDirectory>> {
     Ok(directories.into_values().collect())
 }
 
-/// Environment files in the application's own directory that are no `[config]`: the administrator
-/// writes them.
+/// Returns the environment files in the application's own directory that are not a `[config]`: an
+/// administrator writes them.
 pub(super) fn secrets(context: &ServiceContext<'_>) -> Result<Vec<SecretFile>> {
     let app = context.app;
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
