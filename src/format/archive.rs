@@ -1,4 +1,4 @@
-//! The archives that payloads are: what a member's bytes are, wherever in an archive it lies.
+//! The archives in payloads: computes the bytes of each member, and any part of them.
 
 use std::io::Write;
 use std::ops::Range;
@@ -13,38 +13,39 @@ use pkgapp_core::path::InstallPath;
 use pkgapp_release::package::PackageInfo;
 use pkgapp_release::tree::{EntryKind, FileOwner, TreeEntry};
 
-/// A kind of archive.
+/// The format of an archive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ArchiveKind {
-    /// GNU tar.
+    /// GNU tar (tar(5)).
     Tar,
-    /// cpio "new ASCII".
+    /// cpio, “New ASCII Format” (cpio(5)).
     Cpio,
 }
 
-/// A line of an archive.
+/// A member of an archive, without its content.
 #[derive(Debug, Clone)]
 pub(crate) struct MemberHeader<'a> {
-    /// Its name there, without a slash at the end.
+    /// The name in the archive, without a slash at the end.
     pub(crate) name: String,
-    /// Seconds since 1970.
+    /// The time of modification, in seconds since 1970.
     pub(crate) mtime: u64,
-    /// The entry, or a directory of root's (0755) that only the archive has.
+    /// The entry; `None` for a directory that only the archive contains (root's, 0755).
     pub(crate) place: Option<(&'a InstallPath, &'a TreeEntry)>,
-    /// Where the MD5 sum of its content goes once all of it was read, if someone wants it.
+    /// Receives the MD5 sum of the content after a complete read; `None` if it is not needed.
     pub(crate) md5: Option<&'a OnceLock<[u8; 16]>>,
 }
 
-/// The first date of a layer's files: 2020-01-01.
+/// The earliest time of a layer's files: 2020-01-01.
 const CONTENT_DATE: u64 = 1_577_836_800;
 
-/// Returns the time of an entry in a package, seconds since 1970.
+/// Returns the time of an entry in a package, in seconds since 1970.
 ///
-/// What is made for this build has the build's date. A file of a layer has a date in the first half
-/// of 2020 that stands for its content: it stays as long as the content stays, so that the layer's
-/// segment can be used again, and changes with it, which is what rsync and web servers' ETags look
-/// at. A directory, whose date is changed by every installation, has the first of these, so that
-/// what a payload begins with is the same in the next build. No date is later than the build's.
+/// Files of a single build have the time of the build. A file of a layer has a time in the first
+/// half of 2020 that is derived from its content: it is the same in the next build, so that the
+/// layer's segment can be reused, and it changes with the content, which rsync and the ETags of web
+/// servers rely on. Directories have the first of these times, so that the beginning of a payload
+/// is the same in the next build; every installation changes their times anyway. No time is later
+/// than the build's.
 pub(super) fn mtime(meta: &PackageInfo, entry: &TreeEntry) -> u64 {
     let sum = match (&entry.kind, &entry.origin.layer) {
         (EntryKind::File(content), Some(_)) => content.digest.sha256,
@@ -59,13 +60,13 @@ pub(super) fn mtime(meta: &PackageInfo, entry: &TreeEntry) -> u64 {
     date.min(meta.timestamp)
 }
 
-/// As [`mtime`], for a directory.
+/// Returns the time of a directory, like [`mtime`].
 pub(super) fn directory_mtime(meta: &PackageInfo) -> u64 {
     CONTENT_DATE.min(meta.timestamp)
 }
 
 impl ArchiveKind {
-    /// Writes a member: header, content and padding.
+    /// Writes a member: header, content, and padding.
     pub(crate) fn append(
         self,
         member: &MemberHeader<'_>,
@@ -79,9 +80,8 @@ impl ArchiveKind {
         out.write_all(self.padding(member)).context(cannot_write)
     }
 
-    /// Writes the bytes of a member that lie in `range`, counted from its header's first. Unlike
-    /// [`ArchiveKind::append`], it does not prove that they are the ones that the member's digest
-    /// names.
+    /// Writes the bytes of a member in `range`, counted from the first byte of its header. In
+    /// contrast to [`ArchiveKind::append`], it does not verify them against the member's digest.
     pub(crate) fn append_part(
         self,
         member: &MemberHeader<'_>,
@@ -104,7 +104,7 @@ impl ArchiveKind {
             .context(cannot_write)
     }
 
-    /// Writes what ends an archive.
+    /// Writes the end of an archive.
     pub(crate) fn end(self, out: &mut impl Write) -> Result<()> {
         match self {
             Self::Tar => GnuTar::new(out, 0).finish().map(|_| ()),
@@ -114,7 +114,7 @@ impl ArchiveKind {
         }
     }
 
-    /// Returns how many bytes a member takes.
+    /// Returns the size of a member in bytes, with header and padding.
     pub(crate) fn size(self, member: &MemberHeader<'_>) -> u64 {
         let content = member
             .content()
@@ -152,7 +152,7 @@ impl ArchiveKind {
         }
     }
 
-    /// Returns how many bytes [`ArchiveKind::end`] writes.
+    /// Returns the number of bytes that [`ArchiveKind::end`] writes.
     pub(crate) fn end_size(self) -> u64 {
         match self {
             Self::Tar => 2 * gnutar::BLOCK as u64,
@@ -160,7 +160,8 @@ impl ArchiveKind {
         }
     }
 
-    /// What is before a file's bytes; of anything else, all of it but the padding.
+    /// Returns the bytes before a file's content; for other members, all bytes except for the
+    /// padding.
     fn head(self, member: &MemberHeader<'_>) -> Result<Vec<u8>> {
         let mut head = Vec::with_capacity(2 * gnutar::BLOCK);
         match self {
@@ -183,7 +184,7 @@ impl ArchiveKind {
 }
 
 impl<'a> MemberHeader<'a> {
-    /// Its bytes, if it is a file.
+    /// Returns the content of a file; `None` for other members.
     pub(crate) fn content(&self) -> Option<(&'a InstallPath, &'a Content)> {
         match self.place {
             Some((
@@ -198,7 +199,7 @@ impl<'a> MemberHeader<'a> {
     }
 }
 
-/// What of `bytes`, which lie at `place`, is in `range`.
+/// Returns the part of `bytes`, which begin at offset `place`, that is in `range`.
 fn within<'b>(bytes: &'b [u8], place: u64, range: &Range<u64>) -> &'b [u8] {
     let end = place + bytes.len() as u64;
     let at =
@@ -229,7 +230,7 @@ fn tar_head<W: Write>(member: &MemberHeader<'_>, tar: &mut GnuTar<W>) -> Result<
 }
 
 fn cpio_head(member: &MemberHeader<'_>, out: &mut Vec<u8>) {
-    // Times in an rpm are checked to fit.
+    // The rpm format has already checked that times fit.
     let mtime = u32::try_from(member.mtime).unwrap_or(u32::MAX);
     let Some((_, entry)) = member.place else {
         return out.extend(cpio::header(&member.name, 0o040_755, mtime, 0));
@@ -241,7 +242,8 @@ fn cpio_head(member: &MemberHeader<'_>, out: &mut Vec<u8>) {
         cpio::file_size(entry),
     ));
     if let EntryKind::Symlink(target) = &entry.kind {
-        // The target is the body: rpm reads it from the header, everything else from here.
+        // The content of a link is its target. rpm reads the target from its header, other tools
+        // read it here.
         out.extend(target.as_bytes());
     }
 }

@@ -1,14 +1,14 @@
-//! What a package says of itself, judged before any of it is passed on to a host.
+//! Checks a package's claims about itself before they reach a host.
 //!
-//! A package that is pushed may come from anywhere. Its name, version and dependencies become
-//! arguments of the host's package manager, which runs as root: an argument that begins with `-`
-//! would be an option, and a version in a macro would be code. So each of them is held against the
-//! grammar of its format first, and is data from then on.
+//! A pushed package may come from anyone. Its name, version, and dependencies become arguments of
+//! the host's package manager, which runs as root: an argument that begins with `-` would be an
+//! option, and a version in a macro would be code. So each of them must match the grammar of its
+//! format.
 
 use super::read::ArtifactKind;
 
-/// Returns whether this can be the name of a package that pkgapp made: an application's, or an
-/// interpreter's (`pkgapp-python3.13`).
+/// Returns whether a text is a valid name for a package from pkgapp: that of an application or an
+/// interpreter (`pkgapp-python3.13`).
 pub fn is_package_name(text: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_lowercase())
         && text.len() <= 64
@@ -17,8 +17,8 @@ pub fn is_package_name(text: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c))
 }
 
-/// Returns whether this is a version as the format writes it: `[epoch:]upstream-revision`
-/// (deb-version(7); rpm's manual, "Versions"); of a tarball, what can be a directory's name.
+/// Returns whether a text is a valid version in the format: `[epoch:]upstream-revision`
+/// (deb-version(7); rpm's manual, "Versions"), or for a tarball, a valid name of a directory.
 pub fn is_version(kind: ArtifactKind, text: &str) -> bool {
     let (epoch, rest) = text.split_once(':').unwrap_or(("0", text));
     let more = match kind {
@@ -32,20 +32,20 @@ pub fn is_version(kind: ArtifactKind, text: &str) -> bool {
         && is_word(rest, more)
 }
 
-/// Returns whether this is a dependency that the format's package managers understand: of a deb `a
-/// (>= 1) | b`, of an rpm `a >= 1` or `(a or b)`.
+/// Returns whether a text is a valid dependency in the format: `a (>= 1) | b` in a deb, `a >= 1` or
+/// `(a or b)` in an rpm.
 pub fn is_relation(kind: ArtifactKind, text: &str) -> bool {
     match kind {
         ArtifactKind::Deb => text
             .split('|')
             .all(|alternative| is_deb_alternative(alternative.trim())),
         ArtifactKind::Rpm => is_rpm_relation(text),
-        // It has none.
+        // Tarballs have no dependencies.
         ArtifactKind::Tar => false,
     }
 }
 
-/// `PACKAGE[:ARCH] [(OPERATOR VERSION)]` (deb-control(5), "Depends").
+/// Returns whether a text is `PACKAGE[:ARCH] [(OPERATOR VERSION)]` (deb-control(5), "Depends").
 fn is_deb_alternative(text: &str) -> bool {
     let (name, version) = match text.split_once('(') {
         Some((name, version)) => (name.trim_end(), version.strip_suffix(')')),
@@ -66,10 +66,11 @@ fn is_deb_alternative(text: &str) -> bool {
         && (versioned || (operator.is_empty() && version.is_empty() && !text.contains('(')))
 }
 
-/// `CAPABILITY [OPERATOR VERSION]`, or a boolean expression in parentheses (rpm's manual, "Boolean
-/// Dependencies").
+/// Returns whether a text is `CAPABILITY [OPERATOR VERSION]`, or a boolean expression in
+/// parentheses (rpm's manual, "Boolean Dependencies").
 fn is_rpm_relation(text: &str) -> bool {
-    // What no capability of a distribution has, and shells, macros and Lua give a meaning.
+    // Excludes characters that no capability contains and that have a meaning in shells, macros, or
+    // Lua.
     let is_capability = |c: char| c.is_ascii_alphanumeric() || "._+-~^/()[]{}:=@,*#!&".contains(c);
     if text.starts_with('(') {
         return text.ends_with(')') && text.chars().all(|c| is_capability(c) || " <>".contains(c));
@@ -89,7 +90,8 @@ fn is_rpm_relation(text: &str) -> bool {
         && name.chars().all(is_capability)
 }
 
-/// Letters, digits and some more, a letter or digit first.
+/// Returns whether a text consists of letters, digits, and the characters in `more`, and begins
+/// with a letter or digit.
 fn is_word(text: &str, more: &str) -> bool {
     text.starts_with(|c: char| c.is_ascii_alphanumeric())
         && text

@@ -1,7 +1,8 @@
-//! Compression of the small members that packages have besides their payload, and reading of any.
+//! Compression of small members that packages have besides their payload, and decompression of any
+//! member.
 //!
-//! The bytes depend on the input and the level only: not on the number of cores, the time, or a
-//! file's name.
+//! The compressed bytes depend only on the input and the level, not on the number of cores, the
+//! time, or a file name.
 
 use std::io::{self, BufRead, Read, Write};
 
@@ -10,23 +11,23 @@ use liblzma::bufread::XzDecoder;
 
 use pkgapp_config::Compression;
 
-/// A writer of one gzip member; `finish` must be called.
+/// Returns a writer of one gzip member; the caller must call `finish`.
 pub(crate) fn gzip<W: Write>(out: W, level: u32) -> GzEncoder<W> {
-    // OS 255 is "unknown" (RFC 1952): flate2's default differs by platform.
+    // OS 255 is "unknown" (RFC 1952); flate2's default depends on the platform.
     GzBuilder::new()
         .operating_system(255)
         .write(out, flate2::Compression::new(level.min(9)))
 }
 
-/// Makes a gzip member longer by the header's extra field (RFC 1952 §2.3.1.1), which readers skip:
-/// to a multiple of `step` bytes, of at most 32 KiB. So what follows it in a package stays where it
-/// is when a few of its bytes change.
+/// Extends a gzip member to a multiple of `step` bytes, which is at most 32 KiB, with the header's
+/// extra field (RFC 1952 §2.3.1.1), which readers skip. So the data after it in a package keeps its
+/// offset when a few bytes change.
 pub(crate) fn padded(member: &[u8], step: usize) -> Vec<u8> {
-    /// Magic number, method, flags, time and system.
+    /// The size of magic number, method, flags, time, and system.
     const HEADER: usize = 10;
     const FLAGS: usize = 3;
     const EXTRA: u8 = 1 << 2;
-    /// Lengths of the field and of its only part, and the part's name.
+    /// The size of the field's length, the name of its only subfield, and the length of that.
     const LEAST: usize = 6;
     let size = (member.len() + LEAST).next_multiple_of(step);
     let zeros = size - member.len() - LEAST;
@@ -42,9 +43,9 @@ pub(crate) fn padded(member: &[u8], step: usize) -> Vec<u8> {
     padded
 }
 
-/// Returns what every host reads, where a zstd level was asked for. The least effort is gzip's: the
-/// lowest preset of xz takes thirty times as long as zstd -1. The middle is smaller than zstd's,
-/// because xz can't be as fast anyway.
+/// Returns a compression that every host can decompress, in place of zstd. Low levels become gzip,
+/// because the lowest preset of xz takes thirty times as long as zstd -1. Middle levels become an
+/// xz preset that is smaller than zstd, because xz cannot be as fast anyway.
 pub(crate) fn without_zstd(compression: Compression) -> Compression {
     match compression {
         Compression::Zstd(..=2) => Compression::Gzip(6),
@@ -54,7 +55,8 @@ pub(crate) fn without_zstd(compression: Compression) -> Compression {
     }
 }
 
-/// Returns the gzip level of about the same effort, for who wants gzip whatever the packages have.
+/// Returns the gzip level of about the same effort, for tarballs that are always compressed with
+/// gzip.
 pub(crate) fn gzip_level(compression: Compression) -> u32 {
     match compression {
         Compression::Gzip(level) => level,
@@ -64,15 +66,15 @@ pub(crate) fn gzip_level(compression: Compression) -> u32 {
     }
 }
 
-/// Returns the codec's name and a reader of the plain bytes, told by the magic number; plain input
-/// is handed on.
+/// Returns the codec's name, which the magic number tells, and a reader of the plain bytes. Plain
+/// input is passed through.
 ///
-/// As dpkg does, exactly one zstd frame or xz stream is read.
+/// Like dpkg, it reads exactly one zstd frame or xz stream.
 pub(crate) fn decoder<'a>(
     mut input: impl BufRead + 'a,
 ) -> io::Result<(&'static str, Box<dyn Read + 'a>)> {
-    // A buffer may hold fewer bytes than a magic number only at the end of a very short file, which
-    // is no archive.
+    // Only the end of a very short file can leave fewer bytes in the buffer than a magic number,
+    // and such a file is not an archive.
     let magic = input.fill_buf()?;
     Ok(match magic {
         [0x28, 0xb5, 0x2f, 0xfd, ..] => (

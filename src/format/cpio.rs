@@ -1,15 +1,15 @@
-//! cpio archives, "new ASCII" (cpio(5)), as rpm's payloads have them.
+//! cpio archives in the “New ASCII Format” (cpio(5)), as in rpm's payloads.
 
 use pkgapp_release::tree::{EntryKind, TreeEntry};
 
-/// Size of a header without the name.
+/// The size of a header without the name, in bytes.
 const HEADER: u64 = 110;
 
-/// The name of the last record.
+/// The name of the last member.
 pub(super) const TRAILER: &str = "TRAILER!!!";
 
-/// Returns a header with its name, padded. inode 0 and one link: rpm reads both from its own
-/// header.
+/// Returns a header with its name and padding. The inode is 0 and the number of links 1, because
+/// rpm takes both from its own header.
 pub(super) fn header(name: &str, mode: u32, mtime: u32, size: u32) -> Vec<u8> {
     let (inode, user, group, links, device) = (0, 0, 0, 1, 0);
     let name_size = name.len() + 1;
@@ -25,7 +25,7 @@ pub(super) fn header(name: &str, mode: u32, mtime: u32, size: u32) -> Vec<u8> {
     text
 }
 
-/// The zeros up to the next multiple of four.
+/// Returns the zeros up to the next multiple of four.
 pub(super) fn padding(size: u64) -> &'static [u8] {
     match size % 4 {
         1 => &[0; 3],
@@ -35,12 +35,13 @@ pub(super) fn padding(size: u64) -> &'static [u8] {
     }
 }
 
-/// Size of a record with its padding.
+/// Returns the size of a member with its padding, in bytes.
 pub(super) fn record_size(name: usize, size: u64) -> u64 {
     (HEADER + name as u64 + 1).next_multiple_of(4) + size.next_multiple_of(4)
 }
 
-/// Size of a record's body. Sizes are checked to fit before an archive is begun.
+/// Returns the size of a member's content in bytes. The rpm format checks that sizes fit before it
+/// writes an archive.
 pub(super) fn file_size(entry: &TreeEntry) -> u32 {
     match &entry.kind {
         EntryKind::Directory => 0,
@@ -49,13 +50,13 @@ pub(super) fn file_size(entry: &TreeEntry) -> u32 {
     }
 }
 
-/// Type and permissions, as in `st_mode`.
+/// Returns the type and permissions, as in `st_mode`.
 pub(super) fn file_mode(entry: &TreeEntry) -> u16 {
     let kind = match &entry.kind {
         EntryKind::Directory => 0o040_000,
         EntryKind::File(_) => 0o100_000,
         EntryKind::Symlink(_) => 0o120_000,
     };
-    // Permission bits are twelve.
+    // There are twelve permission bits.
     kind | u16::try_from(entry.mode & 0o7777).unwrap_or(0)
 }

@@ -25,7 +25,7 @@ use pkgapp_core::template::render;
 use pkgapp_release::package::{Package, PackageInfo};
 use pkgapp_release::tree::{EntryKind, EntryOrigin, FileOwner, Tree, TreeEntry, UpgradeRole};
 
-/// `.deb`.
+/// The format `deb`.
 #[derive(Debug, Clone, Copy)]
 pub struct DebPackage;
 
@@ -35,11 +35,11 @@ const MEMBER_LIMIT: u64 = 9_999_999_999;
 /// gzip's level for `control.tar.gz`.
 const CONTROL_LEVEL: u32 = 6;
 
-/// The size of `control.tar.gz` is a multiple of this number of bytes, so that a small edit does not
-/// move the data after it.
+/// The granularity of the size of `control.tar.gz` in bytes: a small edit does not move the data
+/// after it.
 const CONTROL_STEP: usize = 1024;
 
-/// The width of folded long descriptions; lintian warns of lines beyond 80.
+/// The width of folded long descriptions; lintian warns about lines beyond 80 columns.
 const WIDTH: usize = 78;
 
 impl PackageFormat for DebPackage {
@@ -67,7 +67,8 @@ impl PackageFormat for DebPackage {
             )
         };
         let (control, payload) = if sums.are_known() {
-            // Both read the tree, and the control archive takes about as long as all segments.
+            // Both read the tree, and the control archive takes about as long as all segments
+            // together.
             let (control, payload) = rayon::join(control, payload);
             (control?, payload?)
         } else {
@@ -121,7 +122,7 @@ impl PackageFormat for DebPackage {
     fn extra_entries(&self, meta: &PackageInfo) -> Result<Vec<(InstallPath, TreeEntry)>> {
         let name = meta.name.as_str();
         let files = [
-            // Policy §12.5: every package has it; lintian error `no-copyright-file`.
+            // Policy §12.5: every package has a copyright file; lintian error `no-copyright-file`.
             (
                 format!("/usr/share/doc/{name}/copyright"),
                 copyright(meta)?.into_bytes(),
@@ -131,7 +132,8 @@ impl PackageFormat for DebPackage {
                 format!("/usr/share/doc/{name}/changelog.Debian.gz"),
                 changelog(meta)?,
             ),
-            // The tags that a self-contained application can't avoid, each with its reason.
+            // Overrides the tags that a self-contained application cannot avoid, with a reason
+            // each.
             (
                 format!("/usr/share/lintian/overrides/{name}"),
                 overrides(meta)?.into_bytes(),
@@ -152,12 +154,13 @@ impl PackageFormat for DebPackage {
 }
 
 impl DebPackage {
-    /// What this format adds to a package's tree, with directories that the tree may have, too.
+    /// Returns the files that this format adds to a package's tree, with directories that the tree
+    /// may already have.
     fn extra_tree(&self, package: &Package) -> Result<Tree> {
         let mut extra = Tree::new();
         for (path, entry) in self.extra_entries(&package.meta)? {
-            // What it could collide with is all that must be known of the package's tree: a copy of
-            // it is not needed.
+            // The entries at and above the added paths suffice to find collisions, so the tree is
+            // not copied.
             for above in path.parents().chain([path.as_str()]) {
                 let above = InstallPath::parse(above)?;
                 if let (Some(present), None) = (package.tree.get(&above), extra.get(&above)) {
@@ -170,12 +173,12 @@ impl DebPackage {
     }
 }
 
-/// What lies in a package: its tree, and what this format adds.
+/// The content of a package: its tree, and the files that this format adds.
 struct DebContents<'a> {
-    /// In the order of a tree.
+    /// The entries, in the order of a tree.
     entries: Vec<PlacedEntry<'a>>,
-    /// In the order of an archive: the paths of the entries, and of the base system's directories
-    /// above them.
+    /// The members, in the order of an archive: the paths of the entries, and the base system's
+    /// directories above them.
     lines: Vec<(&'a str, Option<PlacedEntry<'a>>)>,
 }
 
@@ -201,14 +204,14 @@ impl<'a> DebContents<'a> {
     }
 }
 
-/// Adds the directories that are missing above each entry.
+/// Adds the missing directories above each entry.
 fn lines(ordered: Vec<PlacedEntry<'_>>) -> Vec<(&str, Option<PlacedEntry<'_>>)> {
     let lies_in = |path: &str, directory: &str| {
         path.strip_prefix(directory)
             .is_some_and(|rest| rest.starts_with('/'))
     };
     let mut lines = Vec::with_capacity(ordered.len() + 16);
-    // The last line, and those of the directories that it lies in.
+    // The directories above the last member.
     let mut above: Vec<&str> = Vec::new();
     for (path, entry) in ordered {
         while above
@@ -251,8 +254,9 @@ fn compression(meta: &PackageInfo) -> Compression {
 
 // data.tar
 
-/// All members: the entries, and the directories of the base system above them. dpkg makes no
-/// parents: those of the base system are in the archive, as dpkg-deb puts them there.
+/// Returns all members: the entries, and the directories of the base system above them. dpkg
+/// creates no parent directories, so the archive contains those of the base system, too, as from
+/// dpkg-deb.
 fn members<'a>(
     meta: &PackageInfo,
     contents: &DebContents<'a>,
@@ -286,8 +290,8 @@ fn control_archive(
     contents: &DebContents<'_>,
     sums: &Md5Sums<'_>,
 ) -> Result<Vec<u8>> {
-    // gzip: the hosts that read no zstd read no control.tar.zst either, and the member is small. It
-    // is made at every build, and sums gain nothing from a higher level.
+    // gzip: hosts that cannot read zstd cannot read control.tar.zst either, and the member is
+    // small. It is compressed in every build, and checksums gain nothing from a higher level.
     let mut tar = GnuTar::new(gzip(Vec::new(), CONTROL_LEVEL), package.meta.timestamp);
     let owner = FileOwner::default();
     tar.directory(
@@ -316,7 +320,7 @@ fn control_archive(
     Ok(padded(&member, CONTROL_STEP))
 }
 
-/// The files of control.tar but the sums: each one's name, mode and text.
+/// Returns the name, mode, and text of each file in control.tar except for the checksums.
 fn control_files(
     package: &Package,
     contents: &DebContents<'_>,
@@ -366,7 +370,7 @@ fn md5sums(contents: &DebContents<'_>, sums: &Md5Sums<'_>) -> Result<String> {
     Ok(text)
 }
 
-/// The `control` file (deb-control(5)).
+/// Returns the `control` file (deb-control(5)).
 fn control(package: &Package, contents: &DebContents<'_>) -> Result<String> {
     let meta = &package.meta;
     let version = PackageVersion::of(meta)?;
@@ -497,16 +501,16 @@ fn wrapped(words: &[&str]) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in words {
         match lines.last_mut() {
-            // A line may not begin with a full stop, so such a word stays on the line before,
-            // however long.
+            // A line must not begin with a period, so such a word stays on the previous line,
+            // however long that becomes.
             Some(line)
                 if line.chars().count() + 1 + word.chars().count() <= WIDTH
                     || word.starts_with('.') =>
             {
                 *line = format!("{line} {word}");
             }
-            // At the beginning of a paragraph a second space makes it a verbatim line, where it
-            // may.
+            // At the beginning of a paragraph, a second space makes the line verbatim, which may
+            // begin with a period.
             _ if word.starts_with('.') => lines.push(format!("  {word}")),
             _ => lines.push(format!(" {word}")),
         }
@@ -522,7 +526,7 @@ fn copyright(meta: &PackageInfo) -> Result<String> {
         .as_deref()
         .map(one_line)
         .filter(|license| !license.is_empty());
-    // The format wants a short name on the line; whatever else an author wrote goes below it.
+    // The format requires a short name on the line; the rest of the author's text goes below it.
     let short =
         |text: &str| text.len() <= 70 && text.chars().all(|c| c.is_ascii_graphic() || c == ' ');
     let (name, text) = match &license {
@@ -599,7 +603,7 @@ fn member(out: &mut dyn Write, meta: &PackageInfo, name: &str, bytes: &[u8]) -> 
     }
 }
 
-/// The 60 bytes before a member; `name` is at most 15 characters, or dpkg does not find it.
+/// Returns the header of a member; `name` has at most 15 characters, or dpkg does not find it.
 fn member_header(meta: &PackageInfo, name: &str, size: u64) -> [u8; 60] {
     debug_assert!(name.len() <= 15);
     let text = format!(
@@ -630,7 +634,7 @@ mod tests {
         );
     }
 
-    /// What is added is what a tree makes of it into which it is inserted, errors too.
+    /// The tree of added files equals the result of inserting them, including the errors.
     #[test]
     fn what_debian_asks_for_lies_among_the_rest_and_collides_with_it() {
         let origin = std::sync::Arc::new(EntryOrigin {

@@ -1,8 +1,8 @@
-//! Tar archives with GNU headers only: what dpkg, GNU tar, bsdtar, busybox and Python all read.
+//! Tar archives with GNU headers only, which dpkg, GNU tar, bsdtar, busybox, and Python can read.
 //!
-//! dpkg refuses pax headers, and the `tar` crate's builder drops the leading `./` that dpkg's tools
-//! write; so the blocks are made here, of the `tar` crate's header. Long names and link targets get
-//! GNU `L` and `K` entries (tar(5)).
+//! dpkg refuses pax headers, and the builder of the `tar` crate drops the leading `./` that dpkg's
+//! tools write. So this module writes the blocks itself, with the crate's header. Long names and
+//! link targets get GNU `L` and `K` entries (tar(5)).
 
 use std::io::Write;
 
@@ -12,20 +12,20 @@ use super::cannot_write;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_release::tree::FileOwner;
 
-/// Size of a block.
+/// The size of a block in bytes.
 pub(super) const BLOCK: usize = 512;
 
-/// Length of the name and link fields; a full field needs no NUL.
+/// The length of the name and link fields in bytes; a full field needs no NUL.
 const FIELD: usize = 100;
 
-/// Writes entries one after another.
+/// Writes the entries of an archive.
 pub(super) struct GnuTar<W: Write> {
     out: W,
-    /// Every entry's time, seconds since 1970.
+    /// The time of every entry, in seconds since 1970.
     mtime: u64,
 }
 
-/// What a header says besides the name.
+/// The fields of a header apart from the name.
 pub(super) struct Attributes<'a> {
     pub(super) mode: u32,
     pub(super) owner: &'a FileOwner,
@@ -36,7 +36,7 @@ impl<W: Write> GnuTar<W> {
         Self { out, mtime }
     }
 
-    /// `name` ends in `/`, as GNU tar and dpkg write directories.
+    /// Adds a directory. `name` ends with `/`, as from GNU tar and dpkg.
     pub(super) fn directory(&mut self, name: &str, attributes: &Attributes<'_>) -> Result<()> {
         debug_assert!(name.ends_with('/'));
         self.header(EntryType::Directory, name, "", 0, attributes)
@@ -51,7 +51,7 @@ impl<W: Write> GnuTar<W> {
         self.header(EntryType::Symlink, name, target, 0, attributes)
     }
 
-    /// `write` writes exactly `size` bytes.
+    /// Adds a file; `write` must write exactly `size` bytes.
     pub(super) fn file(
         &mut self,
         name: &str,
@@ -64,7 +64,7 @@ impl<W: Write> GnuTar<W> {
         self.pad(size)
     }
 
-    /// Writes what is before the bytes of a file.
+    /// Writes the bytes before the content of a file.
     pub(super) fn file_head(
         &mut self,
         name: &str,
@@ -100,7 +100,7 @@ impl<W: Write> GnuTar<W> {
         header.set_size(size);
         header.set_mode(attributes.mode);
         header.set_mtime(self.mtime);
-        // dpkg and tar look the names up, and fall back to the numbers.
+        // dpkg and tar resolve the names, and fall back to these numbers.
         header.set_uid(0);
         header.set_gid(0);
         header
@@ -117,7 +117,7 @@ impl<W: Write> GnuTar<W> {
         let mut header = Header::new_gnu();
         fill(&mut header, "././@LongLink", "");
         header.set_entry_type(kind);
-        // GNU tar counts the NUL at the end.
+        // GNU tar includes the terminating NUL.
         let size = text.len() as u64 + 1;
         header.set_size(size);
         header.set_mode(0);
@@ -140,16 +140,16 @@ impl<W: Write> GnuTar<W> {
     }
 }
 
-/// The zeros up to the end of a block.
+/// Returns the zeros up to the end of a block.
 pub(super) fn padding(size: u64) -> &'static [u8] {
-    // The remainder is below 512.
+    // The remainder is less than 512.
     let over = usize::try_from(size % BLOCK as u64).unwrap_or(0);
     if over == 0 { &[] } else { &[0; BLOCK][over..] }
 }
 
-/// Size of an entry's headers, with those of a name or a link target that has no room in the first.
+/// Returns the size of an entry's headers in bytes, including those for a long name or link target.
 pub(super) fn head_size(name: usize, link: usize) -> u64 {
-    // GNU tar counts the NUL at the end.
+    // GNU tar includes the terminating NUL.
     let long = |text: usize| {
         if text > FIELD {
             BLOCK + (text + 1).next_multiple_of(BLOCK)
@@ -160,7 +160,7 @@ pub(super) fn head_size(name: usize, link: usize) -> u64 {
     (BLOCK + long(name) + long(link)) as u64
 }
 
-/// Sets the name and link fields, cut to their length; a long one was told by an entry of its own.
+/// Sets the name and link fields, truncated to their length: long ones have entries of their own.
 fn fill(header: &mut Header, name: &str, link: &str) {
     if let Some(fields) = header.as_gnu_mut() {
         let (name, link) = (cut(name), cut(link));

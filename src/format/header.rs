@@ -1,27 +1,27 @@
-//! A look at an rpm's headers before the `rpm` crate reads them: it takes offsets and counts at
-//! their word, and panics or asks for gigabytes where a file lies.
+//! Checks an rpm's headers before the `rpm` crate reads them: the crate trusts offsets and counts,
+//! and panics or allocates gigabytes if they are wrong.
 //!
-//! Source: rpm's "RPM V4 Package format", and `hdrblobInit` in rpm's `lib/header.c`, whose limits
-//! these are.
+//! Source: rpm's "RPM V4 Package format", and `hdrblobInit` in rpm's `lib/header.c`, which has
+//! these limits.
 
 use std::io::{self, Read};
 
-/// The lead, in bytes: nothing in it matters any more.
+/// The size of the lead in bytes; readers ignore its content.
 const LEAD: usize = 96;
 
-/// Most entries that an index may have, and most bytes of what they point to.
+/// The limit for the number of entries in an index.
 const MOST_ENTRIES: u32 = 0xffff;
 const MOST_DATA: u32 = 256 << 20;
 
-/// Checks that every entry of both headers points to what is there.
+/// Checks that every entry of both headers points into the header's data.
 ///
 /// # Errors
-/// What is wrong, or that the file ends.
+/// A header is invalid, or the file ends early.
 pub(super) fn check(mut file: impl Read) -> io::Result<()> {
     let mut lead = [0; LEAD];
     file.read_exact(&mut lead)?;
     let length = check_one(&mut file)?;
-    // The signature is padded to a multiple of eight.
+    // Padding follows the signature, up to a multiple of eight bytes.
     io::copy(
         &mut file.by_ref().take((8 - length % 8) % 8),
         &mut io::sink(),
@@ -29,7 +29,7 @@ pub(super) fn check(mut file: impl Read) -> io::Result<()> {
     check_one(&mut file).map(|_| ())
 }
 
-/// Checks the header that comes next, and returns the length of its data.
+/// Checks the next header, and returns the length of its data in bytes.
 fn check_one(file: &mut impl Read) -> io::Result<u64> {
     let lies = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut start = [0; 16];
@@ -46,7 +46,7 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
             number(&entry[8..12]),
             number(&entry[12..16]),
         );
-        // Texts have at least their NUL.
+        // A text has at least its NUL.
         let each = match kind {
             0 => 0,
             1 | 2 | 6..=9 => 1,
@@ -67,7 +67,7 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
     }
 }
 
-/// Four bytes, the highest first.
+/// Returns a big-endian number of four bytes.
 fn number(bytes: &[u8]) -> u32 {
     bytes
         .iter()

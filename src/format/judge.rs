@@ -1,6 +1,6 @@
-//! Formats judged by the tools that will read them: one made-up tree of oddities, written in every
-//! format, read back by GNU tar, bsdtar, Python, busybox, dpkg, rpm and cpio, and compared with the
-//! tree's dump.
+//! Checks formats with the tools that read them: an artificial tree of special cases is written in
+//! every format, read back by GNU tar, bsdtar, Python, busybox, dpkg, rpm, and cpio, and compared
+//! with the tree's dump.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -93,7 +93,7 @@ pub(crate) fn package(tree: Tree) -> Package {
     }
 }
 
-/// The scripts of an application that has nothing but lines of its own; each says when it runs.
+/// Scriptlets with only the user's hooks; each prints when it runs.
 fn scriptlets() -> Scriptlets {
     let says = |phase: &str| {
         let value = format!(
@@ -131,7 +131,7 @@ fn scriptlets() -> Scriptlets {
     pkgapp_release::scriptlets::of(&services, &phases, None, None, &Tree::new()).unwrap()
 }
 
-/// Names and kinds that archives get wrong.
+/// A tree of names and kinds that archives often get wrong.
 pub(crate) fn odd_tree(disk: &Path) -> Tree {
     let mut tree = Tree::new();
     let origin = Arc::new(EntryOrigin {
@@ -167,8 +167,8 @@ pub(crate) fn odd_tree(disk: &Path) -> Tree {
         0o644,
     );
     file("/opt/shop/odd.sibling", b"also", 0o640);
-    // Around the length of the name field (100), of ustar's (256), and beyond every fixed field;
-    // `./` and `/` count.
+    // Lengths around the size of the name field (100), of ustar's (256), and beyond every fixed
+    // field; `./` and `/` count.
     for length in [
         97, 98, 99, 100, 101, 102, 154, 155, 156, 254, 255, 256, 257, 300, 1000,
     ] {
@@ -195,7 +195,7 @@ pub(crate) fn odd_tree(disk: &Path) -> Tree {
             start: 0,
         },
     };
-    // One file on disk at two places, as a cache gives it: they must not become hard links.
+    // One file on disk at two places, as in a cache: they must not become hard links.
     tree.insert(
         path("/opt/shop/lib/large.bin"),
         TreeEntry::file(content.clone(), 0o644, &origin),
@@ -227,7 +227,7 @@ pub(crate) fn odd_tree(disk: &Path) -> Tree {
     tree
 }
 
-/// A path of so many bytes, with components that every file system takes.
+/// Returns a path of this number of bytes, with components that every file system supports.
 fn long_path(length: usize) -> String {
     let mut text = format!("/opt/shop/long/{length}/");
     while text.len() + 101 < length {
@@ -238,14 +238,14 @@ fn long_path(length: usize) -> String {
     text + &"f".repeat(rest)
 }
 
-/// Writes a package and returns its file.
+/// Writes a package and returns its path.
 pub(crate) fn write(format: &dyn PackageFormat, package: &Package, directory: &Path) -> PathBuf {
     let file = directory.join(format.file_name(&package.meta).unwrap());
     try_write(format, package, &file).unwrap();
     file
 }
 
-/// Writes a package to a file, with a cache of its own.
+/// Writes a package to a file, with a separate cache.
 fn try_write(format: &dyn PackageFormat, package: &Package, file: &Path) -> Result<()> {
     let directory = tempfile::tempdir().unwrap();
     let cache = pkgapp_core::cache::Cache::open(directory.path()).unwrap();
@@ -254,7 +254,7 @@ fn try_write(format: &dyn PackageFormat, package: &Package, file: &Path) -> Resu
     })
 }
 
-/// The dump that a format's file must have: the tree and what the format adds.
+/// Returns the expected dump of a format's file: the tree and the files that the format adds.
 fn expected(format: &dyn PackageFormat, package: &Package) -> String {
     let mut tree = package.tree.clone();
     for (path, entry) in format.extra_entries(&package.meta).unwrap() {
@@ -263,7 +263,8 @@ fn expected(format: &dyn PackageFormat, package: &Package) -> String {
     tree.dump()
 }
 
-/// The same by a tarball's names, without owners where a tool does not tell.
+/// Returns the expected dump with a tarball's names, without owners for tools that do not show
+/// them.
 fn expected_in_tarball(package: &Package) -> String {
     let names = package
         .tree
@@ -280,7 +281,7 @@ fn expected_in_tarball(package: &Package) -> String {
     lines.into_values().map(|line| line + "\n").collect()
 }
 
-/// Drops the directories that no one owns: those of the base system, and a tarball's `host/…`.
+/// Removes directories without an owner: those of the base system, and `host/…` in a tarball.
 fn without(dump: &str, paths: &[&str]) -> String {
     let foreign = |line: &&str| {
         !paths
@@ -293,21 +294,21 @@ fn without(dump: &str, paths: &[&str]) -> String {
         .collect()
 }
 
-/// Every time in the archives.
+/// The time of all files.
 const MTIME: i64 = 1_700_000_001;
 
-/// 2020-01-01.
+/// The time of all directories: 2020-01-01.
 const DIRECTORY_MTIME: i64 = 1_577_836_800;
 
-/// Whose times a tool keeps: rpm, cpio and GNU tar (so dpkg-deb) make a directory, set its time,
-/// and then fill it; cpio sets no link's.
+/// The times that a tool preserves: rpm, cpio, and GNU tar (so dpkg-deb) create a directory, set
+/// its time, and then fill it; cpio does not set those of links.
 #[derive(Clone, Copy, PartialEq)]
 enum Times {
     All,
     Files,
 }
 
-/// Walks what a tool has unpacked; checks the times.
+/// Returns the dump of a directory that a tool has unpacked; checks the times.
 fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
     let mut lines = BTreeMap::new();
     for found in walkdir::WalkDir::new(root).min_depth(1) {
@@ -360,7 +361,7 @@ fn dump_of_disk(root: &Path, shown: &str, times: Times) -> String {
     lines.into_values().collect()
 }
 
-/// As [`dump_of_disk`] of the unpacked tree: nothing on a disk tells what is configuration.
+/// Removes the marks of configuration files, which a file system does not show.
 fn plain(dump: &str) -> String {
     dump.replace(" c /", " /")
 }
@@ -456,7 +457,7 @@ fn gnu_tar_and_bsdtar_unpack_the_same_tree() {
         ("tar", "bsdtar"),
         ("tar.gz", "bsdtar"),
     ] {
-        // bsdtar has its own; GNU tar starts it.
+        // bsdtar has its own decompressor; GNU tar starts this one.
         let (Some(program), true) = (tool(program), format != "tar" || tool("zstd").is_some())
         else {
             continue;
@@ -468,7 +469,8 @@ fn gnu_tar_and_bsdtar_unpack_the_same_tree() {
             .arg(&file)
             .arg("-C")
             .arg(root.path()));
-        // GNU tar sets a directory's time when it goes on to another, and these come first.
+        // GNU tar sets a directory's time when it moves on to another one, and the directories come
+        // first.
         let times = if program.ends_with("tar") && !program.ends_with("bsdtar") {
             Times::Files
         } else {
@@ -569,7 +571,7 @@ fn dpkg_unpacks_the_same_tree_and_reads_the_fields() {
     }
 }
 
-/// The reader, judged by a package of dpkg-deb's own writing.
+/// Reads a package that dpkg-deb wrote.
 #[test]
 fn a_deb_of_dpkg_deb_is_read() {
     let (Some(_), true) = (tool("dpkg-deb"), root()) else {
@@ -595,7 +597,7 @@ fn a_deb_of_dpkg_deb_is_read() {
     }
 }
 
-/// apt reads control.tar with code of its own.
+/// apt has its own parser for control.tar.
 #[test]
 fn apt_reads_a_deb_of_ours() {
     let (Some(_), true) = (tool("apt-get"), root()) else {
@@ -630,7 +632,7 @@ fn md5sums_are_those_of_md5sum() {
     assert_eq!(sh(script, &[&file]).trim(), files.to_string());
 }
 
-/// dpkg-gencontrol is who fills the field in Debian; it reads the tree from a disk.
+/// dpkg-gencontrol sets the field in Debian; it reads the tree from a disk.
 #[test]
 fn installed_size_is_dpkg_gencontrol_s() {
     let (Some(_), true) = (tool("dpkg-gencontrol"), root()) else {
@@ -686,7 +688,7 @@ fn dpkg_installs_upgrades_and_purges() {
     let first = write(&DebPackage, &package, directory.path());
     package.meta.version = Version::from_str("1.4.2").unwrap();
     let second = write(&DebPackage, &package, directory.path());
-    // Scripts run without chroot, so that an empty root will do.
+    // Scripts run without chroot, so an empty root suffices.
     let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; mkdir -p \"$root/var/lib/dpkg/info\" \
                   \"$root/var/lib/dpkg/updates\"; : > \"$root/var/lib/dpkg/status\"; : > \"$root/var/lib/dpkg/available\"; \
                   export ROOT_LOG=\"$root/log\"; \
@@ -794,7 +796,7 @@ fn rpm_installs_verifies_upgrades_and_removes() {
     let first = write(&RpmPackage, &package, directory.path());
     package.meta.version = Version::from_str("1.4.2").unwrap();
     let second = write(&RpmPackage, &package, directory.path());
-    // Scriptlets are run in the root, which has no shell; what they say is tested below.
+    // Scriptlets run in the root, which has no shell; their output is tested below.
     let script = "root=$(mktemp -d); trap 'rm -rf \"$root\"' EXIT; \
                   r() { rpm --root \"$root\" \"$@\" 2>/dev/null; }; \
                   r -i --nodeps --noscripts \"$1\"; r -V --nodeps shop; r -U --nodeps --noscripts \"$2\"; \
@@ -812,7 +814,7 @@ fn rpm_scriptlets_know_what_is_done() {
     };
     let (directory, package) = scratch();
     let file = write(&RpmPackage, &package, directory.path());
-    // %pre leaves word for %posttrans in a directory of the host's.
+    // %pre leaves messages for %posttrans in a directory of the host.
     let run_directory = directory.path().join("run");
     for (tag, argument, said) in [
         ("PREIN", "1", "before-install install"),
@@ -868,7 +870,7 @@ fn rpm_reads_the_dependencies() {
     );
 }
 
-/// Tags that rpmbuild writes for the same content and pkgapp does not, with the reason.
+/// Tags that only rpmbuild writes for the same content, with the reason.
 const RPMBUILD_ONLY: &[(&str, &str)] = &[
     ("Cookie", "names the building machine"),
     ("Optflags", "of the building machine's configuration"),
@@ -894,7 +896,7 @@ const RPMBUILD_ONLY: &[(&str, &str)] = &[
     ("Pkgid", "an MD5 sum, which proves nothing"),
 ];
 
-/// Tags that have other values, with the reason.
+/// Tags with other values, with the reason.
 const DIFFERENT: &[(&str, &str)] = &[
     ("Buildhost", "names the building machine"),
     ("Fileclass", "rpm makes it of Classdict"),
@@ -909,7 +911,7 @@ const DIFFERENT: &[(&str, &str)] = &[
     ("Vcs", "rpmbuild has it from a tag of the spec"),
 ];
 
-/// Builds the same content with rpmbuild and compares the headers, tag by tag.
+/// Builds the same content with rpmbuild, and compares each tag of the headers.
 #[test]
 fn the_header_is_rpmbuild_s_but_for_listed_tags() {
     let (Some(_), Some(_), Some(rpm), true) =
@@ -972,11 +974,11 @@ fn the_header_is_rpmbuild_s_but_for_listed_tags() {
     assert!(surprises.is_empty(), "{}", surprises.join("\n"));
 }
 
-/// All tags of a package with their values.
+/// Returns all tags of a package with their values.
 fn tags(rpm: &Path, file: &Path) -> BTreeMap<String, String> {
     let names = run(Command::new(rpm).arg("--querytags"));
     let mut values = BTreeMap::new();
-    // Tags that rpm computes from others, or prints at random.
+    // Tags that rpm computes from others or prints in random order.
     let computed = [
         "Dbinstance",
         "Headerimmutable",
@@ -1001,7 +1003,7 @@ fn tags(rpm: &Path, file: &Path) -> BTreeMap<String, String> {
     values
 }
 
-/// Builds a package of the same files, texts, scriptlets and dependencies.
+/// Builds a package with the same files, texts, scriptlets, and dependencies.
 fn rpmbuild(rpm: &Path, ours: &Path, package: &Package, directory: &Path) -> PathBuf {
     use std::fmt::Write as _;
     let query = |format: &str| run(Command::new(rpm).args(["-qp", "--qf", format]).arg(ours));
@@ -1176,7 +1178,7 @@ mod generated {
     use super::*;
 
     fn component() -> impl Strategy<Value = String> {
-        // Everything but `/`, control characters, and `.` and `..`.
+        // Names with all characters except for `/` and control characters, but not `.` and `..`.
         prop_oneof![4 => "[a-z0-9_.%+~-]{1,12}", 2 => "[ -.0-~]{1,30}", 1 => "[\u{e0}-\u{17f}\u{4e00}-\u{4e20}]{1,40}"]
             .prop_filter("dots", |name| name != "." && name != "..")
     }
@@ -1227,7 +1229,7 @@ mod generated {
                         ..TreeEntry::directory(&origin)
                     },
                 };
-                // Collisions are the tree's business.
+                // The tree itself handles collisions.
                 _ = tree.insert(path, entry);
             }
             tree

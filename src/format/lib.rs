@@ -1,7 +1,7 @@
-//! Ways to write a package down: one file a format, and one line in [`FORMATS`].
+//! Formats of packages: each has a file, and a line in [`FORMATS`].
 //!
-//! A format reads the [`Package`] and nothing else. Payloads are made of
-//! [`segment`]s: a format holds headers and lists, never a payload.
+//! A format reads only the [`Package`]. Payloads consist of [`segment`]s: a format keeps headers
+//! and lists in memory, but never a payload.
 #![cfg_attr(
     test,
     allow(
@@ -53,39 +53,39 @@ pub use deb::DebPackage;
 pub use rpm::RpmPackage;
 pub use tarball::TarballFormat;
 
-/// A way to write a package down.
+/// A format of packages.
 pub trait PackageFormat: Sync {
-    /// Returns the file's name by the conventions of the format, e.g. `shop_1.4.2-1_amd64.deb`.
+    /// Returns the file name by the conventions of the format, e.g. `shop_1.4.2-1_amd64.deb`.
     ///
     /// # Errors
-    /// A version or name that the format can't carry.
+    /// The format cannot represent the version or the name.
     fn file_name(&self, meta: &PackageInfo) -> Result<String>;
 
-    /// Writes `package`; equal packages give equal bytes, whatever of it was compressed before.
+    /// Writes `package`. Equal packages result in equal bytes, whichever segments the cache has.
     ///
     /// # Errors
-    /// Content that the format can't carry, or that can't be read, or a full disk.
+    /// The format cannot represent some content, a file cannot be read, or `out` cannot be written.
     fn write(&self, package: &Package, segments: &Segments<'_>, out: &mut dyn Write) -> Result<()>;
 
-    /// Returns the text files that only the package manager reads, e.g. `control`; for people to
-    /// look at.
+    /// Returns the text files that only the package manager reads, e.g. `control`, for people to
+    /// inspect.
     ///
     /// # Errors
-    /// As [`PackageFormat::write`].
+    /// Errors of [`PackageFormat::write`].
     fn texts(&self, _package: &Package) -> Result<Vec<(String, String)>> {
         Ok(Vec::new())
     }
 
-    /// Returns what this format adds to the tree, with the reason in each entry's origin.
+    /// Returns the entries that this format adds to the tree; the origin of each tells the reason.
     ///
     /// # Errors
-    /// A version that the format can't carry.
+    /// The format cannot represent the version.
     fn extra_entries(&self, _meta: &PackageInfo) -> Result<Vec<(InstallPath, TreeEntry)>> {
         Ok(Vec::new())
     }
 }
 
-/// The formats by the names that users give them.
+/// The formats by the names on the command line.
 pub const FORMATS: &[(&str, &dyn PackageFormat)] = &[
     ("tar", &TarballFormat { codec: None }),
     (
@@ -110,7 +110,7 @@ pub const FORMATS: &[(&str, &dyn PackageFormat)] = &[
     ("rpm", &RpmPackage),
 ];
 
-/// Finds a format by name.
+/// Returns the format of a name.
 pub fn by_name(name: &str) -> Option<&'static dyn PackageFormat> {
     FORMATS
         .iter()
@@ -118,17 +118,17 @@ pub fn by_name(name: &str) -> Option<&'static dyn PackageFormat> {
         .map(|(_, format)| *format)
 }
 
-/// An entry and where it lies.
+/// An entry with its path.
 type PlacedEntry<'t> = (&'t InstallPath, &'t TreeEntry);
 
-/// Brings a tree's entries into the order of an archive: a directory, then all that it holds, then
-/// what comes after it.
+/// Sorts a tree's entries in the order of an archive: the content of a directory follows it
+/// directly.
 ///
-/// The tree's own order puts `a-b` between `a` and `a/b`, and tar sets a directory's time when it
-/// leaves it.
+/// The order of the tree has `a-b` between `a` and `a/b`, but tar sets a directory's time when it
+/// leaves the directory.
 fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
     let mut ordered = Vec::with_capacity(entries.len());
-    // What is to be taken later, the next last.
+    // Entries that must come later; the next one is last.
     let mut later = Vec::new();
     let mut range = 0..entries.len();
     loop {
@@ -141,7 +141,7 @@ fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
             if next.is_none_or(|rest| rest >= "/") {
                 continue;
             }
-            // What comes next is `a-b` where this is `a`. What `a` holds comes first.
+            // If this entry is `a`, the next one may be `a-b`, but the content of `a` comes first.
             let inside = format!("{path}/");
             let start = range.start
                 + entries[range.clone()].partition_point(|(path, _)| path.as_str() < &*inside);
@@ -159,17 +159,17 @@ fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
             None => break,
         }
     }
-    // Directories of the base system are not among the entries, so what they hold may still be
-    // apart.
+    // Directories of the base system are not among the entries, so their content may still be
+    // separated.
     if !ordered.is_sorted_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()).is_lt()) {
         ordered.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
     }
     ordered
 }
 
-/// Compares paths component by component: `/` comes before everything that a component may hold.
+/// Compares paths by components: `/` sorts before all characters of names.
 fn by_component(a: &str, b: &str) -> Ordering {
-    /// What of two paths is compared at a time: neighbors begin alike.
+    /// The number of bytes to compare at a time: neighbors share long beginnings.
     const STEP: usize = 16;
     let (a, b) = (a.as_bytes(), b.as_bytes());
     let equal = a
@@ -187,8 +187,8 @@ fn by_component(a: &str, b: &str) -> Ordering {
     }
 }
 
-/// Hands a file's bytes on, and proves on the way that they are the ones that its digest names. If
-/// `md5` is to be set, it is.
+/// Copies the content of a file, and verifies it against the digest. Also sets `md5` if it is
+/// given.
 fn copy_content(
     path: &InstallPath,
     content: &Content,
@@ -205,7 +205,7 @@ fn copy_content(
         out.write_all(bytes).context(cannot_write)
     })?;
     if sha256.finalize()[..] == content.digest.sha256.0 {
-        // Whoever was first has set it to the same.
+        // If another thread was first, it has set the same sum.
         _ = wanted.map(|(place, md5)| place.set(md5.finalize().into()));
         return Ok(());
     }
@@ -234,7 +234,7 @@ fn copy_content(
     })
 }
 
-/// Gives `take` a range of a file's bytes, in pieces.
+/// Passes a range of a file's bytes to `take`, in pieces.
 fn copy_range(
     content: &Content,
     range: Range<u64>,
@@ -258,16 +258,16 @@ pub(crate) fn cannot_write() -> &'static str {
     "cannot write the package"
 }
 
-/// Returns the text on one line: what control fields and rpm's header take.
+/// Returns the text on one line, for control fields and rpm's header.
 fn one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// Longest line of a description, characters: rpmlint's limit, and what fits a terminal.
+/// The longest line of a description in characters: rpmlint's limit, which fits a terminal.
 const DESCRIPTION_WIDTH: usize = 79;
 
-/// Returns the long description; a package without one says what it holds. Paragraphs are wrapped,
-/// lines that begin with a space stay as they are.
+/// Returns the long description; for a package without one, a sentence about its content.
+/// Paragraphs are wrapped; lines that begin with a space stay unchanged.
 fn description(meta: &PackageInfo) -> String {
     let text = match meta.description.trim() {
         "" => format!(

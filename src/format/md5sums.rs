@@ -1,8 +1,8 @@
-//! MD5 sums of files, which nothing but a deb's `md5sums` has a use for (deb-md5sums(5)), and which
-//! prove nothing.
+//! MD5 sums of files, which only a deb's `md5sums` file needs (deb-md5sums(5)). They are no proof
+//! against manipulation.
 //!
-//! A layer does not have them. They are taken when a file is packed for a deb for the first time,
-//! and kept in the cache for each layer, by the SHA-256 of what they are of.
+//! Layers do not contain these sums. The first deb with a file computes the sum while it packs the
+//! file, and the cache keeps the sums for each layer, by SHA-256.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -25,15 +25,15 @@ use pkgapp_release::tree::{EntryKind, TreeEntry};
 /// An MD5 sum.
 pub(super) type Md5Sum = [u8; 16];
 
-/// What is read for its sums before anything is packed, bytes: an edit's.
+/// The limit in bytes for files whose sums are computed before packing: the size of an edit.
 const FEW: u64 = 4 << 20;
 
-/// The sums of a package's files.
+/// The MD5 sums of a package's files.
 #[derive(Debug)]
 pub(super) struct Md5Sums<'t> {
     cache: &'t Cache,
     files: Vec<SummedFile<'t>>,
-    /// Of which layers some are not known.
+    /// The layers of which some sums are unknown.
     incomplete: BTreeSet<&'t str>,
 }
 
@@ -46,10 +46,10 @@ struct SummedFile<'t> {
 }
 
 impl<'t> Md5Sums<'t> {
-    /// Looks for the sums of these files, sorted by path.
+    /// Looks up the sums of these files, which are sorted by path.
     ///
     /// # Errors
-    /// A file that can't be read.
+    /// A file cannot be read.
     pub(super) fn of(
         cache: &'t Cache,
         entries: &[(&'t InstallPath, &'t TreeEntry)],
@@ -89,12 +89,12 @@ impl<'t> Md5Sums<'t> {
         Ok(sums)
     }
 
-    /// Returns whether all are known.
+    /// Returns whether all sums are known.
     pub(super) fn are_known(&self) -> bool {
         self.incomplete.is_empty()
     }
 
-    /// Returns where a file's sum goes when all of it is read, if it is not known.
+    /// Returns the place for a file's unknown sum; `None` if the sum is known.
     pub(super) fn wanted(&self, path: &InstallPath) -> Option<&OnceLock<Md5Sum>> {
         if self.incomplete.is_empty() {
             return None;
@@ -106,10 +106,10 @@ impl<'t> Md5Sums<'t> {
         Some(&self.files[place].sum).filter(|sum| sum.get().is_none())
     }
 
-    /// Reads what was packed before, and for nothing that wanted its sum; and keeps all of them.
+    /// Computes the sums that packing has not, because it reused segments, and stores all of them.
     ///
     /// # Errors
-    /// A file that can't be read, or is not what it was; a full disk.
+    /// A file cannot be read or is damaged, or the cache cannot be written.
     pub(super) fn complete(&self) -> Result<()> {
         self.files
             .par_iter()
@@ -124,7 +124,7 @@ impl<'t> Md5Sums<'t> {
         })
     }
 
-    /// Returns the sums of all files, in the order of the entries.
+    /// Iterates over the sums of all files, in the order of the entries.
     pub(super) fn all(&self) -> impl Iterator<Item = Result<Md5Sum>> {
         let lacking = |file: &SummedFile<'_>| Error::bug(format!("`{}` has no MD5 sum", file.path));
         self.files
@@ -133,10 +133,10 @@ impl<'t> Md5Sums<'t> {
     }
 }
 
-/// Returns the files of each layer.
+/// Groups the files by layer.
 fn by_layer<'f, 't>(files: &'f [SummedFile<'t>]) -> BTreeMap<&'t str, Vec<&'f SummedFile<'t>>> {
     let mut layers: BTreeMap<&str, Vec<&SummedFile<'t>>> = BTreeMap::new();
-    // Most lie beside others of their layer.
+    // Most files are next to others of their layer.
     for files in files.chunk_by(|a, b| a.layer == b.layer) {
         if let Some(layer) = files[0].layer {
             layers.entry(layer).or_default().extend(files);
@@ -166,15 +166,15 @@ impl SummedFile<'_> {
     }
 }
 
-/// The sums of a layer's files, sorted by what they are of.
+/// The sums of a layer's files, sorted by SHA-256.
 #[derive(Debug, PartialEq, Eq)]
 struct SumTable(Vec<(Sha256Sum, Md5Sum)>);
 
 impl SumTable {
-    /// Size of a line: the two sums, in binary.
+    /// The size of a record in bytes: both sums in binary.
     const LINE: usize = 32 + 16;
 
-    /// Reads what the cache has of a layer; what is not as it was is none.
+    /// Reads the cached sums of a layer; empty if the file is missing or damaged.
     fn read(cache: &Cache, layer: &str) -> Self {
         let content = cache::read_sealed_bytes(&Self::path(cache, layer)).unwrap_or_default();
         let line = |line: &[u8]| Some((Sha256Sum(*line.first_chunk()?), *line.last_chunk()?));
@@ -195,7 +195,7 @@ impl SumTable {
         cache.md5sums().join(layer)
     }
 
-    /// Gives files the sums that are known.
+    /// Sets the known sums of files.
     fn tell(&self, files: &[&SummedFile<'_>]) {
         for file in files {
             if let Ok(place) = self
@@ -262,7 +262,7 @@ mod tests {
         }
         assert_eq!(sums().unwrap(), wanted);
         assert_eq!(SumTable::read(&cache, "key").0.len(), 3);
-        // Torn, it is none, and then there is nothing to take sums of.
+        // A truncated file counts as missing, and there is no other source of the sums.
         std::fs::write(cache.md5sums().join("key"), "torn").unwrap();
         sums().unwrap_err();
     }

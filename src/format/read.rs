@@ -148,7 +148,7 @@ impl PackageReader {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         let mut text = String::new();
         for entry in &entries {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             _ = writeln!(text, "{}", entry.line());
         }
         Ok(text)
@@ -178,7 +178,7 @@ impl PackageReader {
         Ok(found)
     }
 
-    /// Calls `see` with the path of every entry, and the target of a symbolic link.
+    /// Calls `see` with the path of every entry, and with the target of a symbolic link.
     ///
     /// # Errors
     /// The payload is damaged.

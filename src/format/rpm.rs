@@ -33,7 +33,7 @@ use pkgapp_release::depends::HostDependencies;
 use pkgapp_release::package::{FileTrigger, Package, PackageInfo, RpmScriptlets};
 use pkgapp_release::tree::{EntryKind, EntryOrigin, Tree, TreeEntry, UpgradeRole};
 
-/// `.rpm`.
+/// The format `rpm`.
 #[derive(Debug, Clone, Copy)]
 pub struct RpmPackage;
 
@@ -975,7 +975,7 @@ fn members(package: &Package) -> Vec<MemberHeader<'_>> {
         .collect()
 }
 
-/// Size of the uncompressed payload.
+/// Returns the size of the uncompressed payload in bytes.
 fn archive_size(tree: &Tree) -> u64 {
     let entries = tree.iter().map(|(path, entry)| {
         cpio::record_size(path.as_str().len() + 1, u64::from(cpio::file_size(entry)))
@@ -1013,7 +1013,7 @@ mod tests {
         }
     }
 
-    /// As rpmbuild does it: 32 bits as long as they hold a size.
+    /// Like rpmbuild: tags for 32 bits are used as long as the size fits.
     #[test]
     fn sizes_beyond_4_gib_have_tags_of_their_own_and_a_file_of_that_size_is_refused() {
         use pkgapp_core::content::Content;
@@ -1055,11 +1055,12 @@ mod tests {
             })
         };
         let large = u64::from(u32::MAX);
-        // Headers, names and the trailer: three entries of 124 to 128 bytes.
+        // Headers, names, and the trailer: three entries of 124 to 128 bytes.
         let [size, none, archive, none_either] = tags(&[large - 1000]);
         assert_eq!((size, none, none_either), (Some(large - 1000), None, None));
         assert!(archive.is_some_and(|archive| archive > large - 1000));
-        // rpm 4.18 on a header with the last one: "invalid signature tag Longarchivesize".
+        // The message of rpm 4.18 for a header with the last one is "invalid signature tag
+        // Longarchivesize".
         assert_eq!(tags(&[large, large]), [None, Some(2 * large), None, None]);
         let signature = SignatureHeaderBuilder::new()
             .format(RpmFormat::V4)

@@ -1,16 +1,16 @@
-//! Debian and Ubuntu packages that hold shared libraries: what `HostDependencies:` needs where rpm names the
+//! Debian and Ubuntu packages with shared libraries, for `Depends:`, where rpm instead names the
 //! library itself.
 //!
-//! Sources: the `symbols` and `shlibs` files of Debian 11 to 13 and Ubuntu 20.04 to 26.04 packages;
-//! the names that end in `t64` are those of Debian 13 and Ubuntu 24.04 (64-bit `time_t`
-//! transition), which the older name is an alternative to.
+//! Sources: the `symbols` and `shlibs` files of packages in Debian 11 to 13 and Ubuntu 20.04 to
+//! 26.04. Names that end in `t64` are those of Debian 13 and Ubuntu 24.04 (64-bit `time_t`
+//! transition); the older name is an alternative.
 
 use std::collections::BTreeMap;
 
 use pkgapp_core::error::{Error, Result};
 use pkgapp_release::depends::{HostDependencies, HostLibrary};
 
-/// Soname ─► packages, any of which will do. Sorted by soname.
+/// Alternative packages for each soname, sorted by soname.
 const PACKAGES: &[(&str, &[&str])] = &[
     ("libEGL.so.1", &["libegl1"]),
     ("libGL.so.1", &["libgl1"]),
@@ -32,7 +32,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libblkid.so.1", &["libblkid1"]),
     ("libbrotlidec.so.1", &["libbrotli1"]),
     ("libbrotlienc.so.1", &["libbrotli1"]),
-    // Red Hat's soname; Debian's package has a link of that name beside its own.
+    // Red Hat's soname; Debian's package also has a link of that name.
     ("libbz2.so.1", &["libbz2-1.0"]),
     ("libbz2.so.1.0", &["libbz2-1.0"]),
     ("libcairo.so.2", &["libcairo2"]),
@@ -150,7 +150,7 @@ const PACKAGES: &[(&str, &[&str])] = &[
     ("libzstd.so.1", &["libzstd1"]),
 ];
 
-/// Libraries of glibc: all in `libc6` of every Debian and Ubuntu that pkgapp knows.
+/// Libraries of glibc, which are in `libc6` of every supported Debian and Ubuntu.
 const GLIBC: &[&str] = &[
     "libBrokenLocale.so.1",
     "libanl.so.1",
@@ -168,7 +168,8 @@ const GLIBC: &[&str] = &[
     "libutil.so.1",
 ];
 
-/// Last number of `GLIBCXX_3.4.N` ─► the GCC that brought it (GCC's "ABI Policy and Guidelines").
+/// The last number of `GLIBCXX_3.4.N`, with the GCC that added the version (GCC's "ABI Policy and
+/// Guidelines").
 const GLIBCXX: &[(u32, &str)] = &[
     (11, "4.4"),
     (13, "4.4.2"),
@@ -194,7 +195,7 @@ const GLIBCXX: &[(u32, &str)] = &[
     (35, "16"),
 ];
 
-/// Last number of `CXXABI_1.3.N` ─► the GCC that brought it.
+/// The last number of `CXXABI_1.3.N`, with the GCC that added the version.
 const CXXABI: &[(u32, &str)] = &[
     (8, "4.9"),
     (9, "5.1"),
@@ -207,14 +208,14 @@ const CXXABI: &[(u32, &str)] = &[
     (16, "16"),
 ];
 
-/// Returns the relations for `HostDependencies:`, the ones from the artifact first, then what the user
-/// declared.
+/// Returns the relations for `Depends:`: those from the files of the release, then those that the
+/// user declared.
 ///
-/// A library of no known package is an error, unless the user declared packages: then one of those
-/// is taken to hold it (see [`unknown_libraries`] for a warning).
+/// A library without a known package is an error, unless the user declared packages: then one of
+/// these is assumed to contain it (see [`unknown_libraries`] for a warning).
 ///
 /// # Errors
-/// All libraries whose package is unknown.
+/// Every library without a known package.
 pub fn depends(depends: &HostDependencies) -> Result<Vec<String>> {
     if depends.declared_deb.is_empty() {
         let unknown = unknown_libraries(depends);
@@ -245,7 +246,7 @@ pub fn depends(depends: &HostDependencies) -> Result<Vec<String>> {
     Ok(relations)
 }
 
-/// Returns the libraries of which no Debian package is known.
+/// Returns the libraries without a known Debian package.
 pub fn unknown_libraries(depends: &HostDependencies) -> Vec<&HostLibrary> {
     depends
         .libraries
@@ -266,8 +267,8 @@ fn unknown_library(library: &HostLibrary) -> Error {
     .hint("name the package that holds it under `[package]`: `depends.deb = [\"…\"]`")
 }
 
-/// One relation a package, sorted: several libraries of one package make one relation with the
-/// highest version.
+/// Returns one relation per package, sorted: several libraries of one package result in one
+/// relation with the highest version.
 fn library_relations(libraries: &[HostLibrary]) -> Vec<String> {
     let mut versions: BTreeMap<Vec<String>, Option<String>> = BTreeMap::new();
     for library in libraries {
@@ -302,7 +303,7 @@ fn relation(packages: &[String], least: Option<&str>) -> String {
         .join(" | ")
 }
 
-/// Returns the packages that hold a library, any of which will do.
+/// Returns the alternative packages with a library.
 fn packages(soname: &str) -> Option<Vec<String>> {
     let one = |package: &str| Some(vec![package.to_owned()]);
     match soname {
@@ -312,7 +313,7 @@ fn packages(soname: &str) -> Option<Vec<String>> {
         _ if GLIBC.contains(&soname) => return one("libc6"),
         _ => {}
     }
-    // Debian and Ubuntu name the library of a Python `libpython3.11.so.1.0` and its package
+    // Debian and Ubuntu name Python's library `libpython3.11.so.1.0`, and its package
     // `libpython3.11`.
     if let Some(minor) = soname
         .strip_prefix("libpython3.")
@@ -320,7 +321,7 @@ fn packages(soname: &str) -> Option<Vec<String>> {
     {
         return minor.bytes().all(|b| b.is_ascii_digit()).then(|| {
             let name = format!("libpython3.{minor}");
-            // Python 3.12 was the first one after the 64-bit `time_t` transition.
+            // Python 3.12 was the first after the 64-bit `time_t` transition.
             if minor == "12" {
                 vec![name.clone(), format!("{name}t64")]
             } else {
@@ -337,7 +338,7 @@ fn packages(soname: &str) -> Option<Vec<String>> {
     )
 }
 
-/// Returns the version of `package` that brought a symbol version, if the package's versions tell.
+/// Returns the version of `package` that added a symbol version, if the package's versions show it.
 fn least_version(package: &str, symbol_version: &str) -> Option<String> {
     let (family, number) = symbol_version.rsplit_once('_')?;
     let last = |prefix: &str, table: &[(u32, &str)]| {
@@ -357,7 +358,7 @@ fn least_version(package: &str, symbol_version: &str) -> Option<String> {
     }
 }
 
-/// Returns the numbers of a version, for comparing two that both came from [`least_version`].
+/// Returns the numbers of a version, to compare versions from [`least_version`].
 fn numbers(version: &str) -> Vec<u32> {
     version
         .split(['.', ':'])

@@ -1,9 +1,9 @@
-//! Tarballs: one top directory that is the release.
+//! Tarballs: the release is their single top directory.
 //!
-//! `/opt/shop/bin/shop` is `shop-1.4.2/bin/shop`: the release runs wherever it is unpacked. What
-//! belongs elsewhere on a host (configuration, units) lies below `shop-1.4.2/host/`, e.g.
-//! `shop-1.4.2/host/etc/shop/shop.env`, for whoever installs the tarball to put in place. What a
-//! login without root has instead lies below `shop-1.4.2/.pkgapp/login/`.
+//! `/opt/shop/bin/shop` becomes `shop-1.4.2/bin/shop`: the release runs in any directory. Files for
+//! other places of a host (configuration, units) are below `shop-1.4.2/host/`, e.g.
+//! `shop-1.4.2/host/etc/shop/shop.env`, for the person who installs the tarball. The corresponding
+//! files for a login without root are below `shop-1.4.2/.pkgapp/login/`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -22,11 +22,11 @@ pub(super) const ZSTD_LEVEL: i32 = 9;
 pub(super) const GZIP_LEVEL: u32 = 6;
 pub(super) const XZ_PRESET: u32 = 6;
 
-/// `.tar.zst`, `.tar.gz` or `.tar.xz`.
+/// The formats `tar.zst`, `tar.gz`, and `tar.xz`.
 #[derive(Debug, Clone, Copy)]
 pub struct TarballFormat {
-    /// The codec and its level, where the package's compression is of another codec; `None` is the
-    /// package's.
+    /// The codec and its default level; the package's level applies if it has the same codec.
+    /// `None` for the compression of the package.
     pub codec: Option<Compression>,
 }
 
@@ -72,7 +72,7 @@ impl PackageFormat for TarballFormat {
 }
 
 impl TarballFormat {
-    /// The package's level counts where its codec is the one that was asked for.
+    /// Returns the compression: the package's level applies if the package has the requested codec.
     fn compression(self, meta: &PackageInfo) -> Compression {
         use Compression::{Gzip, Xz, Zstd};
         match (self.codec, meta.compression) {
@@ -84,12 +84,14 @@ impl TarballFormat {
     }
 }
 
-/// A line of the archive: an entry of the tree, or a directory that only the archive has.
+/// A member of the archive: an entry of the tree, or `None` for a directory that only the archive
+/// contains.
 type TarballLine<'a> = Option<(&'a InstallPath, &'a TreeEntry)>;
 
-/// Returns the directory that everything lies in, e.g. `shop-1.4.2`.
+/// Returns the name of the top directory, e.g. `shop-1.4.2`.
 pub fn top_directory(meta: &PackageInfo) -> String {
-    // `!` is special to shells; the epoch is not in the other formats' file names either.
+    // `!` is special in shells, and file names of the other formats do not contain the epoch
+    // either.
     let version = meta.version.to_string();
     let version = version
         .split_once('!')
@@ -97,7 +99,7 @@ pub fn top_directory(meta: &PackageInfo) -> String {
     format!("{}-{version}", meta.name)
 }
 
-/// Returns the name in the archive of a path on a host.
+/// Returns the name of a host's path in the archive.
 pub fn member_name(meta: &PackageInfo, path: &InstallPath) -> String {
     let top = top_directory(meta);
     match path.below(&meta.prefix) {
@@ -107,12 +109,11 @@ pub fn member_name(meta: &PackageInfo, path: &InstallPath) -> String {
     }
 }
 
-/// What stands for a slash where names are sorted: it comes before everything that a component may
-/// hold, so that a directory comes before all that it holds, and all of that before what comes
-/// after it.
+/// Replaces the slash for sorting names: it sorts before all characters of names, so that the
+/// content of a directory directly follows it.
 const SEPARATOR: &str = "\0";
 
-/// All members by their names, with another separator.
+/// Returns all members by their names, with the other separator.
 fn listing(package: &Package) -> Result<BTreeMap<String, TarballLine<'_>>> {
     check_host(package)?;
     let mut members: BTreeMap<String, TarballLine<'_>> = BTreeMap::new();
@@ -124,7 +125,7 @@ fn listing(package: &Package) -> Result<BTreeMap<String, TarballLine<'_>>> {
         let name = member_name(&package.meta, &path).replace('/', SEPARATOR);
         let mut parent = name.rsplit_once(SEPARATOR);
         while let Some((directory, _)) = parent {
-            // Above one that is known, all are.
+            // If this directory is a member, all directories above it are.
             if members.contains_key(directory) {
                 break;
             }
@@ -136,8 +137,8 @@ fn listing(package: &Package) -> Result<BTreeMap<String, TarballLine<'_>>> {
     Ok(members)
 }
 
-/// `host/` means something in a tarball, so the release can't have it where files lie outside the
-/// prefix.
+/// Checks that the release has no `host/` if files are outside of the prefix: that directory has a
+/// meaning in tarballs.
 fn check_host(package: &Package) -> Result<()> {
     let prefix = &package.meta.prefix;
     let host = InstallPath::parse(&format!("{prefix}/host"))?;

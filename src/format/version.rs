@@ -1,9 +1,9 @@
-//! PEP 440 versions in dpkg's and rpm's order.
+//! PEP 440 versions in the order of dpkg and rpm.
 //!
-//! One mapping serves both: what they agree on is that `~` sorts before the end of the string, that
-//! digits are compared as numbers, and (in the places used here) that letters are compared as
-//! letters. What they do not agree on is avoided: rpm skips separators, so `1.0+1` would equal
-//! `1.0.1`, and dpkg sorts a letter before `.` and after the end.
+//! One mapping serves both, and relies only on their common rules: `~` sorts before the end of the
+//! string, digits are compared as numbers, and letters are (in the places used here) compared as
+//! letters. It avoids their differences: rpm skips separators, so `1.0+1` would equal `1.0.1`, and
+//! dpkg sorts a letter before `.` and after the end.
 //!
 //! | PEP 440         | mapped           | why                                                                          |
 //! |-----------------|------------------|------------------------------------------------------------------------------|
@@ -34,22 +34,22 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_pypa::{LocalSegment, LocalVersionSlice, Version};
 use pkgapp_release::package::PackageInfo;
 
-/// A version as dpkg and rpm take it.
+/// A version in the form for dpkg and rpm.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PackageVersion {
-    /// 0 is the same as none.
+    /// The epoch; 0 means none.
     pub epoch: u32,
-    /// Upstream version: neither `-` nor `:` nor `^` is in it.
+    /// The upstream version, which contains no `-`, `:`, or `^`.
     pub upstream: String,
-    /// Debian's revision, rpm's Release.
+    /// Debian's revision, and rpm's Release.
     pub revision: String,
 }
 
 impl PackageVersion {
-    /// Maps the version of a package.
+    /// Translates the version of a package.
     ///
     /// # Errors
-    /// An epoch that is too large, or a revision that dpkg or rpm does not take.
+    /// The epoch is too large, or the revision is invalid in dpkg or rpm.
     pub fn of(meta: &PackageInfo) -> Result<Self> {
         let epoch = u32::try_from(meta.version.epoch())
             .ok()
@@ -83,12 +83,12 @@ impl PackageVersion {
     }
 }
 
-/// Returns the upstream version that sorts in dpkg and in rpm as `version` does in Python, the
-/// epoch apart.
+/// Returns the upstream version that dpkg and rpm sort like Python sorts `version`, apart from the
+/// epoch.
 pub fn upstream(version: &Version) -> String {
     let mut text = release(version);
     if let Some(pre) = version.pre() {
-        // Writing to a String does not fail, here and below.
+        // Writing to a String cannot fail, here and below.
         _ = write!(text, "~{pre}");
     }
     if let Some(post) = version.post() {
@@ -121,8 +121,7 @@ fn joined(segments: &[LocalSegment]) -> String {
         .join(".")
 }
 
-/// Returns what has to stand before a local version so that it sorts between the public version and
-/// its `post`.
+/// Returns the word before a local version that sorts it between the public version and its `post`.
 fn local_marker(first: &LocalSegment) -> &'static str {
     match first {
         LocalSegment::Number(_) => "number.",
@@ -131,7 +130,8 @@ fn local_marker(first: &LocalSegment) -> &'static str {
     }
 }
 
-/// A revision is what both dpkg and rpm take: letters, digits, `.`, `+` and `~`.
+/// Checks a revision, which may contain the characters that both dpkg and rpm accept: letters,
+/// digits, `.`, `+`, and `~`.
 fn check_revision(revision: &str) -> Result<()> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || ".+~".contains(c);
     if !revision.is_empty() && revision.chars().all(allowed) {
@@ -193,7 +193,7 @@ mod tests {
         }
     }
 
-    /// PEP 440's own example of an order, and the neighbors of every suffix.
+    /// The order in PEP 440's own example, with the neighbors of every suffix.
     const ORDER: &[&str] = &[
         "0.9.9",
         "1.0.dev1",
@@ -263,7 +263,8 @@ mod tests {
         judge(&pairs);
     }
 
-    /// Compares by the real tools, and by the `rpm` crate's port as a second opinion on rpm's.
+    /// Compares with the real tools, and with the `rpm` crate's implementation as a second opinion
+    /// on rpm's.
     fn judge(pairs: &[(String, String, Ordering)]) {
         for (a, b, expected) in pairs {
             assert_eq!(
@@ -284,7 +285,7 @@ mod tests {
         }
     }
 
-    /// dpkg sorts a list by asking once a pair; Perl's Dpkg::Version would be a second
+    /// Compares with one dpkg process per pair; Perl's Dpkg::Version would be another
     /// implementation.
     fn dpkg(pairs: &[(String, String, Ordering)]) -> Vec<(String, String, Ordering, Ordering)> {
         let mut script = String::new();
@@ -304,7 +305,7 @@ mod tests {
     }
 
     fn rpm_lua(pairs: &[(String, String, Ordering)]) -> Vec<Ordering> {
-        // rpm.vercmp compares with the epoch; one process for all pairs.
+        // rpm.vercmp compares with the epoch; one process serves all pairs.
         let file = tempfile::NamedTempFile::new().unwrap();
         for (a, b, _) in pairs {
             writeln!(file.as_file(), "print(rpm.vercmp('{a}', '{b}') .. ' ')").unwrap();
@@ -371,7 +372,7 @@ mod tests {
             })
     }
 
-    /// Locals among which the order is promised: numbers of one length, or one word.
+    /// Local versions with a promised order: numbers of one length, or one word.
     fn orderly_local() -> impl Strategy<Value = String> {
         prop_oneof![
             3 => Just(String::new()),

@@ -1,18 +1,17 @@
-//! Pieces of one compressed stream, made apart and joined to exactly one zstd frame, gzip member or
-//! xz stream.
+//! Pieces of a compressed stream: each is compressed separately, and joined they are exactly one
+//! zstd frame, gzip member, or xz stream.
 //!
-//! dpkg stops after the first frame or stream without an error, so frames and streams are never
-//! concatenated: what is joined are the blocks inside them. Each codec has one thing that would
-//! make a block depend on what precedes it:
+//! dpkg stops after the first frame or stream without an error, so joining concatenates not frames
+//! or streams, but the blocks inside them. In each codec, something would make a block depend on
+//! the preceding ones:
 //!
-//! - **zstd** (RFC 8878): a block may name an offset by its place among the last three ("repeat
-//!   offsets", §3.1.1.5), and an encoder takes for granted that a frame begins with 1, 4 and 8.
-//!   Early in a piece there are therefore three small blocks that have these offsets written out,
-//!   see [`RESET`]; what follows are the blocks of a frame of its own, none of them marked as the
-//!   last.
-//! - **gzip** (RFC 1951, 1952): a piece is made without history, and flushed to a byte's end. CRCs
-//!   can be combined.
-//! - **xz** (The .xz File Format 1.2): blocks are independent. The index is written anew.
+//! - **zstd** (RFC 8878): a block may refer to one of the last three offsets ("repeat offsets",
+//!   §3.1.1.5), and an encoder assumes that a frame begins with 1, 4, and 8. So each piece begins
+//!   with three small blocks that contain these offsets explicitly, see [`RESET`]. The other blocks
+//!   are those of a separate frame, without the mark of the last block.
+//! - **gzip** (RFC 1951, 1952): a piece is compressed without history, and flushed to a byte
+//!   boundary. CRCs can be combined.
+//! - **xz** (The .xz File Format 1.2): blocks are independent. Joining writes a new index.
 
 use std::cell::RefCell;
 use std::io::{self, BufReader, Read, Write};
@@ -32,29 +31,29 @@ use super::entry::PieceSums;
 use pkgapp_config::Compression;
 use pkgapp_core::digest::Sha256Sum;
 
-/// What must be known of a piece to join it.
+/// The properties of a piece that joining needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PieceShape {
-    /// Length of the plain bytes.
+    /// The length of the plain bytes.
     pub(super) plain: u64,
-    /// Length of the compressed bytes.
+    /// The length of the compressed bytes.
     pub(super) packed: u64,
-    /// CRC-32 (IEEE) of the plain bytes.
+    /// The CRC-32 (IEEE) of the plain bytes.
     pub(super) crc32: u32,
-    /// zstd: the frame's window descriptor.
+    /// The window descriptor of the frame, for zstd.
     pub(super) window: u8,
-    /// xz: the size of the block without its padding, as the index has it.
+    /// The size of the block without its padding as in the index, for xz.
     pub(super) unpadded: u64,
 }
 
-/// What is before and after the pieces of a stream.
+/// The bytes of a stream before and after its pieces.
 #[derive(Debug)]
 pub(super) struct StreamFrame {
     pub(super) head: Vec<u8>,
     pub(super) tail: Vec<u8>,
 }
 
-/// Compresses one piece. [`PieceEncoder::finish`] must be called.
+/// Compresses one piece. The caller must call [`PieceEncoder::finish`].
 pub(super) struct PieceEncoder<W: Write> {
     codec: Codec<W>,
     crc: crc32fast::Hasher,
@@ -100,7 +99,7 @@ impl<W: Write> PieceEncoder<W> {
         })
     }
 
-    /// Writes what is left and returns what the piece has become.
+    /// Compresses the remaining bytes; returns the writer and the properties of the piece.
     pub(super) fn finish(mut self) -> io::Result<(W, PieceShape)> {
         if let Codec::Whole(whole) = &mut self.codec {
             self.crc.update(whole.bytes());
@@ -151,12 +150,12 @@ impl<W: Write> Write for PieceEncoder<W> {
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        // A flush would cut a block.
+        // A flush would end a block early.
         Ok(())
     }
 }
 
-/// Size of the buffer between a codec and its writer, bytes.
+/// The size of the buffer between a codec and its writer, in bytes.
 const BUFFER: usize = 1 << 17;
 
 struct CountingWriter<W> {
@@ -178,60 +177,60 @@ impl<W: Write> Write for CountingWriter<W> {
 
 // zstd
 
-/// A frame header without a content size, a checksum or a dictionary, up to the window descriptor
-/// (RFC 8878 §3.1.1.1).
+/// A frame header without content size, checksum, and dictionary, up to the window descriptor (RFC
+/// 8878 §3.1.1.1).
 const ZSTD_HEADER: [u8; 5] = [0x28, 0xb5, 0x2f, 0xfd, 0];
 
-/// Length of that header with the window descriptor.
+/// The length of that header with the window descriptor.
 const ZSTD_HEADER_SIZE: usize = ZSTD_HEADER.len() + 1;
 
-/// The least window that is declared, 128 KiB: it bounds the size of blocks, and [`ZstdBlocks`]
-/// writes some itself.
+/// The smallest declared window, 128 KiB: it limits the size of blocks, and [`ZstdBlocks`] writes
+/// some blocks itself.
 const ZSTD_LEAST_WINDOW: u8 = 7 << 3;
 
-/// An empty raw block that is the last.
+/// An empty raw block with the mark of the last block.
 const ZSTD_END: [u8; 3] = [1, 0, 0];
 
-/// Longest block.
+/// The maximum size of a block in bytes.
 const ZSTD_BLOCK: usize = 1 << 17;
 
-/// How many bytes at a time are looked through for what [`RESET`] needs.
+/// The number of bytes that are searched at a time for the matches of [`RESET`].
 const ZSTD_SEARCH: usize = 1 << 16;
 
-/// The repeat offsets that a frame begins with, the last first: each one that is written out goes
-/// to the first place, and the others move on (RFC 8878 §3.1.1.5).
+/// The repeat offsets at the beginning of a frame, in reverse order: each explicit offset moves to
+/// the first place and shifts the others (RFC 8878 §3.1.1.5).
 const RESET: [u8; 3] = [8, 4, 1];
 
-/// The shortest match, bytes.
+/// The minimum length of a match in bytes.
 const MATCH: usize = 3;
 
-/// The levels whose windows are made to hold all of a piece, as those of the levels above them do.
+/// The levels whose windows are enlarged to hold a whole piece, like those of the levels above.
 const ZSTD_LONG: std::ops::RangeInclusive<i32> = 17..=19;
 
-/// The logarithm of the window that these levels have of their own.
+/// The logarithm of the default window of these levels.
 const ZSTD_OWN_WINDOW: u32 = 23;
 
-/// The logarithm of the largest window that is chosen so: 32 MiB, which is what a host needs to
-/// unpack. Hosts allow 2^27.
+/// The logarithm of the largest enlarged window: 32 MiB, which hosts need for decompression. Hosts
+/// allow 2^27.
 const ZSTD_LONG_WINDOW: u32 = 25;
 
-/// The levels that compress a piece in one go, for the price of holding all of it: a stream copies
-/// every byte once more, and looks for matches in two places as soon as its window has moved.
+/// The levels that compress a whole piece in one call, which requires it in memory: the streaming
+/// interface copies every byte once more, and searches two buffers once its window has moved.
 const ZSTD_WHOLE: std::ops::RangeToInclusive<i32> = ..=9;
 
-/// Returns whether an encoder holds all of a piece, and its compressed bytes, before it writes any.
+/// Returns whether an encoder holds a whole piece and its compressed bytes in memory.
 pub(super) fn in_one_go(compression: Compression) -> bool {
     matches!(compression, Compression::Zstd(level) if ZSTD_WHOLE.contains(&level))
 }
 
-/// Writes the blocks of a piece, once all of it is there.
+/// Writes the blocks of a piece once it is complete.
 struct ZstdWhole<W> {
     out: CountingWriter<W>,
     tools: Box<ZstdTools>,
 }
 
-/// What compresses a piece. A thread uses its own again and again: fresh memory costs as much as
-/// the fastest level.
+/// The tools for compressing a piece. Each thread reuses its own: allocating memory takes as long
+/// as compressing at the fastest level.
 struct ZstdTools {
     context: CCtx<'static>,
     plain: Vec<u8>,
@@ -279,7 +278,7 @@ impl<W: Write> ZstdWhole<W> {
         } = &mut *tools;
         let (mut written, mut begun) = (0, 0);
         for offset in RESET {
-            // What can't be compressed may have no place for it: then it stays as it is.
+            // Incompressible bytes may have no suitable place: then they stay uncompressed.
             let Some(place) = place_for(offset, plain, written) else {
                 break;
             };
@@ -307,12 +306,12 @@ impl<W: Write> ZstdWhole<W> {
     }
 }
 
-/// Takes the mark of the last block off (RFC 8878 §3.1.1.2): in a piece, no block is.
+/// Clears the mark of the last block (RFC 8878 §3.1.1.2): joining adds the last block.
 fn unmark_last(blocks: &mut [u8]) -> io::Result<()> {
     let mut at = 0;
     while let Some([a, b, c]) = blocks.get(at..).and_then(<[u8]>::first_chunk) {
         let header = u32::from_le_bytes([*a, *b, *c, 0]);
-        // Of a block in RLE mode, the size is that of the plain bytes.
+        // The size in an RLE block is that of the plain bytes.
         let size = if header >> 1 & 3 == ZSTD_RLE {
             1
         } else {
@@ -334,7 +333,7 @@ fn context() -> io::Result<CCtx<'static>> {
     CCtx::try_create().ok_or_else(|| io::Error::from(io::ErrorKind::OutOfMemory))
 }
 
-/// A frame that has nothing but a window descriptor and blocks.
+/// Returns the parameters of a frame with only a window descriptor and blocks.
 fn zstd_parameters(level: i32) -> [CParameter; 4] {
     [
         CParameter::CompressionLevel(level),
@@ -344,8 +343,7 @@ fn zstd_parameters(level: i32) -> [CParameter; 4] {
     ]
 }
 
-/// Returns the window descriptor of the frame header that an encoder has written, and that is not
-/// part of a piece.
+/// Returns the window descriptor in an encoder's frame header, which is not part of a piece.
 fn declared_window(header: &[u8]) -> io::Result<u8> {
     match header {
         [0x28, 0xb5, 0x2f, 0xfd, 0, window] => Ok((*window).max(ZSTD_LEAST_WINDOW)),
@@ -363,17 +361,16 @@ fn raw_blocks(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     Ok(())
 }
 
-/// Writes the blocks of a piece while it comes.
+/// Writes the blocks of a piece as its bytes arrive.
 struct ZstdBlocks<W> {
     out: CountingWriter<W>,
     context: CCtx<'static>,
     buffer: Vec<u8>,
-    /// Bytes that are still to be looked through.
+    /// Bytes that are not yet searched.
     start: Vec<u8>,
-    /// How many of the [`RESET`]'s blocks are written; what comes before the last one is stored as
-    /// it is.
+    /// The number of written [`RESET`] blocks; bytes before the last one are stored uncompressed.
     begun: usize,
-    /// The frame header that the encoder has written and that is not part of the piece.
+    /// The encoder's frame header, which is not part of the piece.
     header: Vec<u8>,
 }
 
@@ -386,8 +383,8 @@ impl<W: Write> ZstdBlocks<W> {
         {
             context.set_parameter(parameter).map_err(zstd_error)?;
         }
-        // Small pieces get small tables. Not all of the bytes go through the encoder, but none
-        // beyond.
+        // Small pieces use small tables. Some bytes bypass the encoder, so the size is an upper
+        // limit.
         context
             .set_pledged_src_size(Some(size))
             .map_err(zstd_error)?;
@@ -413,8 +410,8 @@ impl<W: Write> ZstdBlocks<W> {
         self.compress(bytes)
     }
 
-    /// Writes what of the reset there is a place for in the bytes at hand. What can't be compressed
-    /// may have none: then the piece is stored up to where there is.
+    /// Writes the reset blocks for which the available bytes have matches. Incompressible bytes may
+    /// have none: then the piece is stored uncompressed up to the first match.
     fn begin(&mut self) -> io::Result<()> {
         let start = std::mem::take(&mut self.start);
         let mut written = 0;
@@ -450,7 +447,7 @@ impl<W: Write> ZstdBlocks<W> {
         Ok(())
     }
 
-    /// Writes what the encoder has made, without the frame's header.
+    /// Writes the encoder's output without the frame's header.
     fn drain(&mut self) -> io::Result<()> {
         let missing = ZSTD_HEADER_SIZE - self.header.len();
         let (header, blocks) = self.buffer.split_at(missing.min(self.buffer.len()));
@@ -465,14 +462,14 @@ impl<W: Write> ZstdBlocks<W> {
         loop {
             self.buffer.clear();
             let mut output = OutBuffer::around(&mut self.buffer);
-            // No end: that would mark a block as the last.
+            // Ending the frame would mark a block as the last.
             let left = self.context.flush_stream(&mut output).map_err(zstd_error)?;
             self.drain()?;
             if left == 0 {
                 break;
             }
         }
-        // Without one, there were not more bytes than went into the other blocks.
+        // Without a header, the encoder has not received any bytes.
         let window = if self.header.is_empty() {
             ZSTD_LEAST_WINDOW
         } else {
@@ -486,19 +483,19 @@ fn zstd_error(code: usize) -> io::Error {
     io::Error::other(format!("zstd: {}", get_error_name(code)))
 }
 
-/// Kinds of blocks (RFC 8878 §3.1.1.2).
+/// The types of blocks (RFC 8878 §3.1.1.2).
 const ZSTD_RAW: u32 = 0;
 const ZSTD_RLE: u32 = 1;
 const ZSTD_COMPRESSED: u32 = 2;
 
-/// The three bytes before a block that is not the last (RFC 8878 §3.1.1.2).
+/// Returns the three bytes before a block that is not the last (RFC 8878 §3.1.1.2).
 fn zstd_block_header(size: usize, kind: u32) -> [u8; 3] {
-    // A block's size is at most 2^17, so that it fits 21 bits.
+    // A block's size is at most 2^17, so it fits 21 bits.
     let [a, b, c, _] = ((u32::try_from(size).unwrap_or(0) << 3) | (kind << 1)).to_le_bytes();
     [a, b, c]
 }
 
-/// Returns where, from `from` on, three bytes are the same as those `offset` before them.
+/// Returns the first position from `from` on whose three bytes equal those `offset` bytes before.
 fn place_for(offset: u8, bytes: &[u8], from: usize) -> Option<usize> {
     let offset = usize::from(offset);
     let last = bytes.len().checked_sub(MATCH)?;
@@ -506,39 +503,38 @@ fn place_for(offset: u8, bytes: &[u8], from: usize) -> Option<usize> {
         .find(|&place| bytes[place..place + MATCH] == bytes[place - offset..][..MATCH])
 }
 
-/// A block that repeats the three bytes `offset` before it, and makes that the first of the repeat
-/// offsets.
+/// Returns a block that repeats the three bytes `offset` before it, which makes `offset` the first
+/// repeat offset.
 ///
-/// It has no literals and one sequence. All three codes of the sequence are in RLE mode, so that
-/// the bit stream is nothing but the offset's extra bits below the end mark; and that is the number
-/// `offset + 3` itself, because its highest bit is what the code stands for (RFC 8878
-/// §3.1.1.3.2.1.1).
+/// The block has no literals and one sequence. All three codes of the sequence are in RLE mode, so
+/// the bit stream contains only the offset's extra bits below the end mark. Together they are the
+/// number `offset + 3`, because the code stands for its highest bit (RFC 8878 §3.1.1.3.2.1.1).
 fn reset(offset: u8) -> Vec<u8> {
     let value = offset + 3;
-    // The number of the highest bit, below 4.
+    // The number of the highest bit, which is below 4.
     let offset_code = 7 - u8::try_from(value.leading_zeros()).unwrap_or(0);
-    // Literals: raw, none. One sequence. RLE for literal lengths, offsets and match lengths.
+    // No literals, raw. One sequence. RLE for literal lengths, offsets, and match lengths.
     let block = [0x00, 1, 0b0101_0100, 0, offset_code, 0, value];
     [&zstd_block_header(block.len(), ZSTD_COMPRESSED)[..], &block].concat()
 }
 
-/// What makes a high level look at all of a piece; nothing where its own window does.
+/// Returns parameters that enlarge the window to a whole piece; none if the level's own suffices.
 ///
-/// Splitting costs such a level most, because a window of its own begins in every piece. One that
-/// holds all of each of them gains more than that.
+/// Division into pieces costs such a level most, because every piece begins with an empty window. A
+/// window that covers the whole piece gains more than that.
 fn long_window(level: i32, size: u64) -> Vec<CParameter> {
     let needed = u64::BITS - size.saturating_sub(1).leading_zeros();
     if !ZSTD_LONG.contains(&level) || needed <= ZSTD_OWN_WINDOW {
         return Vec::new();
     }
     let window = needed.min(ZSTD_LONG_WINDOW);
-    // The binary tree has to have room for as many places.
+    // The binary tree must have as many positions.
     vec![CParameter::WindowLog(window), CParameter::ChainLog(window)]
 }
 
 // gzip
 
-/// Writes deflate blocks that end at a byte's end, and none of them is the last.
+/// Writes deflate blocks that end at a byte boundary, without a last block.
 struct DeflateBlocks<W> {
     out: CountingWriter<W>,
     compress: Compress,
@@ -554,7 +550,7 @@ impl<W: Write> DeflateBlocks<W> {
                 .compress
                 .compress_vec(bytes, &mut self.buffer, flush)
                 .map_err(io::Error::other)?;
-            // It can't have taken more than it was given.
+            // The codec cannot have consumed more bytes than it was given.
             bytes =
                 &bytes[usize::try_from(self.compress.total_in() - before).unwrap_or(bytes.len())..];
             self.out.write_all(&self.buffer)?;
@@ -573,22 +569,22 @@ impl<W: Write> DeflateBlocks<W> {
 
 // xz
 
-/// Length of a stream header, and of a footer.
+/// The length of a stream header and of a footer.
 const XZ_HEADER: usize = 12;
 
-/// Most bytes after the block of a stream with one block: an index (mark, number, two numbers of at
-/// most nine bytes, padding, CRC) and the footer.
+/// The maximum number of bytes after the block of a stream with one block: an index (indicator,
+/// number of records, two numbers of at most nine bytes, padding, CRC) and the footer.
 const XZ_TAIL: usize = 1 + 1 + 9 + 9 + 3 + 4 + XZ_HEADER;
 
-/// Stream flags: the check is CRC-64.
+/// The stream flags: the check is CRC-64.
 const XZ_FLAGS: [u8; 2] = [0, 4];
 
-/// Hands on the block of a stream with one block.
+/// Writes only the block of a stream with one block.
 struct BlockWriter<W> {
     out: CountingWriter<W>,
-    /// How many bytes of the stream header are still to come.
+    /// The remaining number of bytes of the stream header.
     skip: usize,
-    /// The last bytes: the block's end, the index and the footer.
+    /// The last bytes: the end of the block, the index, and the footer.
     held: Vec<u8>,
 }
 
@@ -611,7 +607,7 @@ impl<W: Write> Write for BlockWriter<W> {
 }
 
 impl<W: Write> BlockWriter<W> {
-    /// Returns the size of the block that its index has.
+    /// Returns the size of the block according to its index.
     fn finish(mut self) -> io::Result<(CountingWriter<W>, u64)> {
         let wrong = || io::Error::other("xz wrote an unexpected index");
         let footer = self.held.len().checked_sub(XZ_HEADER).ok_or_else(wrong)?;
@@ -628,14 +624,14 @@ impl<W: Write> BlockWriter<W> {
                 let unpadded = read_number(numbers).ok_or_else(wrong)?;
                 Ok((self.out, unpadded))
             }
-            // Of nothing, there is no block.
+            // An empty stream has no block.
             [0, 0, ..] => Ok((self.out, 0)),
             _ => Err(wrong()),
         }
     }
 }
 
-/// Reads a number of seven bits a byte, the lowest first (xz §1.2).
+/// Reads a number with seven bits per byte, the lowest first (xz §1.2).
 fn read_number(bytes: &[u8]) -> Option<u64> {
     let mut value = 0;
     for (place, byte) in bytes.iter().take(9).enumerate() {
@@ -658,7 +654,7 @@ fn write_number(out: &mut Vec<u8>, mut value: u64) {
 // Joining
 
 impl StreamFrame {
-    /// Returns what goes around pieces of one codec, in this order.
+    /// Returns the bytes before and after pieces of one codec in this order.
     pub(super) fn around(compression: Compression, pieces: &[PieceShape]) -> Self {
         match compression {
             Compression::Zstd(_) => {
@@ -686,7 +682,7 @@ impl StreamFrame {
 /// Deflate, no flags, no time, no extra flags, unknown system (RFC 1952 §2.3).
 const GZIP_HEADER: [u8; 10] = [0x1f, 0x8b, 8, 0, 0, 0, 0, 0, 0, 255];
 
-/// An empty last block, the CRC and the length modulo 2^32.
+/// Returns an empty last block, the CRC, and the length modulo 2^32.
 fn gzip_tail(pieces: &[PieceShape]) -> Vec<u8> {
     let mut crc = crc32fast::Hasher::new();
     for piece in pieces {
@@ -713,7 +709,7 @@ fn xz_header() -> Vec<u8> {
     .concat()
 }
 
-/// Index and footer (xz §4, §2.1.2).
+/// Returns the index and the footer (xz §4, §2.1.2).
 fn xz_tail(pieces: &[PieceShape]) -> Vec<u8> {
     let blocks: Vec<&PieceShape> = pieces.iter().filter(|piece| piece.unpadded > 0).collect();
     let mut index = vec![0];
@@ -724,7 +720,7 @@ fn xz_tail(pieces: &[PieceShape]) -> Vec<u8> {
     }
     index.resize(index.len().next_multiple_of(4), 0);
     index.extend(crc32fast::hash(&index).to_le_bytes());
-    // An index of so many blocks that it fails to fit would have 2^34 bytes.
+    // An index with too many blocks to fit would have 2^34 bytes.
     let size = u32::try_from(index.len() / 4 - 1)
         .unwrap_or(u32::MAX)
         .to_le_bytes();
@@ -737,11 +733,11 @@ fn xz_tail(pieces: &[PieceShape]) -> Vec<u8> {
 
 // Checking
 
-/// Decodes a piece as part of a stream, compares what comes out with its shape, and returns the
-/// sums of the compressed bytes.
+/// Decodes a piece as part of a stream, compares the result with its properties, and returns the
+/// checksums of the compressed bytes.
 ///
-/// Before it lies a piece that leaves other repeat offsets than a frame begins with: a piece that
-/// relies on these would decode to other bytes without an error.
+/// The preceding piece leaves repeat offsets that differ from those at the beginning of a frame: a
+/// piece that relies on the latter would decode to other bytes without an error.
 pub(super) fn check(
     compression: Compression,
     shape: PieceShape,
@@ -793,7 +789,7 @@ pub(super) fn check(
     }
 }
 
-/// Reads exactly one frame, member or stream.
+/// Reads exactly one frame, member, or stream.
 fn decoder<'a>(
     compression: Compression,
     input: BufReader<impl Read + 'a>,
@@ -805,7 +801,7 @@ fn decoder<'a>(
     })
 }
 
-/// A piece with matches at many offsets.
+/// Returns a piece with matches at many offsets.
 fn disturbing_piece() -> io::Result<&'static (Vec<u8>, PieceShape)> {
     static PIECE: OnceLock<(Vec<u8>, PieceShape)> = OnceLock::new();
     if let Some(piece) = PIECE.get() {
@@ -839,8 +835,8 @@ impl<R: Read> Read for HashingWriter<R> {
     }
 }
 
-/// What the compressed bytes of a piece depend on besides the plain ones: codec, level, and who
-/// compresses.
+/// Returns everything that determines the compressed bytes apart from the plain bytes: the codec,
+/// its level, and its library with the version.
 pub(super) fn identity(compression: Compression) -> String {
     match compression {
         Compression::Zstd(level) => {
@@ -851,11 +847,11 @@ pub(super) fn identity(compression: Compression) -> String {
     }
 }
 
-/// Neither tells its version at run time, but Cargo.lock does.
+/// These libraries have no version at run time, but Cargo.lock has one.
 const ZLIB_RS: [u8; 16] = locked_version(b"\nname = \"zlib-rs\"\nversion = \"");
 const LIBLZMA: [u8; 16] = locked_version(b"\nname = \"liblzma-sys\"\nversion = \"");
 
-/// Finds the version behind `mark` in Cargo.lock, when pkgapp is compiled.
+/// Finds the version after `mark` in Cargo.lock at compile time.
 const fn locked_version(mark: &[u8]) -> [u8; 16] {
     let lock = include_bytes!("../../../Cargo.lock");
     let mut at = 0;

@@ -1,5 +1,5 @@
-//! A segment's file in the cache: a header of one block that says what it is, then the compressed
-//! bytes.
+//! A segment's file in the cache: a header of one block that describes the segment, then the
+//! compressed bytes.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -11,49 +11,49 @@ use sha2::{Digest as _, Sha256};
 use super::codec::PieceShape;
 use pkgapp_core::digest::Sha256Sum;
 
-/// Size of the header, bytes: JSON, spaces and a line end.
+/// The size of the header in bytes: JSON, spaces, and a line end.
 pub(super) const HEADER: u64 = 512;
 
 #[derive(Serialize, Deserialize)]
 struct PieceHeader {
     key: String,
     shape: PieceShape,
-    /// Of the compressed bytes.
+    /// The checksums of the compressed bytes.
     sums: PieceSums,
-    /// CRC-32 of what is above. Entries of older formats have none; no one asks for them any more.
+    /// The CRC-32 of the fields above. Entries of older formats have none, and no build uses them.
     seal: Option<u32>,
 }
 
-/// What compressed bytes are known by.
+/// The checksums of compressed bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct PieceSums {
-    /// CRC-32 (IEEE): told at every use, because it costs a tenth of the other one, and no one
-    /// alters an entry who could not write a sum for it too.
+    /// The CRC-32 (IEEE), verified at every use. It takes a tenth of the time of SHA-256, and
+    /// whoever can alter an entry could replace either checksum.
     pub(super) crc32: u32,
-    /// Told by `pkgapp cache verify`.
+    /// The SHA-256, verified by `pkgapp cache verify`.
     pub(super) sha256: Sha256Sum,
 }
 
-/// Returns what an entry holds; `None` if it is missing, of another key, cut, or its header was
-/// altered. Its compressed bytes are not looked at.
+/// Returns the properties and checksums of an entry; `None` if it is missing, has another key, is
+/// truncated, or its header was altered. The compressed bytes are not read.
 pub(super) fn open(path: &Path, key: &str) -> Option<(PieceShape, PieceSums)> {
     read_header(path, key).map(|(_, header)| (header.shape, header.sums))
 }
 
-/// Opens an entry that was opened before at its compressed bytes, and returns their CRC-32; `None`
-/// if the header is not what it was.
+/// Opens a known entry at its compressed bytes, and returns their CRC-32; `None` if the header has
+/// changed.
 pub(super) fn reopen(path: &Path, key: &str, shape: PieceShape) -> Option<(File, u32)> {
     let (file, header) = read_header(path, key)?;
     (header.shape == shape).then_some((file, header.sums.crc32))
 }
 
-/// Returns whether an entry is what it was when it was made.
+/// Returns whether an entry is unchanged since it was written.
 pub(super) fn is_sound(path: &Path) -> bool {
     let Some((mut file, header)) = parse_header(path) else {
         return false;
     };
     let mut sha256 = Sha256::new();
-    // Small enough that the allocator has it at hand.
+    // Small enough for the allocator to reuse.
     let mut buffer = vec![0; 1 << 16];
     let whole = loop {
         match file.read(&mut buffer) {
@@ -92,12 +92,12 @@ impl PieceHeader {
     }
 }
 
-/// Leaves room for the header.
+/// Skips the space for the header.
 pub(super) fn begin(file: &mut impl Seek) -> io::Result<()> {
     file.seek(SeekFrom::Start(HEADER)).map(|_| ())
 }
 
-/// Writes the header, once the compressed bytes are there and were checked.
+/// Writes the header after the compressed bytes were written and verified.
 pub(super) fn finish(
     file: &mut File,
     key: &str,
@@ -112,7 +112,7 @@ pub(super) fn finish(
     };
     header.seal = Some(header.seal()?);
     let mut bytes = serde_json::to_vec(&header)?;
-    // Numbers have at most 20 digits, so that there is room.
+    // Numbers have at most 20 digits, so the header fits.
     bytes.resize(HEADER as usize - 1, b' ');
     bytes.push(b'\n');
     file.seek(SeekFrom::Start(0))?;

@@ -1,9 +1,9 @@
-//! The SHA-256 of a payload whose beginning was summed before: an rpm's header has it, so that it
-//! is known before the first byte of the payload is written. What an edit leaves as it was is not
-//! summed again.
+//! The SHA-256 of a payload, computed from the state after an unchanged beginning: an rpm's header
+//! contains the checksum, so it must be known before the first byte of the payload is written. The
+//! part before an edit is not hashed again.
 //!
-//! The state of the hash is kept after every piece, under the sums of all pieces up to there
-//! ([`SumChain`]).
+//! The cache keeps the state of the hash after every piece, by the checksums of all pieces up to
+//! there ([`SumChain`]).
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, Write};
@@ -17,12 +17,13 @@ use pkgapp_core::cache::{self, Cache};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::Result;
 
-/// A beginning of a payload: what stands before the pieces, and the sums of so many pieces.
+/// Identifies the beginning of a payload: the bytes before the pieces, and the checksums of some
+/// pieces.
 pub(super) struct SumChain(Sha256);
 
 impl SumChain {
     pub(super) fn new(head: &[u8]) -> Self {
-        // Part of it, so that another way to write a state down is not mistaken for this one.
+        // A part of the chain, so that states in another format have other names.
         Self(Sha256::new_with_prefix(b"pkgapp payload sums 1\n").chain_update(head))
     }
 
@@ -32,7 +33,7 @@ impl SumChain {
     }
 }
 
-/// The states that an earlier payload of the same kind has left, in base64, by their chains.
+/// The states that the previous payload of the same kind has left, in base64, by their chains.
 #[derive(Default)]
 pub(super) struct SumStates {
     file: PathBuf,
@@ -40,7 +41,7 @@ pub(super) struct SumStates {
 }
 
 impl SumStates {
-    /// Reads those that are kept for a kind of payload; what of a file is not what it was is none.
+    /// Reads the states for a kind of payload; none if the file is damaged.
     pub(super) fn read(cache: &Cache, kind: &str) -> Self {
         let file = cache
             .proofs()
@@ -51,7 +52,7 @@ impl SumStates {
         }
     }
 
-    /// Returns the hash as it was after a beginning.
+    /// Returns the state of the hash after a beginning.
     pub(super) fn hasher(&self, chain: &Sha256Sum) -> Option<Sha256> {
         let bytes = BASE64_NOPAD
             .decode(self.states.get(&chain.to_string())?.as_bytes())
@@ -61,7 +62,7 @@ impl SumStates {
         Sha256::deserialize(&state).ok()
     }
 
-    /// Keeps the states of one payload, in place of those of the last one.
+    /// Stores the states of a payload in place of the previous ones.
     pub(super) fn keep(
         self,
         cache: &Cache,
@@ -88,17 +89,17 @@ impl SumStates {
     }
 }
 
-/// Sums what is written, and notes the state at the end of each piece.
+/// Hashes the bytes that are written, and records the state after each piece.
 pub(super) struct SummingWriter {
     hasher: Sha256,
-    /// The pieces to come: their number, and what is left of them.
+    /// The remaining pieces: their number, and the rest of their lengths.
     pieces: VecDeque<(usize, u64)>,
     made: Vec<(usize, String)>,
 }
 
 impl SummingWriter {
-    /// `hasher` has seen everything before the first of `pieces`, which are numbers and lengths; or
-    /// `before` bytes come first.
+    /// Creates a writer. Either `hasher` has seen all bytes before the first of `pieces` (number
+    /// and length), or `before` bytes come first.
     pub(super) fn new(
         hasher: Sha256,
         before: u64,
@@ -134,7 +135,7 @@ impl Write for SummingWriter {
                 .push((*number, BASE64_NOPAD.encode(&self.hasher.serialize())));
             self.pieces.pop_front();
         }
-        // Of a piece without bytes nothing is taken, which is no end.
+        // Zero bytes for an empty piece do not mean the end.
         if taken == 0 && !bytes.is_empty() {
             self.write(bytes)
         } else {

@@ -8,7 +8,7 @@ use pkgapp_core::path::InstallPath;
 use pkgapp_release::package::Package;
 use pkgapp_release::tree::{EntryOrigin, Tree, TreeEntry};
 
-/// Two layers with files on disk, one that is only a link, and files that belong to no layer.
+/// A tree with two layers of files on disk, a layer with only a link, and files without a layer.
 fn tree(files: &Path, prefix: &str) -> Tree {
     let mut tree = Tree::new();
     let path = |below: &str| InstallPath::parse(&format!("{prefix}/{below}")).unwrap();
@@ -92,7 +92,8 @@ impl Scene {
     }
 }
 
-/// Directories; three layers; what belongs to none.
+/// The number of kept segments: those of three layers. Directories and files without a layer are
+/// not kept.
 const KEPT: u64 = 3;
 const PASSING: u64 = 2;
 
@@ -184,7 +185,7 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
     *flipped.last_mut().unwrap() ^= 1;
     let mut longer = whole[0].clone();
     longer.push(0);
-    // What of the header tells the plain length: nothing but the seal knows what it was.
+    // A part of the header about the plain length: only the seal reveals the change.
     let mut altered = whole[0].clone();
     let digit = altered
         .windows(8)
@@ -209,7 +210,7 @@ fn a_damaged_entry_is_noticed_and_made_anew() {
     }
 }
 
-/// The limit of the cache's size, its upkeep and `cache verify` know of segments.
+/// The limit of the cache's size, its upkeep, and `cache verify` cover segments.
 #[test]
 fn segments_are_counted_held_and_verified_as_the_rest_of_the_cache_is() {
     let scene = scene();
@@ -225,7 +226,7 @@ fn segments_are_counted_held_and_verified_as_the_rest_of_the_cache_is() {
     };
     assert_eq!(other.prune(all).unwrap().in_use, KEPT);
     assert_eq!(scene.entries().len(), KEPT as usize);
-    // What was added is more than the limit, and a build that only used them added nothing.
+    // The added segments exceed the limit, and a build that only reuses them adds nothing.
     let limit = 1;
     let pruned = scene.cache.trim(limit).unwrap();
     assert_eq!(
@@ -264,7 +265,7 @@ fn what_a_build_compresses_counts_for_the_size_of_the_cache() {
         .map(|entry| entry.unwrap().metadata().unwrap().len());
     let taken = taken + sums.sum::<u64>();
     let root = scene.cache.root().to_owned();
-    // The ledger has what was added, to the byte: one less does not hold it.
+    // The ledger has the exact number of added bytes: a limit of one byte less is exceeded.
     let Scene {
         directory: _directory,
         cache,
@@ -276,7 +277,7 @@ fn what_a_build_compresses_counts_for_the_size_of_the_cache() {
     assert_eq!(told, taken);
 }
 
-/// A cache may be pruned at any time.
+/// The cache may be pruned at any time.
 #[test]
 fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
     let scene = scene();
@@ -302,7 +303,7 @@ fn an_entry_that_goes_away_between_check_and_copy_is_made_again() {
     assert_eq!(out.len() as u64, payload.size());
 }
 
-/// Text that packs to a few megabytes, so that it is handed on in more than one portion.
+/// Text that compresses to a few megabytes, so that it is passed on in more than one portion.
 fn numbers(length: usize) -> Vec<u8> {
     (0_u32..)
         .flat_map(|i| i.wrapping_mul(2_654_435_761).to_string().into_bytes())
@@ -310,7 +311,7 @@ fn numbers(length: usize) -> Vec<u8> {
         .collect()
 }
 
-/// Nothing of such an entry gets into a package, whenever it is altered.
+/// No part of an altered entry gets into a package, whenever it is altered.
 #[test]
 fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
     let mut scene = scene();
@@ -346,7 +347,7 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
                     .unwrap();
                 let mut altered = whole.clone();
                 altered[place] ^= 4;
-                // Between the two passes of an rpm, too: one that reads all.
+                // Also between the two passes of an rpm, with a pass that reads everything.
                 _ = std::fs::remove_dir_all(scene.cache.proofs());
                 if place % 2 == 0 {
                     payload.sha256().unwrap();
@@ -355,11 +356,12 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
                 let mut out = Vec::new();
                 let written = payload.write_to(&mut out);
                 if std::fs::read(&entry).is_ok_and(|now| now == altered) {
-                    // It is of the other codec.
+                    // The entry has the other codec.
                     assert!(written.is_ok() && out == sound);
                     continue;
                 }
-                // Part of a large one is written before it shows: then all of it is written anew.
+                // Damage to a large entry shows only after a part of it was written: then all of it
+                // is written anew.
                 let late = whole.len() > PORTION && place >= entry::HEADER as usize;
                 assert_eq!(
                     (written.is_err(), segments.forgot_damaged()),
@@ -391,7 +393,7 @@ fn an_entry_that_is_altered_between_check_and_copy_is_made_again() {
     }
 }
 
-/// As a full disk does it: what it says is what is told, and nobody waits for anyone.
+/// As with a full disk: the error is the system's, and no thread waits forever.
 #[test]
 fn a_writer_that_fails_ends_the_copying() {
     struct Full(usize);
@@ -435,7 +437,7 @@ fn a_writer_that_fails_ends_the_copying() {
             "{error}"
         );
     }
-    // A piece that is gone and has no place any more.
+    // A missing piece that can no longer be stored.
     std::fs::remove_dir_all(cache.segments()).unwrap();
     std::fs::write(cache.segments(), "").unwrap();
     payload.write_to(&mut std::io::sink()).unwrap_err();
@@ -600,7 +602,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
         );
     }
 
-    // No part of another file gets into the cache under this one's digest.
+    // No part of another file gets into the cache under this file's digest.
     std::fs::remove_dir_all(cache.segments()).unwrap();
     let mut bytes = std::fs::read(&disk).unwrap();
     bytes[size - 1] ^= 1;
@@ -620,7 +622,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     assert!(left <= 2, "{left} segments of a file that has changed");
 }
 
-/// What dpkg and rpm see of the members: GNU tar and rpm tell.
+/// The members as dpkg and rpm see them, according to GNU tar and rpm.
 #[test]
 fn a_layer_s_dates_stand_for_its_content_and_are_never_later_than_the_build() {
     let mut scene = scene();
@@ -676,8 +678,8 @@ fn a_layer_s_dates_stand_for_its_content_and_are_never_later_than_the_build() {
         .to_vec()
     };
     let first = times(&scene);
-    // The first three bytes of the SHA-256 of `# click 3\n` 203 times: the lowest first, seconds
-    // after 2020-01-01.
+    // The first three bytes of the SHA-256 of 203 times `# click 3
+    // `, little-endian: seconds after 2020-01-01.
     let sum = Digest::of("# click 3\n".repeat(203).as_bytes()).sha256.0;
     let seconds =
         1_577_836_800 + i64::from(sum[0]) + 256 * i64::from(sum[1]) + 65_536 * i64::from(sum[2]);
@@ -741,7 +743,7 @@ fn the_sum_of_a_payload_goes_on_where_it_is_another_one() {
         panic!()
     };
     let kept = std::fs::read(file).unwrap();
-    // What comes last, what is in the middle, and what comes first.
+    // The last file, one in the middle, and the first one.
     for (path, mode) in [
         (".pkgapp/release.json", 0o600),
         ("lib/click/3.py", 0o755),
@@ -753,7 +755,7 @@ fn the_sum_of_a_payload_goes_on_where_it_is_another_one() {
         scene.package.tree.insert(path, entry).unwrap();
         assert!(is_right(&scene) != first);
     }
-    // States that are not what they were are none.
+    // Altered states are ignored.
     std::fs::write(file, &kept[..kept.len() - 3]).unwrap();
     is_right(&scene);
 }

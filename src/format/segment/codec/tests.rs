@@ -7,7 +7,7 @@ use pkgapp_testing::tool;
 
 fn piece(plain: &[u8], compression: Compression) -> (Vec<u8>, PieceShape) {
     let mut encoder = PieceEncoder::new(Vec::new(), compression, plain.len() as u64).unwrap();
-    // In uneven portions, as archives are written.
+    // Uneven portions, like those of archives.
     for part in plain.chunks(9973) {
         encoder.write_all(part).unwrap();
     }
@@ -32,7 +32,7 @@ fn join(compression: Compression, pieces: &[&(Vec<u8>, PieceShape)]) -> Vec<u8> 
     [frame.head, packed, frame.tail].concat()
 }
 
-/// One frame, member or stream, and nothing behind it: dpkg's rule.
+/// Decodes exactly one frame, member, or stream, like dpkg.
 fn decode(compression: Compression, packed: &[u8]) -> Vec<u8> {
     let mut plain = Vec::new();
     let mut rest = packed;
@@ -49,7 +49,7 @@ fn decode(compression: Compression, packed: &[u8]) -> Vec<u8> {
     plain
 }
 
-/// What the codec's own program makes of it.
+/// Decodes with the codec's own program.
 fn decode_by_program(compression: Compression, packed: &[u8]) -> Option<Vec<u8>> {
     let program = tool(match compression {
         Compression::Zstd(_) => "zstd",
@@ -70,8 +70,8 @@ fn decode_by_program(compression: Compression, packed: &[u8]) -> Option<Vec<u8>>
     Some(output.stdout)
 }
 
-/// Bytes as archives have them: headers of zeros, text with repetitions near and far, and what
-/// can't be compressed.
+/// Bytes like those of archives: headers with zeros, text with near and far repetitions, and
+/// incompressible bytes.
 fn archive_like() -> impl Strategy<Value = Vec<u8>> {
     let part = prop_oneof![
         (1_usize..3000, any::<u8>()).prop_map(|(length, byte)| vec![byte; length]),
@@ -93,7 +93,7 @@ fn archive_like() -> impl Strategy<Value = Vec<u8>> {
                 for _ in 0..=times {
                     bytes.extend_from_slice(&part);
                 }
-                // A match across what lies between.
+                // A match across the bytes in between.
                 let from = bytes.len() / 3;
                 bytes.extend_from_within(from..from + (bytes.len() - from).min(50));
             }
@@ -101,8 +101,8 @@ fn archive_like() -> impl Strategy<Value = Vec<u8>> {
         })
 }
 
-/// The middle of a large file: no run of zeros far and wide, and what the reset needs lies
-/// anywhere.
+/// The middle of a large file: without long runs of zeros, and with the matches for the reset in
+/// any place.
 fn middle_of_a_file() -> impl Strategy<Value = Vec<u8>> {
     (any::<u32>(), 0_usize..90_000, 0_usize..90_000).prop_map(|(seed, noise, length)| {
         let mut bytes = incompressible(seed, noise);
@@ -137,7 +137,7 @@ fn any_compression() -> impl Strategy<Value = Compression> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, max_shrink_iters: 200, ..ProptestConfig::default() })]
 
-    /// Random pieces in random order, some of them twice.
+    /// Joins random pieces in random order, some of them twice.
     #[test]
     fn pieces_join_in_any_order(
         plain in proptest::collection::vec(any_bytes(), 1..7),
@@ -169,7 +169,7 @@ proptest! {
     }
 }
 
-/// Larger than windows and buffers, at every level that a user can name.
+/// Pieces larger than windows and buffers, at every level of the configuration.
 #[test]
 fn large_pieces_join_at_every_level() {
     let text = |seed: u32, length: u32| -> Vec<u8> {
@@ -207,13 +207,13 @@ fn large_pieces_join_at_every_level() {
     }
 }
 
-/// Pieces of every length that something changes at: blocks, the reset's parts, an empty rest, the
-/// largest piece.
+/// Pieces of every length at which something changes: blocks, parts of the reset, an empty rest,
+/// and the largest piece.
 #[test]
 fn pieces_of_any_length_join() {
     let text: Vec<u8> = numbers(2_654_435_761).take((8 << 20) + 1024).collect();
     let noise = incompressible(5, 3 << 20);
-    // What the reset needs, and nothing behind it: 8, then 4, then 1 byte back.
+    // The matches for the reset with nothing after them: 8, then 4, then 1 byte back.
     let reset_only = [&b"abcdefghabc"[..], b"qrstqrs", b"zzzz"].concat();
     for level in 1..=9 {
         let compression = Compression::Zstd(level);
@@ -245,7 +245,7 @@ fn pieces_of_any_length_join() {
         plain.extend(
             [0, 1, 1 << 16, 1 << 17, (1 << 17) + 1, 3 << 20].map(|length| noise[..length].to_vec()),
         );
-        // Compressible behind much that is not, the other way round, and one byte over and over.
+        // Compressible bytes after incompressible ones, the reverse, and one repeated byte.
         plain.push([&noise[..200_000], &text[..400_000]].concat());
         plain.push([&text[..300_000], &noise[..300_000]].concat());
         plain.push(vec![7; 1 << 20]);
@@ -280,8 +280,7 @@ fn pieces_of_any_length_join() {
             "{level}"
         );
         for (plain, (packed, _)) in plain.iter().zip(&pieces) {
-            // Three bytes for each block that is stored, and what is in place of the reset's
-            // matches.
+            // Three bytes for each stored block, and for the matches of the reset.
             assert!(
                 packed.len() <= plain.len() + 3 * (plain.len() / ZSTD_BLOCK + 10) + 30,
                 "{level} {}",
@@ -291,7 +290,7 @@ fn pieces_of_any_length_join() {
     }
 }
 
-/// An encoder that a thread has used before makes what a fresh one makes, whatever went through it.
+/// A reused encoder has the same output as a new one, whatever it has compressed before.
 #[test]
 fn a_piece_does_not_depend_on_the_ones_before() {
     let noise = incompressible(9, 400_000);
@@ -308,7 +307,7 @@ fn a_piece_does_not_depend_on_the_ones_before() {
     for level in 1..=9 {
         let compression = Compression::Zstd(level);
         for (number, bytes) in plain.iter().enumerate() {
-            // Through other levels, too.
+            // Also after other levels.
             piece(
                 plain[(number + 3) % plain.len()],
                 Compression::Zstd(level % 9 + 1),
@@ -321,8 +320,8 @@ fn a_piece_does_not_depend_on_the_ones_before() {
     }
 }
 
-/// A piece that begins within a file has no header of zeros to be made independent with, and is
-/// compressed all the same.
+/// A piece that begins inside a file has no header with zeros for the reset, but is compressed
+/// nevertheless.
 #[test]
 fn a_piece_without_runs_is_compressed() {
     let compression = Compression::Zstd(6);
@@ -348,8 +347,8 @@ fn a_piece_without_runs_is_compressed() {
     assert!(decode_by_program(compression, &stream).is_none_or(|said| said == wanted));
 }
 
-/// The highest levels look at all of a piece, and hosts can still unpack it: dpkg, rpm and zstd
-/// allow 2^27 (zstd(1), `-M`).
+/// The highest levels use a window for the whole piece, and hosts can still decompress it: dpkg,
+/// rpm, and zstd allow 2^27 (zstd(1), `-M`).
 #[test]
 fn windows_hold_a_piece_and_are_what_hosts_allow() {
     for (level, size, window) in [
@@ -386,7 +385,7 @@ fn nothing_is_an_empty_stream() {
     }
 }
 
-/// The blocks of an ordinary frame are no piece: they decode to other bytes, and nothing but
+/// The blocks of an ordinary frame are not a valid piece: they decode to other bytes, which only
 /// [`check`] notices.
 #[test]
 fn blocks_that_rely_on_a_frame_s_first_offsets_are_noticed() {
