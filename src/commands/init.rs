@@ -1,4 +1,4 @@
-//! `pkgapp init`: looks at a project and writes a configuration that builds.
+//! `pkgapp init`: inspects a project and writes a configuration that builds.
 
 use std::path::{Path, PathBuf};
 
@@ -19,10 +19,10 @@ use pkgapp_pypa::PackageName;
 
 use super::working_directory;
 
-/// What is written.
+/// The name of the configuration file.
 const FILE: &str = "pkgapp.toml";
 
-/// The minor versions of Python 3 that releases run on, the newest first.
+/// The supported minor versions of Python 3, the newest first.
 const PYTHONS: [u16; 7] = [14, 13, 12, 11, 10, 9, 8];
 
 pub(super) fn init(args: &InitArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
@@ -66,8 +66,8 @@ pub(super) fn init(args: &InitArgs, global: &GlobalOptions, report: &Report) -> 
     Ok(())
 }
 
-/// What the configuration that is replaced adds: its pylock.toml has it only as long as it is asked
-/// for.
+/// Returns the additional requirements of the configuration that is replaced: its pylock.toml has
+/// them only as long as the configuration does.
 fn earlier_additions(file: &Path) -> Vec<String> {
     let text = fs::read_to_string(file).unwrap_or_default();
     let table: toml::Table = text.parse().unwrap_or_default();
@@ -107,8 +107,8 @@ fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a directory that is no project but has some: their requirements, versions, and import
-/// paths are theirs.
+/// Refuses a directory that only contains projects: each has its own requirements, version, and
+/// import paths.
 fn refuse_above_projects(root: &Path) -> Result<()> {
     let projects = subprojects(root);
     let [first, others @ ..] = &projects[..] else {
@@ -128,7 +128,7 @@ fn refuse_above_projects(root: &Path) -> Result<()> {
         .hint(format!("run `pkgapp init {}`", shown(first))))
 }
 
-/// Writes the configuration, and has it read as a build does; what can't be read does not stay.
+/// Writes the configuration and loads it like a build; an invalid one is removed.
 fn write(file: &Path, text: &str, facts: &ProjectFacts) -> Result<()> {
     let before = file.is_file().then(|| fs::read(file)).transpose()?;
     let put = |bytes: &[u8]| {
@@ -157,8 +157,8 @@ fn write(file: &Path, text: &str, facts: &ProjectFacts) -> Result<()> {
     })
 }
 
-/// Chooses the Python: the one of this machine's distribution, if the project takes it, else the
-/// newest here that it takes.
+/// Chooses the Python: that of the build machine's Linux distribution if the project supports it,
+/// else the newest supported one on the build machine.
 fn python(survey: &Survey) -> Result<PythonMinor> {
     let minor = |minor: u16| -> Result<PythonMinor> { format!("3.{minor}").parse() };
     let is_here = |minor: u16| {
@@ -192,7 +192,7 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
         taken(&mut here.into_iter())?,
         taken(&mut PYTHONS.into_iter())?,
     );
-    // Pins that are older than a Python have no wheels for it, and often don't compile with it.
+    // Pins older than a Python have no wheels for it, and often do not compile with it.
     let is_tried = |version: &&PythonMinor| survey.compiled_for(**version).is_empty();
     if let Some(version) = here
         .iter()
@@ -214,7 +214,7 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
     .hint("set `requires-python` in pyproject.toml to what the application runs on"))
 }
 
-/// The text: the recipe, and the lines that no recipe can know.
+/// Returns the text of the configuration: the recipe, and lines that no recipe can know.
 fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     let recipe = recipe(survey);
     let mut tables = vec![
@@ -226,7 +226,7 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
         let line = "web = false  # none of its requirements is a server";
         tables.push(("service".to_owned(), vec![line.to_owned()]));
     }
-    // Recipes know the workers of task queues; commands that loop have names of their own.
+    // Recipes know the workers of task queues, but commands that loop have names of their own.
     let loops = survey
         .workers
         .iter()
@@ -254,7 +254,7 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     text
 }
 
-/// A setting that the code shows, on one line: there may be many.
+/// Formats a setting that was found in the code on one line, because there may be many.
 fn setting(found: &FoundSetting) -> String {
     let default = found.default.as_ref().and_then(Literal::toml);
     let is_required = default.is_none() && !found.is_optional;
@@ -300,19 +300,19 @@ fn recipe(survey: &Survey) -> &'static str {
     }
 }
 
-/// Whether a recipe serves the application, perhaps with a server that is added.
+/// Returns whether a recipe serves the application, perhaps with an added server.
 fn is_served(survey: &Survey) -> bool {
     has_server(survey) || added_server(survey).is_some()
 }
 
-/// Whether one of the recipes knows how to serve the application with what it requires.
+/// Returns whether one of the recipes can serve the application with its requirements.
 fn has_server(survey: &Survey) -> bool {
     ["web", "pyramid", "pecan"]
         .iter()
         .any(|recipe| serves(recipe, &survey.root, &survey.facts))
 }
 
-/// Comments for a web service that has to be written by hand.
+/// Returns comments for a web service that the user must write.
 fn lacking_web(survey: &Survey, recipe: &str) -> Vec<String> {
     if is_served(survey) || recipe == "django" {
         return Vec::new();
@@ -405,7 +405,7 @@ fn extras_and_groups(survey: &Survey) -> Vec<String> {
     .collect()
 }
 
-/// What ships besides the requirements, and why.
+/// Returns the setting for additional requirements, with the reason.
 fn additions(survey: &Survey) -> Option<String> {
     let server = added_server(survey);
     let server = server.filter(|server| !survey.keeps_already(server));
@@ -426,12 +426,13 @@ fn additions(survey: &Survey) -> Option<String> {
     Some(format!("add = [{}]  # {why}", all.join(", ")))
 }
 
-/// Whether services run in the application's tree: what they open or write counts from there.
+/// Returns whether services run in the application's tree, to which relative paths in the code
+/// refer.
 fn runs_in_tree(survey: &Survey) -> bool {
     survey.opens_from_here || survey.writes.in_working_directory
 }
 
-/// A command as a service has it: its paths count from where it runs.
+/// Formats a command for a service, with paths relative to the service's working directory.
 fn exec(survey: &Survey, line: &str) -> String {
     let line = if runs_in_tree(survey) {
         line.replace(" app/", " ")
@@ -441,7 +442,7 @@ fn exec(survey: &Survey, line: &str) -> String {
     format!("exec = {}", quoted(&line))
 }
 
-/// The server that the application would be given if it requires none.
+/// Returns the server to add to an application that requires none.
 fn assumed_server(survey: &Survey) -> Option<&'static str> {
     match &survey.web {
         Some(WebApp::Object { gateway, .. }) => Some(match gateway {
@@ -452,8 +453,8 @@ fn assumed_server(survey: &Survey) -> Option<&'static str> {
     }
 }
 
-/// The same where `pkgapp lock` can pin the server beside the requirements, or beside a lock that
-/// another tool writes.
+/// Returns the server to add if `pkgapp lock` can pin it beside the requirements, or beside a lock
+/// from another tool.
 fn added_server(survey: &Survey) -> Option<&'static str> {
     let is_resolved = match &survey.pins {
         PinState::Nothing => true,
@@ -461,15 +462,15 @@ fn added_server(survey: &Survey) -> Option<&'static str> {
             !name.ends_with("pylock.toml")
         }
     };
-    // Where a program of its own serves it, the object may lack what that program adds; a module
-    // for servers has all.
+    // If a program of the application serves it, the object may lack additions of that program; a
+    // module for servers is complete.
     let is_entry = matches!(&survey.web, Some(WebApp::Object { module, .. })
         if module.rsplit('.').next().is_some_and(|name| ["wsgi", "asgi"].contains(&name)));
     let is_certain = survey.framework == Framework::Django || !survey.starts_a_server || is_entry;
     assumed_server(survey).filter(|_| is_resolved && is_certain && !has_server(survey))
 }
 
-/// The version in `.python-version`, if it is one that releases run on.
+/// Returns the version in `.python-version` if it is supported.
 fn written_python(root: &Path) -> Option<PythonMinor> {
     let text = fs::read_to_string(&root.join(".python-version")).ok()?;
     let line = text
@@ -480,8 +481,8 @@ fn written_python(root: &Path) -> Option<PythonMinor> {
     parts.join(".").parse().ok()
 }
 
-/// Where a Python lies that could ship with the release: one of the user's own before the
-/// distribution's.
+/// Returns the prefix of a Python that could ship with the release; the user's own are preferred
+/// over the Linux distribution's.
 fn prefix_of(python: PythonMinor) -> Option<PathBuf> {
     let home = std::env::var_os("HOME")
         .map(PathBuf::from)
@@ -528,17 +529,17 @@ fn prefix_of(python: PythonMinor) -> Option<PathBuf> {
         .then(|| prefix.to_owned())
 }
 
-/// Distributions that people run, for a word about a Python that they do not have.
+/// Widely used targets, for a note about a Python that most of them lack.
 const USUAL: [&str; 5] = ["debian12", "debian13", "ubuntu24.04", "el9", "el10"];
 
-/// Whether a release brings its interpreter along: most hosts lack that Python, and one that can
-/// ship lies here.
+/// Returns whether the release should bundle its interpreter: most targets lack that Python, and
+/// the build machine has one that can ship.
 fn ships_interpreter(python: PythonMinor) -> bool {
     uncommon(python).is_some()
         && prefix_of(python).is_some_and(|prefix| !prefix.starts_with("/usr"))
 }
 
-/// Says which hosts do not have a Python, if most of them do not.
+/// Names the targets that lack a Python, if most do.
 fn uncommon(python: PythonMinor) -> Option<String> {
     let usual = TARGETS.iter().filter(|target| USUAL.contains(&target.name));
     let (with, without): (Vec<_>, Vec<_>) = usual.partition(|target| target.offers(python));
@@ -565,12 +566,12 @@ fn uncommon(python: PythonMinor) -> Option<String> {
     Some(format!("hosts need Python {python}, {which}"))
 }
 
-/// Text as TOML writes it.
+/// Quotes a text for TOML.
 fn quoted(text: &str) -> String {
     toml::Value::from(text).to_string()
 }
 
-/// Reports the findings, and what is left to do.
+/// Reports the findings and the remaining tasks.
 fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     report.step(&format!("a {} application", survey.framework.name()));
     say_facts(survey, report);
@@ -597,7 +598,7 @@ fn say(survey: &Survey, python: Option<PythonMinor>, report: &Report) {
     }
 }
 
-/// Reports the facts that a recipe builds on and the files that show them.
+/// Reports the facts that a recipe uses, with the files that show them.
 fn say_facts(survey: &Survey, report: &Report) {
     for (name, fact) in survey.facts.iter() {
         if let (FactValue::String(text), Some(at)) = (&fact.value, &fact.at) {
@@ -610,7 +611,7 @@ fn say_facts(survey: &Survey, report: &Report) {
     }
 }
 
-/// Reports the settings, and which of them hosts need values for.
+/// Reports the settings, and those that need a value on each host.
 fn say_settings(survey: &Survey, report: &Report) {
     let settings = &survey.settings;
     if settings.is_empty() {
@@ -629,7 +630,7 @@ fn say_settings(survey: &Survey, report: &Report) {
     });
 }
 
-/// Reports what pins the requirements, and how the rest gets pinned.
+/// Reports the source of the pins, and how to pin the remaining requirements.
 fn say_pins(survey: &Survey, report: &Report) {
     let added = added_server(survey);
     let adds = added.is_some() || !survey.add.is_empty();
@@ -671,7 +672,7 @@ fn say_pins(survey: &Survey, report: &Report) {
     report.warning(&warning);
 }
 
-/// Reports a Python that hosts usually lack.
+/// Reports a Python that targets usually lack.
 fn say_python(python: PythonMinor, report: &Report) {
     let Some(why) = uncommon(python) else { return };
     if ships_interpreter(python) {
@@ -728,8 +729,8 @@ fn lacking_service(survey: &Survey) -> Option<String> {
     }
 }
 
-/// What the project's own virtual environment has from other working trees, and its pins do not
-/// name: it would be missing in a release, and nobody sees that where it was written.
+/// Returns editable installations in the project's virtual environment that the pins do not name: a
+/// release would lack them, which nobody notices on the machine where they were written.
 fn unnamed_editables(survey: &Survey) -> Vec<(PackageName, PathBuf)> {
     let Some(venv) = [".venv", "venv", "env"]
         .iter()

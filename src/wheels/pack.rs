@@ -78,7 +78,6 @@ pub(super) fn is_executable(place: &Path) -> Result<bool> {
 ///
 /// # Errors
 /// Fails on a name that wheels cannot contain, or if a file cannot be read or written.
-/// A name that no wheel can hold, or what the system says.
 pub(super) fn pack(laid: &WheelLayout, to: &Path) -> Result<()> {
     let failed = || format!("cannot write `{}`", shown(to));
     let own = format!("{}/RECORD", laid.dist_info);

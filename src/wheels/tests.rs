@@ -15,7 +15,7 @@ const JSON: &str = "application/vnd.pypi.simple.v1+json";
 const WHEEL: &str = "application/octet-stream";
 const FILE: &str = "demo-1.0-py3-none-any.whl";
 
-/// A cache of its own and everything to fetch into it.
+/// A cache and everything needed to fetch into it.
 struct Bench {
     cache: Cache,
     _root: tempfile::TempDir,
@@ -57,7 +57,7 @@ impl Bench {
         }
     }
 
-    /// For the Python of this machine, which builds.
+    /// Uses the Python of this machine, which builds.
     fn building(mut self) -> Self {
         self.environment = Environment::new(this_python(), None, Arch::X86_64, (2, 28)).unwrap();
         self
@@ -135,7 +135,7 @@ fn demo() -> Vec<u8> {
     WheelMaker::new("demo", "1.0").bytes()
 }
 
-/// An index with one page and files behind `/files/`.
+/// Returns an index with one page, and files below `/files/`.
 fn index(
     kind: &'static str,
     page: impl Into<String>,
@@ -178,7 +178,7 @@ fn a_page_in_html_gives_a_wheel_in_the_cache() {
     assert_eq!(wheels[0].from, format!("{}/files/{FILE}", server.url));
     assert_eq!(wheels[0].metadata.version.to_string(), "1.0");
     assert!(wheels[0].built_from.is_none());
-    // Nothing is left over.
+    // No temporary file remains.
     assert!(
         bench.cache.unfinished().is_empty(),
         "{:?}",
@@ -211,7 +211,7 @@ fn a_file_with_the_only_accepted_hash_needs_no_index() {
     let server = index(HTML, anchor(FILE, ""), vec![(FILE, demo())]);
     let bench = Bench::new(&server.url).hashed(&[sha256_hex(&demo())]);
     let from = bench.fetch().unwrap()[0].from.clone();
-    // Another question (another glibc) that the same file answers.
+    // Another question (another glibc) with the same file as its answer.
     let other = Bench {
         environment: environment((2, 17)),
         ..bench
@@ -563,7 +563,7 @@ fn a_page_is_kept_as_long_as_its_server_says_and_then_asked_for_by_its_validator
     assert_eq!(validators("lasting"), [false]);
     assert_eq!(validators("passing"), [false, true]);
     assert_eq!(validators("secret"), [false, false]);
-    // Without the network, a page of any age is better than none.
+    // Without the network, a page of any age is accepted.
     assert_eq!(asked("lasting", true).unwrap(), 1);
     assert_eq!(asked("passing", true).unwrap(), 1);
     assert!(
@@ -752,7 +752,7 @@ fn find_links_is_a_directory_or_a_page() {
         (wheels[0].from.as_str(), &wheels[0].path),
         (FILE, &published(&bench, &demo(), FILE))
     );
-    // Without hashes the directory is looked at each time: it may have another file under the name.
+    // Without hashes, the directory is read each time: it may have another file of the same name.
     let mut bench = Bench::new("http://127.0.0.1:9");
     bench.lock.indexes.find_links = vec![url::Url::from_directory_path(here.path()).unwrap()];
     bench.fetch().unwrap();
@@ -880,7 +880,7 @@ fn noise(length: usize) -> Vec<u8> {
     (0..length).map(|_| next()).collect()
 }
 
-/// A build backend that needs nothing but the standard library (PEP 517, in-tree).
+/// A build backend that needs only the standard library (PEP 517, in-tree).
 const BACKEND: &str = r#"
 import base64, hashlib, os, sys, zipfile
 def build_wheel(directory, config_settings=None, metadata_directory=None):
@@ -922,12 +922,12 @@ fn project(directory: &Path) {
     .unwrap();
 }
 
-/// The Python that wheels are built with here.
+/// Returns the Python that builds wheels in these tests.
 fn this_python() -> PythonMinor {
     pkgapp_testing::python().minor.parse().unwrap()
 }
 
-/// Whether wheels can be built here; a test that can't says so.
+/// Returns whether wheels can be built; a skipped test prints a message.
 fn can_build() -> bool {
     let root = tempfile::tempdir().unwrap();
     let cache = Cache::open(root.path()).unwrap();
@@ -945,7 +945,7 @@ fn tar_gz(files: &[(&str, u32, &[u8])], links: &[(&str, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(content.len() as u64);
         header.set_mode(*mode);
-        // `set_path` refuses what a hostile archive has.
+        // `set_path` refuses names like those of hostile archives.
         header.as_old_mut().name[..path.len()].copy_from_slice(path.as_bytes());
         header.set_cksum();
         tar.append(&header, *content).unwrap();
@@ -1020,7 +1020,7 @@ fn an_sdist_becomes_a_wheel_once() {
     let first = modified();
     bench.fetch_offline().unwrap();
     assert_eq!(modified(), first, "it was built again");
-    // Another cache, another time: the same bytes.
+    // With another cache at another time, the bytes are the same.
     let (again, _server) = build_from(sdist);
     assert_eq!(
         std::fs::read(&again.fetch().unwrap()[0].path).unwrap(),
@@ -1118,7 +1118,7 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
         "demo-1.0.tar.gz".to_owned(),
         wheel("1.0", below),
         wheel("1.0", above),
-        // For no machine like this one.
+        // No machine like this one can use it.
         format!("demo-1.0-cp3{others}-cp3{others}-win_amd64.whl"),
         wheel("1.1", below),
         wheel("1.2", others),
@@ -1138,7 +1138,7 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
     let newer = format!("pin `demo==1.2`, the next version with a wheel for Python 3.{others}");
     assert!(error.contains(&newer), "{error}");
 
-    // A lock says itself which wheels there are; nobody knows newer versions if the index is away.
+    // A lock lists its wheels itself; newer versions are unknown if the index is unavailable.
     let mut bench = Bench::new("http://127.0.0.1:9").building();
     let file = |name: &String| LockedFile {
         name: name.clone(),
@@ -1153,7 +1153,7 @@ fn a_build_that_fails_tells_where_there_are_wheels() {
         "{error}"
     );
 
-    // Another Python is no way out if the lock is not for it.
+    // Another Python is not a solution if the lock does not support it.
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("pylock.toml");
     std::fs::write(&path, format!("requires-python = '>=3.{others}'\n")).unwrap();
@@ -1201,7 +1201,7 @@ fn what_leads_nowhere_is_no_reason_not_to_build() {
     };
     let first = build();
     assert!(member(&first, "demo/built.txt").contains("'absolute.py', 'away.py'"));
-    // Another target is another source.
+    // Another link target makes another source.
     std::fs::remove_file(here.path().join("away.py")).unwrap();
     std::os::unix::fs::symlink("../../lost/away.py", here.path().join("away.py")).unwrap();
     assert_ne!(build().path, first.path);
@@ -1356,8 +1356,8 @@ fn listing(directory: &Path) -> Vec<PathBuf> {
         .collect()
 }
 
-/// Fetches a real set: `PKGAPP_TRY=requirements.txt cargo test --release --lib real_set --
-/// --ignored --nocapture`.
+/// Fetches a real set of requirements: `PKGAPP_TRY=requirements.txt cargo test --release --lib
+/// real_set -- --ignored --nocapture`.
 #[test]
 #[ignore = "needs the network and a requirements file"]
 fn real_set() {

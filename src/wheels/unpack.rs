@@ -235,7 +235,8 @@ pub(super) fn stays_inside(path: &ReleasePath, target: &str) -> bool {
     true
 }
 
-/// Backends copy timestamps into their output.
+/// Sets the modification times of all files and directories to `epoch`, in seconds since 1970:
+/// backends copy them into their output.
 pub(super) fn set_times(directory: &Path, epoch: u64) -> Result<()> {
     let time = SystemTime::UNIX_EPOCH + Duration::from_secs(epoch);
     for entry in walkdir::WalkDir::new(directory).contents_first(true) {
