@@ -99,7 +99,7 @@ fn every_collision_is_told_at_once() {
     assert_eq!(text.matches("error: ").count(), 1, "{text}");
     assert!(
         text.contains("/shared/a.py`, with different content")
-            && text.contains("the same is true of `b.py` in"),
+            && text.contains("the same applies to `b.py` in"),
         "{text}"
     );
     refused(&sandbox, &["shared/a.py", "b.py"]);

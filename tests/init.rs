@@ -281,7 +281,7 @@ fn nothing_is_replaced_unasked() {
     let before = std::fs::read(sandbox.path("pkgapp.toml")).unwrap();
     let text = sandbox.pkgapp(["init"]).fails();
     assert!(
-        text.contains("there is a `pkgapp.toml` already") && text.contains("--force"),
+        text.contains("`pkgapp.toml` already exists") && text.contains("--force"),
         "{text}"
     );
     assert_eq!(std::fs::read(sandbox.path("pkgapp.toml")).unwrap(), before);

@@ -415,11 +415,11 @@ fn what_a_file_cannot_carry_is_refused_with_its_place() {
     for (tables, message) in [
         (
             "[service.web]\nexec = \"gunicron x\"\n",
-            "`gunicron` is no program of the release",
+            "`gunicron` is not a program of the release",
         ),
         (
             "[cron.a]\nschedule = \"@daily\"\nexec = \"gunicorn 'a\\nb'\"\n",
-            "a line of cron's cannot hold the character '\\n'",
+            "a crontab cannot contain the character '\\n'",
         ),
         (
             "[service.web]\nexec = \"gunicorn\"\nrelax = [\"PrivatTmp\"]\n",
@@ -443,7 +443,7 @@ fn what_a_file_cannot_carry_is_refused_with_its_place() {
         ),
         (
             "[logrotate]\npaths = ['/var/log/\"x']\n",
-            "logrotate takes no '\"' in a path",
+            "contains '\"', which logrotate cannot represent",
         ),
         (
             "[logrotate]\npaths = [\"/var/log/shop/*.log\", \"/var/log/shop/a.log\"]\n",
@@ -477,18 +477,18 @@ fn no_application_runs_as_an_account_that_hosts_have_for_themselves() {
     for (name, message, hint) in [
         (
             "backup",
-            "`backup`, which Debian or Red Hat have for themselves",
-            "write `user = \"backup-app\"`",
+            "`backup`, which Debian or Red Hat reserve",
+            "set `user = \"backup-app\"`",
         ),
         (
             "root",
-            "`root`, which Debian or Red Hat have for themselves",
-            "write `user = \"root-app\"`",
+            "`root`, which Debian or Red Hat reserve",
+            "set `user = \"root-app\"`",
         ),
         (
             &longer,
-            "has 33 bytes, and a user's name has 31 at most",
-            &format!("write `user = \"{long}\"`"),
+            "has 33 bytes, but a user name can have at most 31",
+            &format!("set `user = \"{long}\"`"),
         ),
     ] {
         let sandbox = application(name, &[("gunicorn", "gunicorn")], &tables(""));

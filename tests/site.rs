@@ -218,8 +218,7 @@ fn every_shell_can_read_the_programs() {
 fn directories_that_are_not_there_or_not_safe_are_refused() {
     let sandbox = application(&NGINX.replace("app/static", "app/statics"));
     let printed = sandbox.pkgapp(["render"]).fails();
-    let expected =
-        "there is no directory `/opt/hello/app/statics` in the release to serve `/static/` from";
+    let expected = "the release has no directory `/opt/hello/app/statics` to serve `/static/` from";
     assert!(printed.contains(expected), "{printed}");
 
     for (directory, shown) in [
@@ -229,7 +228,7 @@ fn directories_that_are_not_there_or_not_safe_are_refused() {
         let sandbox = application(&CADDY.replace("app/static", directory));
         let printed = sandbox.pkgapp(["render"]).fails();
         let expected =
-            format!("Caddy would follow links that the application's user makes in `{shown}`");
+            format!("Caddy would follow links that the application's user creates in `{shown}`");
         assert!(printed.contains(&expected), "{printed}");
     }
 }

@@ -137,7 +137,7 @@ fn a_file_for_the_wrong_machine_is_named() {
     let file = format!("lib/python{minor}/site-packages/liar/core.so");
     assert!(
         text.contains(&format!(
-            "`{file}` is compiled for {here}, and the release is for {arch}"
+            "`{file}` is compiled for {here}, but the release is for {arch}"
         )),
         "{text}"
     );
@@ -285,7 +285,7 @@ fn a_table_says_what_there_is_for_which_target() {
         ])
         .outcome()
         .stderr;
-    assert!(text.contains("`debian12` offers no Python 3.13"), "{text}");
+    assert!(text.contains("`debian12` has no Python 3.13"), "{text}");
 }
 
 #[test]

@@ -32,14 +32,14 @@ pub(super) fn init(args: &InitArgs, global: &GlobalOptions, report: &Report) -> 
         .as_ref()
         .map_or_else(|| here.clone(), |directory| here.join(directory));
     if !root.is_dir() {
-        return Err(Error::new(format!("`{}` is no directory", shown(&root)))
-            .hint("name the project's directory"));
+        return Err(Error::new(format!("`{}` is not a directory", shown(&root)))
+            .hint("use the project's directory"));
     }
     if global.config.is_some() {
         return Err(Error::new(format!(
-            "`--config` is about a file to read, and `pkgapp init` writes `{FILE}`"
+            "`--config` names a file to read, but `pkgapp init` writes `{FILE}`"
         ))
-        .hint("leave it out, and move the file afterwards"));
+        .hint("omit it, and move the file afterwards"));
     }
     let file = root.join(FILE);
     refuse_to_replace(&root, &file, args)?;
@@ -86,7 +86,7 @@ fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
         return Ok(());
     }
     if file.exists() {
-        return Err(Error::new(format!("there is a `{FILE}` already"))
+        return Err(Error::new(format!("`{FILE}` already exists"))
             .at(Location::file(file))
             .hint("edit it, or replace it with `pkgapp init --force`"));
     }
@@ -100,9 +100,9 @@ fn refuse_to_replace(root: &Path, file: &Path, args: &InitArgs) -> Result<()> {
         .lines()
         .any(|line| line.trim_start().starts_with("[tool.pkgapp"));
     if configured {
-        let error = Error::new("the project has a configuration already, `[tool.pkgapp]`")
+        let error = Error::new("the project already has a configuration, `[tool.pkgapp]`")
             .at(Location::file(project));
-        return Err(error.hint("edit it: `pkgapp check` says whether it is right"));
+        return Err(error.hint("edit it; `pkgapp check` checks it"));
     }
     Ok(())
 }
@@ -150,9 +150,9 @@ fn write(file: &Path, text: &str, facts: &ProjectFacts) -> Result<()> {
             }
         }
         Err(error
-            .context("what was found in the project makes no configuration")
+            .context("cannot create a valid configuration for the project")
             .hint(format!(
-                "`pkgapp init --print` shows it: mend it by hand and save it as `{FILE}`"
+                "correct the output of `pkgapp init --print`, and save it as `{FILE}`"
             )))
     })
 }
@@ -209,9 +209,9 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
         .map(ToString::to_string)
         .unwrap_or_default();
     Err(Error::new(format!(
-        "the project requires Python {wanted}, and pkgapp makes releases for 3.8 to 3.14"
+        "the project requires Python {wanted}, but pkgapp supports 3.8 to 3.14"
     ))
-    .hint("set `requires-python` in pyproject.toml to what the application runs on"))
+    .hint("set `requires-python` in pyproject.toml to the versions that the application supports"))
 }
 
 /// Returns the text of the configuration: the recipe, and lines that no recipe can know.

@@ -80,7 +80,8 @@ impl PackageFormat for DebPackage {
         if size > MEMBER_LIMIT {
             return Err(
                 Error::new("the package is too large for a deb").note(format!(
-                    "`{name}` has {size} bytes, and an ar member at most {MEMBER_LIMIT} (deb(5))"
+                    "`{name}` has {size} bytes, but an ar member can have at most {MEMBER_LIMIT} \
+                     (deb(5))"
                 )),
             );
         }
@@ -557,12 +558,7 @@ fn time(meta: &PackageInfo) -> Result<Timestamp> {
     let time = i64::try_from(meta.timestamp)
         .ok()
         .and_then(|seconds| Timestamp::from_second(seconds).ok());
-    time.ok_or_else(|| {
-        Error::new(format!(
-            "{} is no time that a changelog can hold",
-            meta.timestamp
-        ))
-    })
+    time.ok_or_else(|| Error::new(format!("invalid time {} for the changelog", meta.timestamp)))
 }
 
 fn changelog(meta: &PackageInfo) -> Result<Vec<u8>> {

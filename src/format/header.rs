@@ -36,7 +36,7 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
     file.read_exact(&mut start)?;
     let (entries, data) = (number(&start[8..12]), number(&start[12..16]));
     if start[..4] != [0x8e, 0xad, 0xe8, 1] || entries > MOST_ENTRIES || data > MOST_DATA {
-        return Err(lies("it has no rpm header where one should be"));
+        return Err(lies("it lacks an rpm header"));
     }
     for _ in 0..entries {
         let mut entry = [0; 16];
@@ -53,10 +53,10 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
             3 => 2,
             4 => 4,
             5 => 8,
-            _ => return Err(lies("an entry of the rpm header is of no known type")),
+            _ => return Err(lies("an entry of the rpm header has an unknown type")),
         };
         if u64::from(offset) + u64::from(count) * each > u64::from(data) {
-            return Err(lies("an entry of the rpm header points behind its end"));
+            return Err(lies("an entry of the rpm header points beyond its end"));
         }
     }
     let skipped = io::copy(&mut file.by_ref().take(u64::from(data)), &mut io::sink())?;

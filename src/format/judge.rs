@@ -1113,7 +1113,7 @@ fn a_file_that_changed_since_it_was_read_is_refused() {
         for (name, format) in FORMATS {
             let file = directory.path().join("out");
             let error = try_write(*format, &package, &file).unwrap_err();
-            let wanted = "`/opt/shop/lib/large.bin` is not what it was when the build read it";
+            let wanted = "`/opt/shop/lib/large.bin` has changed since the build read it";
             assert_eq!(error.message(), wanted, "{name} {what}");
             assert!(!file.exists());
         }
@@ -1139,7 +1139,7 @@ fn a_tarball_refuses_a_host_directory_in_the_release() {
     let error = try_write(tar, &package, &file).unwrap_err();
     assert_eq!(
         error.message(),
-        "a tarball can't hold both `/opt/shop/host` and `/etc/shop`"
+        "a tarball cannot contain both `/opt/shop/host` and `/etc/shop`"
     );
 }
 

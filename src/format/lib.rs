@@ -209,10 +209,8 @@ fn copy_content(
         _ = wanted.map(|(place, md5)| place.set(md5.finalize().into()));
         return Ok(());
     }
-    let error = Error::new(format!(
-        "`{path}` is not what it was when the build read it"
-    ))
-    .note(format!("its SHA-256 was {}", content.digest.sha256));
+    let error = Error::new(format!("`{path}` has changed since the build read it"))
+        .note(format!("its SHA-256 was {}", content.digest.sha256));
     Err(match &content.bytes {
         Bytes::Disk { file, .. } => {
             let error = error.note(format!(
@@ -221,7 +219,7 @@ fn copy_content(
             ));
             match pkgapp_release::layer::discard(file) {
                 Some(Ok(())) => error.hint(
-                    "build again: the damaged layer is no longer used, and will be made anew",
+                    "build again: pkgapp has discarded the damaged layer and will rebuild it",
                 ),
                 Some(Err(directory)) => error.hint(format!(
                     "remove `{}`",

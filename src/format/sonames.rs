@@ -261,10 +261,10 @@ fn unknown_library(library: &HostLibrary) -> Error {
         library.soname
     ))
     .cause_text(format!(
-        "`{}` needs it, and the release does not hold it",
+        "`{}` needs it, and the release does not contain it",
         library.needed_by
     ))
-    .hint("name the package that holds it under `[package]`: `depends.deb = [\"…\"]`")
+    .hint("name the package that contains it below `[package]`: `depends.deb = [\"…\"]`")
 }
 
 /// Returns one relation per package, sorted: several libraries of one package result in one
@@ -433,8 +433,9 @@ mod tests {
         };
         assert_eq!(
             depends(&wanted).unwrap_err().to_string(),
-            "error: no Debian package is known for the library `libnobody.so.7`\n  cause: `lib/x.so` needs it, and the \
-             release does not hold it\n  hint: name the package that holds it under `[package]`: `depends.deb = [\"…\"]`"
+            "error: no Debian package is known for the library `libnobody.so.7`\n  cause: \
+             `lib/x.so` needs it, and the release does not contain it\n  hint: name the package \
+             that contains it below `[package]`: `depends.deb = [\"…\"]`"
         );
         wanted.declared_deb = vec!["libnobody7".into()];
         assert_eq!(depends(&wanted).unwrap(), ["libnobody7"]);

@@ -149,11 +149,11 @@ fn check_host(package: &Package) -> Result<()> {
         .find(|(path, _)| *path != prefix && path.below(prefix).is_none());
     match (inside, outside) {
         (Some(entry), Some((path, _))) => Err(Error::new(format!(
-            "a tarball can't hold both `{host}` and `{path}`"
+            "a tarball cannot contain both `{host}` and `{path}`"
         ))
-        .cause_text(format!("{} has `{host}`", entry.origin.label))
-        .note("files outside the prefix lie below `host/` in a tarball")
-        .hint("give `host` in the release another name")),
+        .cause_text(format!("`{host}` comes from {}", entry.origin.label))
+        .note("a tarball has files outside of the prefix below `host/`")
+        .hint("rename `host` in the release")),
         _ => Ok(()),
     }
 }

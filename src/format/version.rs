@@ -138,9 +138,9 @@ fn check_revision(revision: &str) -> Result<()> {
         return Ok(());
     }
     Err(
-        Error::new(format!("`{revision}` is not a revision of a package"))
-            .note("letters, digits, `.`, `+` and `~` (deb-version(7))")
-            .hint("count packages of one version: `1`, `2`, …"),
+        Error::new(format!("invalid revision `{revision}` of a package"))
+            .note("only letters, digits, `.`, `+`, and `~` are valid (deb-version(7))")
+            .hint("number the packages of a version: `1`, `2`, …"),
     )
 }
 

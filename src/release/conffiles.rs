@@ -59,7 +59,7 @@ fn render(file: &ConfigFile, text: &str) -> Result<String> {
             .map(|line| format!(", line {line}"))
             .unwrap_or_default();
         Error::new(format!(
-            "template `{}`{place} can't be rendered",
+            "cannot render template `{}`{place}",
             shown(&file.source)
         ))
         .at(file.at.clone())

@@ -268,7 +268,7 @@ fn foreign(file: &BlamedFile<'_>) -> Error {
 }
 
 fn mixed(file: &BlamedFile<'_>, arch: Arch, witness: &BlamedFile<'_>, other: Arch) -> Error {
-    Error::new("the release holds files for two machines")
+    Error::new("the release contains files for two architectures")
         .cause_text(format!(
             "`{}` of {} is for {other}",
             witness.elf.path, witness.layer.label
@@ -302,7 +302,7 @@ pub fn check_machine<'a>(
     }
     let errors = strange.into_iter().map(|file| {
         Error::new(format!(
-            "`{}` is compiled for {}, and the release is for {wanted}",
+            "`{}` is compiled for {}, but the release is for {wanted}",
             file.elf.path, file.elf.machine
         ))
         .cause_text(format!("{} has it", file.layer.label))
@@ -428,9 +428,12 @@ pub fn check_targets(
 }
 
 fn python_missing(python: PythonMinor, target: &Target) -> Error {
-    let error = Error::new(format!("`{}` offers no Python {python}", target.name))
+    let error = Error::new(format!("`{}` has no Python {python}", target.name))
         .note(format!("its repositories have {}", target.offered()));
-    error.hint("write another `version` or `interpreter = \"bundled\"` under `[python]`, or leave the target out")
+    error.hint(
+        "set another `version` or `interpreter = \"bundled\"` below `[python]`, or remove \
+                the target",
+    )
 }
 
 fn too_old(floor: &SymbolFloor, target: &Target) -> Option<Error> {
@@ -468,7 +471,8 @@ fn too_old(floor: &SymbolFloor, target: &Target) -> Option<Error> {
         error.note(format!("it would run on {}", able.join(", ")))
     };
     Some(error.hint(
-        "pin a version with a wheel for an older manylinux, build it on the oldest target, or leave the target out",
+        "pin a version with a wheel for an older manylinux, build it on the oldest target, or \
+         remove the target",
     ))
 }
 
@@ -657,9 +661,10 @@ mod tests {
             HostDependencies::scan(layers.iter())
                 .unwrap_err()
                 .to_string(),
-            "error: the release holds files for two machines\n  cause: `lib/a.so` of distribution `a 1.0` is for \
-             x86_64\n  cause: `lib/b.so` of distribution `b 1.0` is for aarch64\nerror: `lib/c.so` is compiled for i386 \
-             (32-bit)\n  cause: distribution `b 1.0` has it\n  note: pkgapp builds packages for x86_64 and aarch64"
+            "error: the release contains files for two architectures\n  cause: `lib/a.so` of \
+             distribution `a 1.0` is for x86_64\n  cause: `lib/b.so` of distribution `b 1.0` is \
+             for aarch64\nerror: `lib/c.so` is compiled for i386 (32-bit)\n  cause: distribution \
+             `b 1.0` has it\n  note: pkgapp builds packages for x86_64 and aarch64"
         );
     }
 
@@ -717,7 +722,7 @@ mod tests {
             [
                 "the release does not run on `el8`, which has glibc 2.28",
                 "the release does not run on `el8`, which has GLIBCXX_3.4.25",
-                "`debian11` offers no Python 3.11",
+                "`debian11` has no Python 3.11",
                 "the release does not run on `debian11`, which has glibc 2.31",
                 "the release does not run on `debian11`, which has GLIBCXX_3.4.28",
             ]

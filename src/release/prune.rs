@@ -322,7 +322,7 @@ impl<'a> TestDirectories<'a> {
             if left.contains(name) {
                 self.candidates.insert(directory);
             } else {
-                let reason = format!("there is nothing else in `{name}`");
+                let reason = format!("`{name}` contains nothing else");
                 self.kept.insert(directory, reason);
             }
         }
@@ -443,7 +443,7 @@ fn stubs_are_read(contents: &DistributionFiles<'_>, pruned: &mut PruneReport) ->
     {
         if memmem::find(&(contents.read)(path)?, b"attach_stub").is_some() {
             pruned.kept.push(format!(
-                "its stubs stay: `{}` reads them when it runs",
+                "its stubs stay: `{}` reads them at run time",
                 shown(path, contents)
             ));
             return Ok(true);
@@ -712,7 +712,7 @@ mod tests {
             (gone.len(), &pruned.kept[..]),
             (
                 0,
-                &["`a/tests` stays: there is nothing else in `a`".to_owned()][..]
+                &["`a/tests` stays: `a` contains nothing else".to_owned()][..]
             )
         );
     }
@@ -805,7 +805,7 @@ mod tests {
         assert!(gone.is_empty());
         assert_eq!(
             pruned.kept,
-            ["its stubs stay: `a/__init__.py` reads them when it runs"]
+            ["its stubs stay: `a/__init__.py` reads them at run time"]
         );
     }
 

@@ -173,7 +173,7 @@ pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
     }
     let stamp = stamp(tree, &services.prefix);
     let origin = Arc::new(EntryOrigin {
-        label: "what scriptlets need".to_owned(),
+        label: "the files for scriptlets".to_owned(),
         layer: None,
     });
     let mut insert = |path: &str, text: String| {

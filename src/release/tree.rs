@@ -186,7 +186,7 @@ impl Tree {
             } else {
                 Err(
                     Error::new(format!("`{path}` is a directory of the base system"))
-                        .cause_text(format!("{} wants to put a file there", entry.origin.label)),
+                        .cause_text(format!("{} has a file at this path", entry.origin.label)),
                 )
             };
         }
@@ -269,11 +269,11 @@ impl Tree {
                 Some(present) if matches!(present.kind, EntryKind::Directory) => break,
                 Some(present) => {
                     return Err(Error::new(format!(
-                        "`{path}` lies below `{parent}`, which is no directory"
+                        "`{path}` is below `{parent}`, which is not a directory"
                     ))
                     .cause_text(format!("the file comes from {}", origin.label))
                     .cause_text(format!(
-                        "what it would lie below comes from {}",
+                        "the file above it comes from {}",
                         present.origin.label
                     )));
                 }
@@ -351,7 +351,8 @@ fn collision(path: &InstallPath, present: &TreeEntry, entry: &TreeEntry) -> Erro
         .cause_text(format!("{} has it", present.origin.label))
         .cause_text(format!("{} has it too", entry.origin.label))
         .hint(format!(
-            "if the second may win, write `allow-collisions = [\"{path}\"]` under `[package]`"
+            "to let the second source win, add `allow-collisions = [\"{path}\"]` below \
+             `[package]`"
         ))
 }
 
@@ -393,8 +394,9 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "error: two sources for `/opt/shop/x`, with different content\n  cause: `a 1` has it\n  cause: `b 2` has \
-             it too\n  hint: if the second may win, write `allow-collisions = [\"/opt/shop/x\"]` under `[package]`"
+            "error: two sources for `/opt/shop/x`, with different content\n  cause: `a 1` has \
+             it\n  cause: `b 2` has it too\n  hint: to let the second source win, add \
+             `allow-collisions = [\"/opt/shop/x\"]` below `[package]`"
         );
         tree.insert_by(path("/opt/shop/x"), second, &|_, _, _| {
             CollisionWinner::Later

@@ -41,11 +41,11 @@ pub fn check(app: &Config) -> Result<()> {
     };
     match services::primary_user(app)? {
         Some(_) => Ok(()),
-        None => Err(Error::new(
-            "`writable` is for what services, timers and cron jobs write, and there are none",
-        )
-        .at(first.at.clone())
-        .hint("declare what writes there, or leave `writable` out")),
+        None => Err(
+            Error::new("`writable` needs a service, timer, or cron job that writes to it")
+                .at(first.at.clone())
+                .hint("declare one, or remove `writable`"),
+        ),
     }
 }
 

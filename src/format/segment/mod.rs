@@ -598,7 +598,7 @@ impl PieceRecipe<'_> {
         self.check_plain(run, shape)?;
         entry::begin(file).context(cannot_write)?;
         let sums = codec::check(compression, shape, &mut *file)
-            .map_err(|error| Error::bug("a segment that was just made is damaged").cause(error))?;
+            .map_err(|error| Error::bug("a new segment is damaged").cause(error))?;
         self.segments.count(shape, false);
         Ok((shape, sums))
     }

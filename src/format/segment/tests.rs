@@ -613,7 +613,7 @@ fn a_large_file_is_compressed_in_parts_that_are_all_of_it() {
     assert_eq!(
         error
             .to_string()
-            .matches("is not what it was when the build read it")
+            .matches("has changed since the build read it")
             .count(),
         1,
         "{error}"

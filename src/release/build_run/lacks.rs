@@ -16,13 +16,15 @@ const UNSET: &[(&str, &str)] = &[
 
 /// Returns a hint that tells how to provide the missing variable or directory.
 pub(super) fn way_out(output: &str, root: &Path) -> Option<String> {
-    variable(output).or_else(|| directory(output, root)).or_else(|| {
-        output.contains("unable to open database file").then(|| {
-            "if the database is a file in the application's tree, write `writable = [\"DIRECTORY/\"]` below `[app]` with the \
-             directory that it lies in: that makes it, here and on hosts"
-                .to_owned()
+    variable(output)
+        .or_else(|| directory(output, root))
+        .or_else(|| {
+            output.contains("unable to open database file").then(|| {
+                "if the database is a file in the application's tree, write `writable = \
+             [\"DIRECTORY/\"]` below `[app]` with its directory: builds and hosts then create it"
+                    .to_owned()
+            })
         })
-    })
 }
 
 /// Returns the variable that is not set, from the last line of a traceback: the program handled
@@ -44,8 +46,8 @@ fn variable(output: &str) -> Option<String> {
         !line.contains("KeyError") || output.contains("environ[") || output.contains("in environ");
     is_environment.then(|| {
         format!(
-            "the command needs the variable `{name}`: below `[build]`, write `env = {{ {name} = \"only-for-the-build\" }}`, or \
-             another value that it takes; hosts have their own"
+            "set the variable `{name}` for builds: `env = {{ {name} = \"only-for-the-build\" }}` \
+             below `[build]`, or another valid value; hosts have their own"
         )
     })
 }
@@ -66,12 +68,13 @@ fn directory(output: &str, root: &Path) -> Option<String> {
         .filter(|parent| !parent.as_os_str().is_empty());
     match parent.filter(|parent| !root.join("app").join(parent).is_dir()) {
         Some(parent) => Some(format!(
-            "if the application writes to `{0}/`, write `writable = [\"{0}/\"]` below `[app]`: that makes it, here and on hosts; \
-             if these are files of yours, add them to `include`",
+            "if the application writes to `{0}/`, write `writable = [\"{0}/\"]` below `[app]`: \
+             builds and hosts then create it; if it has files of the project, add them to \
+             `include`",
             parent.display()
         )),
         None => Some(format!(
-            "if `{}` is a file of yours, add it to `include` below `[app]`",
+            "if `{}` is a file of the project, add it to `include` below `[app]`",
             below.display()
         )),
     }
@@ -108,7 +111,7 @@ mod tests {
             ),
             (
                 format!("FileNotFoundError: [Errno 2] No such file or directory: '{here}/app/shop/version.txt'"),
-                "`shop/version.txt` is a file of yours",
+                "`shop/version.txt` is a file of the project",
             ),
             ("sqlite3.OperationalError: unable to open database file\n".to_owned(), "`writable = [\"DIRECTORY/\"]`"),
         ] {

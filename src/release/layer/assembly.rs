@@ -213,7 +213,7 @@ impl<'a> LayerAssembly<'a> {
             Some(LayerEntryKind::Directory) => return Ok(()),
             Some(_) => {
                 return Err(Error::new(format!(
-                    "`{path}` is a file, and a directory of other files"
+                    "`{path}` is both a file and a directory of other files"
                 )));
             }
             None => {}
@@ -467,7 +467,7 @@ impl<'a> LayerAssembly<'a> {
 
     fn check_vacant(&mut self, path: &ReleasePath) -> Result<()> {
         if self.entries.contains_key(path) {
-            return Err(Error::new(format!("`{path}` is there twice")));
+            return Err(Error::new(format!("`{path}` occurs twice")));
         }
         path.parent()
             .map_or(Ok(()), |parent| self.directory(&parent))

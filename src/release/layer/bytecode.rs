@@ -86,14 +86,15 @@ impl ByteCompiler {
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         let [version, cache_tag, identity] = text.lines().collect::<Vec<_>>()[..] else {
             return Err(Error::new(format!(
-                "`{}` does not say which Python it is",
+                "cannot determine the Python version of `{}`",
                 shown(&interpreter)
             )));
         };
         if version != python.to_string() || !identity.starts_with("cpython ") {
             let name = identity.split(' ').next().unwrap_or(identity);
             return Err(Error::new(format!("`{}` is {name} {version}", shown(&interpreter))).cause_text(format!(
-                "the release is for CPython {python}, and byte code is made by that version only"
+                "the release is for CPython {python}, and only that version can compile its byte \
+                 code"
             )));
         }
         Ok(Self {
@@ -185,7 +186,7 @@ impl ByteCompiler {
     pub fn interpreter(&self) -> Result<&Path> {
         let missing = || {
             Error::new(format!(
-                "there is no Python {} on this machine",
+                "there is no Python {} on the build machine",
                 self.python
             ))
         };

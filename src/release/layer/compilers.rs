@@ -136,7 +136,7 @@ struct CompilerProcess {
 
 impl CompilerProcess {
     fn start(interpreter: &Path) -> Result<Self> {
-        let stderr = tempfile::tempfile().context(|| "cannot make a temporary file")?;
+        let stderr = tempfile::tempfile().context(|| "cannot create a temporary file")?;
         let mut command = command(interpreter);
         command
             .args(["-c", PROGRAM])
@@ -146,7 +146,7 @@ impl CompilerProcess {
         command.stderr(
             stderr
                 .try_clone()
-                .context(|| "cannot make a temporary file")?,
+                .context(|| "cannot create a temporary file")?,
         );
         let mut child = command
             .spawn()
@@ -277,7 +277,7 @@ fn culprit(interpreter: &Path, patience: Duration, sources: &[PythonSource], han
         "died while it compiled"
     };
     Error::new(format!(
-        "`{}` {what} {} sources, and not with each of them alone",
+        "`{}` {what} {} sources together, but not each of them alone",
         shown(interpreter),
         sources.len()
     ))

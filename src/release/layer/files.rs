@@ -195,7 +195,7 @@ fn application_file(root: &Path, file: &Path) -> Result<Option<(ReleasePath, Tre
     let below = full.strip_prefix(root).ok().and_then(Path::to_str);
     let Some(below) = below.filter(|below| !below.is_empty()) else {
         return Err(Error::new(format!(
-            "`{}` can't be a file of the application",
+            "cannot include `{}` in the application",
             shown(&full)
         ))
         .cause_text(format!(
@@ -226,7 +226,7 @@ pub(crate) fn read_source(file: &Path) -> Result<TreeSource> {
             .map(|text| TreeSource::Symlink(text.to_owned()))
             .ok_or_else(|| {
                 Error::new(format!(
-                    "the target of the link `{}` is no name for a package",
+                    "the target of the link `{}` is not a valid path in a package",
                     shown(file)
                 ))
             });
@@ -239,7 +239,10 @@ pub(crate) fn read_source(file: &Path) -> Result<TreeSource> {
             "`{}` is neither a file nor a directory nor a link",
             shown(file)
         ))
-        .note("sockets, pipes and devices are made on the host, by what uses them"));
+        .note(
+            "packages contain no sockets, pipes, or devices: the program that uses one creates \
+               it",
+        ));
     }
     let mode = if metadata.permissions().mode() & 0o111 == 0 {
         0o644
@@ -275,11 +278,14 @@ fn broken_links(sources: &BTreeMap<ReleasePath, TreeSource>) -> Vec<Error> {
             let error = Error::new(format!("the link `{path}` leads to `{target}`"));
             match resolve(path, target) {
                 Some(to) if present.contains(to.as_str()) => None,
-                Some(_) => Some(error.cause_text("that is not among the application's files").hint(
-                    "include what it leads to as well, or exclude the link (`include` and `exclude` of `[app]`)",
+                Some(_) => Some(error.cause_text("the target is not among the application's \
+                                                  files").hint(
+                    "include the target, too, or exclude the link (`include` and `exclude` below \
+                     `[app]`)",
                 )),
-                None => Some(error.cause_text("that is outside the application's files").hint(
-                    "replace the link by a relative one to something that is included, or by a copy, or exclude it",
+                None => Some(error.cause_text("the target is outside the application's files").hint(
+                    "replace the link with a relative one to an included file, or with a copy, \
+                     or exclude it",
                 )),
             }
         })
@@ -434,7 +440,7 @@ mod tests {
             messages,
             [
                 &socket,
-                "`/etc/hostname` can't be a file of the application",
+                "cannot include `/etc/hostname` in the application",
                 "the link `app/absolute` leads to `/etc/passwd`",
                 "the link `app/missing` leads to `other.txt`",
                 "the link `app/outside` leads to `../../x`",

@@ -237,7 +237,9 @@ impl<'a> Installation<'a> {
         }
         if let Some(stem) = top.strip_suffix(".dist-info") {
             if !self.is_ours(stem) {
-                return Err(Error::new(format!("`{top}` is another distribution's")));
+                return Err(Error::new(format!(
+                    "`{top}` belongs to another distribution"
+                )));
             }
             self.dist_infos.insert(top.to_owned());
             return self.unpack_dist_info(below, member, content);
@@ -290,7 +292,7 @@ impl<'a> Installation<'a> {
                     self.wheel_text = Some(text);
                 } else {
                     self.entry_points = launcher::entry_points(&text)
-                        .map_err(|error| error.context("bad `entry_points.txt`"))?;
+                        .map_err(|error| error.context("invalid `entry_points.txt`"))?;
                 }
                 Ok(())
             }
@@ -307,8 +309,9 @@ impl<'a> Installation<'a> {
         content: &mut dyn Read,
     ) -> Result<()> {
         let unknown = || {
-            Error::new(format!("`{}` is for no place that is known", member.path)).note(
-                "below `.data/` there may be `purelib`, `platlib`, `scripts`, `data` and `headers`",
+            Error::new(format!("`{}` has an unknown destination", member.path)).note(
+                "a `.data/` directory may contain `purelib`, `platlib`, `scripts`, `data`, and \
+                 `headers`",
             )
         };
         let (key, below) = path.split_once('/').ok_or_else(unknown)?;
@@ -425,7 +428,7 @@ impl<'a> Installation<'a> {
             // Version 0.1 was the draft's; pip installs such wheels, too.
             Some("0" | "1") => Ok(dist_info),
             _ => Err(Error::new(format!("its Wheel-Version is {version}"))
-                .note("pkgapp knows the 1.x of the wheel specification")),
+                .note("pkgapp supports versions 1.x of the wheel specification")),
         }
     }
 
@@ -593,7 +596,7 @@ fn record_text(lines: &[[String; 3]]) -> Result<Vec<u8>> {
         csv.write_record(line).context(|| "cannot write RECORD")?;
     }
     csv.into_inner()
-        .map_err(|error| Error::bug(format!("RECORD can't be written: {error}")))
+        .map_err(|error| Error::bug(format!("cannot write RECORD: {error}")))
 }
 
 /// Returns a RECORD with the digests of `now` for its paths, without lines for paths that `now`
@@ -906,27 +909,27 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             ),
             (
                 &[("x-1.0.data/scripts/../evil", b"")],
-                "`../evil` can't be the name of a script",
+                "`../evil` is not a valid name of a script",
             ),
             (
                 &[("x-1.0.data/scripts/sub/evil", b"")],
-                "`sub/evil` can't be the name of a script",
+                "`sub/evil` is not a valid name of a script",
             ),
             (
                 &[("x-1.0.data/scripts/python", b"")],
-                "the name `bin/python` is the release's own",
+                "the name `bin/python` is reserved",
             ),
             (
                 &[("x-1.0.data/data/bin/python3.11", b"")],
-                "the name `bin/python3.11` is the release's own",
+                "the name `bin/python3.11` is reserved",
             ),
             (
                 &[("x-1.0.data/etc/x", b"")],
-                "`x-1.0.data/etc/x` is for no place that is known",
+                "`x-1.0.data/etc/x` has an unknown destination",
             ),
             (
                 &[("x-1.0.data/x", b"")],
-                "`x-1.0.data/x` is for no place that is known",
+                "`x-1.0.data/x` has an unknown destination",
             ),
             (
                 &[("a\nb.py", b"")],
@@ -934,15 +937,15 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
             ),
             (
                 &[("a.py", b""), ("x-1.0.data/purelib/a.py", b"")],
-                "`lib/python{}/site-packages/a.py` is there twice",
+                "`lib/python{}/site-packages/a.py` occurs twice",
             ),
             (
                 &[("a", b""), ("a/b.py", b"")],
-                "`lib/python{}/site-packages/a` is a file, and a directory of other files",
+                "`lib/python{}/site-packages/a` is both a file and a directory of other files",
             ),
             (
                 &[("y-2.dist-info/METADATA", b"")],
-                "`y-2.dist-info` is another distribution's",
+                "`y-2.dist-info` belongs to another distribution",
             ),
             (
                 &[("x-1.dist-info/METADATA", b"")],
@@ -953,7 +956,7 @@ print(distribution.metadata['Name'], distribution.version, distribution.read_tex
                     "x-1.0.dist-info/entry_points.txt",
                     b"[console_scripts]\na=b\n",
                 )],
-                "bad `entry_points.txt`",
+                "invalid `entry_points.txt`",
             ),
             (
                 &[("x.pth", b"# comment\nimport x\n/home/me/x/src\n")],

@@ -73,13 +73,17 @@ pub(crate) fn body(entry_point: &EntryPoint) -> String {
 /// in a launcher.
 pub(crate) fn check_name(name: &str) -> Result<()> {
     if is_reserved(name) {
-        return Err(Error::new(format!("the name `bin/{name}` is the release's own"))
-            .note("`python`, `python3`, `python3.N` and `activate` would be taken for the release's Python"));
+        return Err(
+            Error::new(format!("the name `bin/{name}` is reserved")).note(
+                "`python`, `python3`, `python3.N`, and `activate` stand for the release's \
+                   Python",
+            ),
+        );
     }
     let bad = |c: char| c.is_control() || matches!(c, '/' | '\\' | '\'' | '"' | '`' | '$');
     if name.is_empty() || name == "." || name == ".." || name.chars().any(bad) {
         return Err(Error::new(format!(
-            "`{}` can't be the name of a script",
+            "`{}` is not a valid name of a script",
             name.escape_debug()
         )));
     }
@@ -138,7 +142,8 @@ pub(crate) fn entry_points(text: &str) -> Result<Vec<EntryPoint>> {
 /// Reads `name = module:object [extras]`; extras are ignored, as the specification advises.
 fn entry_point(line: &str) -> Result<EntryPoint> {
     let bad = || {
-        Error::new(format!("`{line}` is no script")).note("it has to be `name = module:function`")
+        Error::new(format!("invalid entry point `{line}`"))
+            .note("the form is `name = module:function`")
     };
     let (name, value) = line.split_once('=').ok_or_else(bad)?;
     let value = match value.split_once('[') {

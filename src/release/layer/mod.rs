@@ -206,7 +206,7 @@ fn also(error: Error, directory: &str, more: &[String]) -> Error {
         String::new()
     };
     error.note(format!(
-        "the same is true of {}{rest} in `{directory}`",
+        "the same applies to {}{rest} in `{directory}`",
         shown.join(", ")
     ))
 }
@@ -214,9 +214,9 @@ fn also(error: Error, directory: &str, more: &[String]) -> Error {
 /// Returns what pkgapp uses a reserved directory of a release for.
 fn purpose(top: &str) -> &'static str {
     match top {
-        "host" => "a tarball keeps units, cron jobs and configuration there",
+        "host" => "a tarball keeps units, cron jobs, and configuration there",
         ".pkgapp" => "it describes the release",
-        _ => "the bundled interpreter lies there",
+        _ => "it contains the bundled interpreter",
     }
 }
 

@@ -124,7 +124,7 @@ pub(super) struct ContentWriter {
 impl ContentWriter {
     pub(super) fn begin(directory: &Path, keeping: Storage) -> Result<Self> {
         let place = LayerDirectory::new(directory.to_owned(), keeping);
-        let failed = || "cannot begin a layer";
+        let failed = || "cannot create a layer";
         let pack = match keeping {
             Storage::Together => {
                 let file = fs::OpenOptions::new()
@@ -210,7 +210,7 @@ impl ContentWriter {
         match self.place.keeping {
             Storage::Together => Ok(()),
             Storage::Apart => fs::remove_file(self.place.files().join(path.as_str()))
-                .context(|| format!("cannot take `{path}` out")),
+                .context(|| format!("cannot remove `{path}`")),
         }
     }
 
@@ -219,7 +219,7 @@ impl ContentWriter {
         match self.place.keeping {
             Storage::Together => Ok(()),
             Storage::Apart => fs::remove_dir(self.place.files().join(path.as_str()))
-                .context(|| format!("cannot take `{path}` out")),
+                .context(|| format!("cannot remove `{path}`")),
         }
     }
 

@@ -24,9 +24,18 @@ pub(super) fn check_build(
     place: &Path,
 ) -> Result<()> {
     if prefix.lib(python).is_none() && prefix.is_free_threaded(python) {
-        return Err(Error::new(format!("`{}` is a free-threaded build of CPython {python}", shown(place)))
-            .cause_text(format!("it has `python{python}t`, and modules compiled for the usual build do not load in it"))
-            .hint("name a build with the global interpreter lock: an archive without `freethreaded` in its name"));
+        return Err(Error::new(format!(
+            "`{}` is a free-threaded build of CPython {python}",
+            shown(place)
+        ))
+        .cause_text(format!(
+            "it has `python{python}t`, and extension modules for the usual \
+                                 build do not load in it"
+        ))
+        .hint(
+            "use a build with the global interpreter lock: an archive without \
+                   `freethreaded` in its name",
+        ));
     }
     let mut names = prefix
         .items
@@ -39,8 +48,14 @@ pub(super) fn check_build(
         .any(|name| name.starts_with(&format!("{SYSCONFIG}d_")))
         && !names.any(is_usual)
     {
-        return Err(Error::new(format!("`{}` is a debug build of CPython {python}", shown(place)))
-            .hint("name a release build: for python-build-standalone, an archive without `debug` in its name"));
+        return Err(Error::new(format!(
+            "`{}` is a debug build of CPython {python}",
+            shown(place)
+        ))
+        .hint(
+            "use a release build: for python-build-standalone, an archive without `debug` \
+                   in its name",
+        ));
     }
     Ok(())
 }
@@ -59,18 +74,20 @@ pub(super) fn check_executable(
         .map_err(|why| Error::new(format!("cannot read `{}`", shown(place))).cause_text(why))?;
     let error = match linker {
         Some(linker) if linker.contains("/ld-musl-") => Error::new(format!(
-            "`{}` is made for musl, and the hosts have glibc",
+            "`{}` is for musl, but the hosts have glibc",
             shown(place)
         ))
-        .cause_text(format!("its `bin/python{python}` is started by `{linker}`")),
+        .cause_text(format!(
+            "the dynamic linker of its `bin/python{python}` is `{linker}`"
+        )),
         Some(_) => return Ok(()),
         None => Error::new(format!(
-            "`{}` is linked statically: it can load no compiled modules",
+            "`{}` is statically linked, so it cannot load extension modules",
             shown(place)
         )),
     };
     Err(error.hint(
-        "name a build for glibc: for python-build-standalone, an archive for `unknown-linux-gnu`",
+        "use a build for glibc: for python-build-standalone, an archive for `unknown-linux-gnu`",
     ))
 }
 
@@ -168,13 +185,13 @@ mod tests {
         assert_eq!(refusal(&[]), None);
         let musl = refusal(&["-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1"]).unwrap();
         assert!(
-            musl.contains("is made for musl") && musl.contains("`/lib/ld-musl-x86_64.so.1`"),
+            musl.contains("is for musl") && musl.contains("`/lib/ld-musl-x86_64.so.1`"),
             "{musl}"
         );
         for options in [&["-static"][..], &["-static-pie"]] {
             let refused = refusal(options).unwrap();
             assert!(
-                refused.contains("`/py` is linked statically"),
+                refused.contains("`/py` is statically linked"),
                 "{options:?}: {refused}"
             );
         }

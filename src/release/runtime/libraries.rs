@@ -144,7 +144,8 @@ pub fn check(libraries: &[HostLibrary], targets: &[&Target]) -> Result<()> {
         .map(|(library, _)| format!("\"{}\"", library.soname))
         .collect();
     let hint = format!(
-        "add `bundle-libraries = [{}]` below `[python]`, or leave modules that nothing imports out: `prune = [\"…\"]`",
+        "add `bundle-libraries = [{}]` below `[python]`, or omit modules that nothing imports: \
+         `prune = [\"…\"]`",
         all.join(", ")
     );
     let count = missing.len();

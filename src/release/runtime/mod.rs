@@ -980,11 +980,13 @@ impl SonameGlobs {
 fn globs<'p>(patterns: impl Iterator<Item = &'p str>) -> Result<SonameGlobs> {
     let mut set = GlobSetBuilder::new();
     for pattern in patterns {
-        set.add(Glob::new(pattern).context(|| format!("`{pattern}` is no pattern for libraries"))?);
+        set.add(
+            Glob::new(pattern).context(|| format!("invalid pattern `{pattern}` for libraries"))?,
+        );
     }
     set.build()
         .map(SonameGlobs)
-        .context(|| "the patterns of `bundle-libraries` are too many")
+        .context(|| "`bundle-libraries` has too many patterns")
 }
 
 /// Reads the variables that an interpreter's `sysconfig` has; nothing if it has none.
@@ -1073,7 +1075,7 @@ impl Runtime {
             }
         };
         let sha256 = Sha256Sum::from_hex(self.sha256())
-            .ok_or_else(|| Error::bug("a layer's key is no SHA-256"))?;
+            .ok_or_else(|| Error::bug("a layer's key is not a SHA-256"))?;
         Ok(RecordedInterpreter {
             version: self.version.clone(),
             home,

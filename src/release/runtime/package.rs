@@ -73,7 +73,7 @@ pub fn package(
     let version: Version = runtime
         .version
         .parse()
-        .map_err(|_| Error::bug(format!("`{}` is no version", runtime.version)))?;
+        .map_err(|_| Error::bug(format!("`{}` is not a version", runtime.version)))?;
     let python = runtime.python;
     Ok(Package {
         login: Tree::new(),

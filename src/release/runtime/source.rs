@@ -160,9 +160,7 @@ impl InterpreterPrefix {
             count += 1;
             size = size.saturating_add(entry.size());
             if size > LARGEST || count > MOST_ENTRIES {
-                return Err(
-                    Error::new(failed()).cause_text("it has more in it than any interpreter")
-                );
+                return Err(Error::new(failed()).cause_text("it is larger than any interpreter"));
             }
             prefix
                 .unpack(&mut entry, unpacked.path())
@@ -170,10 +168,10 @@ impl InterpreterPrefix {
         }
         if prefix.items.is_empty() {
             return Err(Error::new(format!(
-                "`{}` is no archive of python-build-standalone",
+                "`{}` is not an archive of python-build-standalone",
                 shown(file)
             ))
-            .cause_text("nothing in it lies below `python/`"));
+            .cause_text("it has no files below `python/`"));
         }
         prefix._unpacked = Some(unpacked);
         Ok(prefix)
@@ -216,15 +214,13 @@ impl InterpreterPrefix {
                     .ok()
                     .filter(|text| !text.chars().any(char::is_control))
                     .map(PrefixItem::Link)
-                    .ok_or_else(|| {
-                        Error::new(format!("the target of the link `{path}` is no name"))
-                    })
+                    .ok_or_else(|| Error::new(format!("the link `{path}` has an invalid target")))
             }
             EntryType::Link => {
                 let target = name_of_link(entry)?;
                 self.linked_item(&target).ok_or_else(|| {
                     Error::new(format!(
-                        "`{path}` is a link to `{target}`, which does not come before it"
+                        "`{path}` is a hard link to `{target}`, which is not an earlier file"
                     ))
                 })
             }
@@ -252,13 +248,13 @@ impl InterpreterPrefix {
 
     fn check_vacant(&self, path: &ReleasePath, below: &ReleasePath) -> Result<()> {
         if self.items.contains_key(below) {
-            return Err(Error::new(format!("`{path}` is there twice")));
+            return Err(Error::new(format!("`{path}` occurs twice")));
         }
         let mut parent = below.parent();
         while let Some(directory) = parent {
             if self.items.contains_key(&directory) {
                 return Err(Error::new(format!(
-                    "`{path}` lies below `{directory}`, which is no directory"
+                    "`{path}` is below `{directory}`, which is not a directory"
                 )));
             }
             parent = directory.parent();
@@ -495,15 +491,15 @@ mod tests {
             ("contains `..`", &[("python/lib/../../../x", FILE, "x")]),
             ("is not a relative path", &[("/python/lib/x", FILE, "x")]),
             (
-                "lies below",
+                "is below",
                 &[
                     ("python/lib/x", EntryType::Symlink, "/tmp"),
                     ("python/lib/x/y", FILE, "x"),
                 ],
             ),
-            ("is there twice", &[os, os]),
+            ("occurs twice", &[os, os]),
             (
-                "does not come before it",
+                "is not an earlier file",
                 &[("python/lib/x", EntryType::Link, "../../../etc/passwd")],
             ),
             (
@@ -511,11 +507,11 @@ mod tests {
                 &[("python/lib/x", EntryType::Char, "")],
             ),
             (
-                "is no archive of python-build-standalone",
+                "is not an archive of python-build-standalone",
                 &[("other/lib/x", FILE, "x")],
             ),
             (
-                "is no name",
+                "has an invalid target",
                 &[("python/lib/x", EntryType::Symlink, "a\nb")],
             ),
         ];

@@ -150,20 +150,20 @@ fn command(
     );
     if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
         return Err(
-            Error::new(format!("a line of cron's cannot hold the character {c:?}"))
+            Error::new(format!("a crontab cannot contain the character {c:?}"))
                 .at(cron.exec.at.clone())
-                .hint("write a script and run that"),
+                .hint("put the command into a script"),
         );
     }
     // An unescaped `%` ends the command; cron removes the backslash even within quotes.
     let text = text.replace('%', "\\%");
     if text.len() > COMMAND_LIMIT {
         return Err(Error::new(format!(
-            "the command is {} bytes long, and cron takes {COMMAND_LIMIT}",
+            "the command has {} bytes, but cron accepts only {COMMAND_LIMIT}",
             text.len()
         ))
         .at(cron.exec.at.clone())
-        .hint("write a script and run that"));
+        .hint("put the command into a script"));
     }
     Ok(text)
 }

@@ -279,7 +279,7 @@ impl LoginFiles {
             tree: Tree::new(),
             root: prefix.join(&ReleasePath::parse(LOGIN)?),
             origin: Arc::new(EntryOrigin {
-                label: "what a login without root has".to_owned(),
+                label: "the files for a login without root".to_owned(),
                 layer: None,
             }),
             filled: Vec::new(),

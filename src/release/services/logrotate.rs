@@ -127,18 +127,18 @@ fn told(
         }
         if let Some(name) = wanted.filter(|_| service.reload.is_none() && !by_signal) {
             return Err(Error::new(format!(
-                "service `{}` is to be told of new logs, and nothing says how",
+                "cannot make service `{}` reopen its logs",
                 name.value
             ))
             .at(name.at.clone())
-            .hint("give it a `reload`, or write `signal = \"…\"` under `[logrotate]`"));
+            .hint("set `reload` of the service, or `signal = \"…\"` below `[logrotate]`"));
         }
         units.extend(unit_names(context, service));
     }
     if units.is_empty() {
-        return Err(Error::new("there is no service to tell of new logs")
+        return Err(Error::new("no service can reopen its logs")
             .at(logs.at.clone())
-            .hint("write `copytruncate = true`, or name `services`"));
+            .hint("set `copytruncate = true`, or `services`"));
     }
     Ok(units)
 }
@@ -161,10 +161,10 @@ fn quoted(path: &InstallPath, logs: &Logrotate) -> Result<String> {
         .find(|c| matches!(c, '"' | '\'' | '{' | '}' | '\\' | '#'))
     {
         Some(c) => Err(Error::new(format!(
-            "logrotate takes no {c:?} in a path, as in `{text}`"
+            "the path `{text}` contains {c:?}, which logrotate cannot represent"
         ))
         .at(logs.at.clone())
-        .hint("write `?` for the character")),
+        .hint("use the wildcard `?` for the character")),
         None => Ok(format!("\"{text}\"")),
     }
 }

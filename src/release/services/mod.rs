@@ -339,12 +339,12 @@ pub fn default_user(app: &Config) -> Result<Option<UserName>> {
     let (reason, other) = match UserName::parse(name) {
         Ok(user) if !accounts::is_reserved(name) => return Ok(Some(user)),
         Ok(_) => (
-            "Debian or Red Hat have for themselves".to_owned(),
+            "Debian or Red Hat reserve".to_owned(),
             format!("{name}-app"),
         ),
         Err(_) => {
             let reason = format!(
-                "has {} bytes, and a user's name has {} at most",
+                "has {} bytes, but a user name can have at most {}",
                 name.len(),
                 UserName::LONGEST
             );
@@ -359,11 +359,11 @@ pub fn default_user(app: &Config) -> Result<Option<UserName>> {
     };
     let refused = nameless.into_iter().map(|at| {
         Error::new(format!(
-            "this would run as the user `{name}`, which {reason}"
+            "cannot run this as the user `{name}`, which {reason}"
         ))
         .at(at.clone())
         .hint(format!(
-            "write `user = \"{other}\"`, or give the application another name"
+            "set `user = \"{other}\"`, or rename the application"
         ))
     });
     Err(Error::all(refused.collect::<Vec<_>>()).unwrap_or_else(|| Error::bug("a mistake got lost")))

@@ -52,17 +52,22 @@ impl<'a> ReleasePrograms<'a> {
 
     fn unknown(&self, name: &str, line: &CommandLine) -> Error {
         let error =
-            Error::new(format!("`{name}` is no program of the release")).at(line.at.clone());
+            Error::new(format!("`{name}` is not a program of the release")).at(line.at.clone());
         let near = self
             .names
             .iter()
             .map(|known| (strsim::damerau_levenshtein(known, name), known))
             .min();
         match near {
-            Some((distance, near)) if distance <= 2 => error.hint(format!("did you mean `{near}`?")),
+            Some((distance, near)) if distance <= 2 => {
+                error.hint(format!("did you mean `{near}`?"))
+            }
             _ => error
                 .note("no pinned distribution has a console script of that name")
-                .hint("write the path of a program of the host, such as `/usr/bin/env`, or `python -m MODULE`"),
+                .hint(
+                    "use the path of a program on the host, such as `/usr/bin/env`, or `python \
+                       -m MODULE`",
+                ),
         }
     }
 }

@@ -350,11 +350,11 @@ fn shared(context: &ServiceContext<'_>, statics: &[StaticValues]) -> Vec<SharedD
 
 fn no_directory(files: &StaticFiles) -> Error {
     Error::new(format!(
-        "there is no directory `{}` in the release to serve `{}` from",
+        "the release has no directory `{}` to serve `{}` from",
         files.directory, files.url
     ))
     .at(files.at.clone())
-    .hint("add its files with `include` below `[app]`, or make them with `run` below `[build]`")
+    .hint("add its files with `include` below `[app]`, or create them with `run` below `[build]`")
 }
 
 /// Returns whether the application's user can create links in a directory, or in one that it leads
@@ -369,11 +369,11 @@ fn is_writable(context: &ServiceContext<'_>, directory: &InstallPath) -> Result<
 /// private keys of all sites, and a link may lead there.
 fn follows_links(files: &StaticFiles, directory: &InstallPath) -> Error {
     Error::new(format!(
-        "Caddy would follow links that the application's user makes in `{directory}`"
+        "Caddy would follow links that the application's user creates in `{directory}`"
     ))
     .at(files.at.clone())
     .hint(format!(
-        "let the application serve `{}`, or write `server = \"nginx\"`",
+        "let the application serve `{}`, or set `server = \"nginx\"`",
         files.url
     ))
 }

@@ -509,7 +509,7 @@ pub(super) fn check_relaxed(name: &str) -> Result<()> {
 }
 
 fn unknown_setting(name: &str) -> Error {
-    let error = Error::new(format!("`{name}` is nothing that a unit could do without"));
+    let error = Error::new(format!("`{name}` is not a setting of the sandbox"));
     let near = sandbox()
         .map(|(known, _)| (strsim::damerau_levenshtein(known, name), known))
         .min();

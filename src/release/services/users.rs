@@ -272,10 +272,10 @@ pub(super) fn secrets(context: &ServiceContext<'_>) -> Result<Vec<SecretFile>> {
         .find(|pair| pair[0].path == pair[1].path && pair[0].group != pair[1].group)
     {
         Some(pair) => Err(Error::new(format!(
-            "the secrets in `{}` are read by `{}` and by `{}`, and only one group may",
+            "only one group can read the secrets in `{}`, not both `{}` and `{}`",
             pair[0].path, pair[0].group, pair[1].group
         ))
-        .hint("give each user a file of its own, or make it a `[config]` with a `group`")),
+        .hint("use a separate file for each user, or a `[config]` file with a `group`")),
         None => {
             secrets.dedup();
             Ok(secrets)
