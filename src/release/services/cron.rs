@@ -114,33 +114,11 @@ fn command(
     programs: &ReleasePrograms<'_>,
     cron: &Cron,
 ) -> Result<String> {
-    let mut words = Vec::new();
-    if !cron.environment_files.is_empty() {
-        words.push(format!("{}/{}", context.prefix, environment_reader()?));
-        let own = format!("/etc/{}/", context.name());
-        let file = |file: &InstallPath| {
-            format!(
-                "{}{file}",
-                if file.as_str().starts_with(&own) {
-                    ""
-                } else {
-                    "-"
-                }
-            )
-        };
-        words.extend(cron.environment_files.iter().map(file));
-        words.push("--".to_owned());
-    }
+    let mut words = environment_words(context, cron)?;
     words.extend(programs.resolve(&cron.exec)?);
-    let sets_python = cron.env.keys().any(|name| name.starts_with("PYTHON"))
-        || !cron.environment_files.is_empty();
-    let own = sets_python.then(|| format!("{CONFIGURED}={}", shell_word(context.prefix.as_str())));
-    let variables = cron
-        .env
-        .iter()
-        .map(|(name, value)| format!("{name}={}", shell_word(value)));
     let words = words.iter().map(|word| shell_word(word));
-    let line: Vec<String> = own.into_iter().chain(variables).chain(words).collect();
+    let line: Vec<String> = variables(context, cron).into_iter().chain(words).collect();
+
     // On Debian, `apt remove` leaves the crontab, which must not cause mail afterwards.
     let record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
     let prefix = shell_word(context.prefix.as_str());
@@ -148,22 +126,54 @@ fn command(
         "[ -e {record} ] || exit 0; cd {prefix} && {}",
         line.join(" ")
     );
+    crontab_command(&text).map_err(|why| {
+        Error::new(why)
+            .at(cron.exec.at.clone())
+            .hint("put the command into a script")
+    })
+}
+
+/// Returns the words before a command that has environment files: the program that reads them, and
+/// the files. A `-` marks an administrator's file, which may be missing.
+fn environment_words(context: &ServiceContext<'_>, cron: &Cron) -> Result<Vec<String>> {
+    if cron.environment_files.is_empty() {
+        return Ok(Vec::new());
+    }
+    let own = format!("/etc/{}/", context.name());
+    let file = |file: &InstallPath| {
+        let is_own = file.as_str().starts_with(&own);
+        format!("{}{file}", if is_own { "" } else { "-" })
+    };
+    let mut words = vec![format!("{}/{}", context.prefix, environment_reader()?)];
+    words.extend(cron.environment_files.iter().map(file));
+    words.push("--".to_owned());
+    Ok(words)
+}
+
+/// Returns the assignments of a job's own variables, quoted for sh.
+fn variables(context: &ServiceContext<'_>, cron: &Cron) -> Vec<String> {
+    let sets_python = cron.env.keys().any(|name| name.starts_with("PYTHON"))
+        || !cron.environment_files.is_empty();
+    let own = sets_python.then(|| format!("{CONFIGURED}={}", shell_word(context.prefix.as_str())));
+    let declared = cron
+        .env
+        .iter()
+        .map(|(name, value)| format!("{name}={}", shell_word(value)));
+    own.into_iter().chain(declared).collect()
+}
+
+/// Escapes a command for a crontab; returns the reason if a crontab cannot contain it.
+fn crontab_command(text: &str) -> std::result::Result<String, String> {
     if let Some(c) = text.chars().find(|c| c.is_control() && *c != '\t') {
-        return Err(
-            Error::new(format!("a crontab cannot contain the character {c:?}"))
-                .at(cron.exec.at.clone())
-                .hint("put the command into a script"),
-        );
+        return Err(format!("a crontab cannot contain the character {c:?}"));
     }
     // An unescaped `%` ends the command; cron removes the backslash even within quotes.
     let text = text.replace('%', "\\%");
     if text.len() > COMMAND_LIMIT {
-        return Err(Error::new(format!(
+        return Err(format!(
             "the command has {} bytes, but cron accepts only {COMMAND_LIMIT}",
             text.len()
-        ))
-        .at(cron.exec.at.clone())
-        .hint("put the command into a script"));
+        ));
     }
     Ok(text)
 }

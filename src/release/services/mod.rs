@@ -210,50 +210,50 @@ pub fn check(app: &Config) -> Result<()> {
 /// data themselves.
 fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
     let app = context.app;
-    let unit = |name: &PartName| context.unit(name);
     let services = app.services.iter().map(|service| {
-        let name = unit(&service.name);
-        let running = if service.instances.is_some() {
-            format!("{name}@*.service")
+        let part = context.unit(&service.name);
+        let instances = if service.instances.is_some() {
+            "@*"
         } else {
-            format!("{name}.service")
+            ""
         };
-        (name, &service.process, running)
+        let units = vec![format!("{part}{instances}.service")];
+        (part, &service.process, units)
     });
     let timers = app.timers.iter().map(|timer| {
-        let name = unit(&timer.name);
-        (name.clone(), &timer.process, format!("{name}.service"))
+        let part = context.unit(&timer.name);
+        let units = vec![format!("{part}.service")];
+        (part, &timer.process, units)
     });
-    let mut homes = Vec::new();
-    for (part, process, running) in services.chain(timers) {
-        if process.systemd.contains_key("StateDirectory")
-            || process
-                .relax
-                .iter()
-                .any(|name| name.value == "StateDirectory")
-        {
-            continue;
-        }
-        let user = context.user(process.user.as_ref())?;
-        let (directory, user) = (context.directory(user), user.to_string());
-        homes.push(DataHome {
+    let processes = services
+        .chain(timers)
+        .filter(|(_, process, _)| !has_own_state(process))
+        .map(|(part, process, units)| (part, process.user.as_ref(), units));
+    let crons = app.crons.iter().map(|cron| {
+        let part = format!("cron.{}", cron.name);
+        (part, cron.user.as_ref(), Vec::new())
+    });
+    let home = |(part, user, units)| {
+        let user = context.user(user)?;
+        Ok(DataHome {
             part,
-            directory,
-            user,
-            units: vec![running],
-        });
-    }
-    for cron in &app.crons {
-        let user = context.user(cron.user.as_ref())?;
-        let (directory, user) = (context.directory(user), user.to_string());
-        homes.push(DataHome {
-            part: format!("cron.{}", cron.name),
-            directory,
-            user,
-            units: Vec::new(),
-        });
-    }
-    Ok(homes)
+            directory: context.directory(user),
+            user: user.to_string(),
+            units,
+        })
+    };
+    processes.chain(crons).map(home).collect()
+}
+
+/// Returns whether a process has a `StateDirectory=` of its own, or none.
+fn has_own_state(process: &ProcessSettings) -> bool {
+    let is_relaxed = || {
+        process
+            .relax
+            .iter()
+            .any(|name| name.value == "StateDirectory")
+    };
+    process.systemd.contains_key("StateDirectory") || is_relaxed()
 }
 
 /// Returns the settings that need a value on each host.

@@ -104,22 +104,43 @@ pub(super) struct UnitWriter<'a> {
 impl UnitWriter<'_> {
     fn service(&self, service: &Service) -> Result<UnitText> {
         let base = self.context.unit(&service.name);
-        let (file, names) = match service.instances {
-            None => (format!("{base}.service"), vec![format!("{base}.service")]),
-            Some(count) => (
-                format!("{base}@.service"),
-                (1..=count).map(|i| format!("{base}@{i}.service")).collect(),
-            ),
-        };
         let has_instances = service.instances.is_some();
         let mut unit = UnitFile::new(self.scope);
-        let what = if has_instances {
+        self.service_head(&mut unit, service, &base);
+
+        unit.section("Service")
+            .set("Type", service_type(service.service_type));
+        self.process(&mut unit, &service.process, has_instances)?;
+        self.reload(&mut unit, service)?;
+        if service.socket.is_some() && has_instances {
+            unit.set("Sockets", format!("{base}.socket"));
+        }
+        self.watch(&mut unit, service)?;
+        self.restarts(&mut unit, service);
+        // systemd sends the signal only to the main process, which knows the unfinished work of its
+        // workers.
+        unit.set("KillMode", "mixed");
+        self.confine(&mut unit, &service.process)?;
+        self.install(&mut unit);
+
+        let (file, names) = service_units(&base, service.instances);
+        let packaged = PackagedUnit {
+            file,
+            names,
+            on_upgrade: service.on_upgrade,
+        };
+        Ok((packaged, unit.text()))
+    }
+
+    /// Writes the section `[Unit]` of a service.
+    fn service_head(&self, unit: &mut UnitFile<'_>, service: &Service, base: &str) {
+        let what = if service.instances.is_some() {
             format!("{} %i", service.name)
         } else {
             service.name.to_string()
         };
-        self.head(&mut unit, &what, &service.process);
-        self.on_failure(&mut unit, &service.name, &service.process);
+        self.head(unit, &what, &service.process);
+        self.on_failure(unit, &service.name, &service.process);
         if service.on_upgrade == OnUpgrade::Keep {
             // systemd ignores this setting; pushes of release directories, which run no scriptlets,
             // read it.
@@ -134,36 +155,17 @@ impl UnitWriter<'_> {
             unit.set("Requires", format!("{base}.socket"))
                 .set("After", format!("{base}.socket"));
         }
-        unit.section("Service")
-            .set("Type", service_type(service.service_type));
-        self.process(&mut unit, &service.process, has_instances)?;
-        match &service.reload {
-            Some(ReloadAction::Signal(signal)) => {
-                _ = unit.set("ExecReload", format!("/bin/kill -s {signal} $MAINPID"));
-            }
-            Some(ReloadAction::Command(line)) => {
-                _ = unit.set("ExecReload", self.command(line, has_instances)?);
-            }
-            None => {}
-        }
-        if service.socket.is_some() && has_instances {
-            unit.set("Sockets", format!("{base}.socket"));
-        }
-        self.watch(&mut unit, service)?;
-        self.restarts(&mut unit, service);
-        // systemd sends the signal only to the main process, which knows the unfinished work of its
-        // workers.
-        unit.set("KillMode", "mixed");
-        self.confine(&mut unit, &service.process)?;
-        self.install(&mut unit);
-        Ok((
-            PackagedUnit {
-                file,
-                names,
-                on_upgrade: service.on_upgrade,
-            },
-            unit.text(),
-        ))
+    }
+
+    /// Sets the command that reloads a service, if it has one.
+    fn reload(&self, unit: &mut UnitFile<'_>, service: &Service) -> Result<()> {
+        let command = match &service.reload {
+            Some(ReloadAction::Signal(signal)) => format!("/bin/kill -s {signal} $MAINPID"),
+            Some(ReloadAction::Command(line)) => self.command(line, service.instances.is_some())?,
+            None => return Ok(()),
+        };
+        unit.set("ExecReload", command);
+        Ok(())
     }
 
     /// Sets the restarts. Pauses grow if systemd on every target supports that; older versions
@@ -355,8 +357,25 @@ impl UnitWriter<'_> {
         process: &ProcessSettings,
         has_instances: bool,
     ) -> Result<()> {
-        let context = self.context;
-        let user = context.user(process.user.as_ref())?;
+        self.user(unit, process)?;
+        let directory = process
+            .working_directory
+            .as_ref()
+            .unwrap_or(self.context.prefix);
+        unit.set("WorkingDirectory", plain(directory.as_str()));
+        self.environment(unit, process, has_instances);
+        if let Some(limit) = process.limit_nofile {
+            unit.set("LimitNOFILE", limit);
+        }
+        if let Some(timeout) = &process.timeout_stop {
+            unit.set("TimeoutStopSec", &timeout.text);
+        }
+        Ok(())
+    }
+
+    /// Sets the user and the groups.
+    fn user(&self, unit: &mut UnitFile<'_>, process: &ProcessSettings) -> Result<()> {
+        let user = self.context.user(process.user.as_ref())?;
         unit.set("User", user);
         match &process.group {
             Some(group) if group != user => {
@@ -369,39 +388,29 @@ impl UnitWriter<'_> {
             // The group is explicit because an existing user of the host may be in another one.
             _ => _ = unit.set("Group", user),
         }
-        let directory = process.working_directory.as_ref().unwrap_or(context.prefix);
-        unit.set("WorkingDirectory", plain(directory.as_str()));
-        let mut env: BTreeMap<&str, &str> = BTreeMap::from([("PYTHONUNBUFFERED", "1")]);
-        let path = context.path();
-        env.insert("PATH", &path);
-        env.insert(CONFIGURED, context.prefix.as_str());
-        env.extend(
-            process
-                .env
-                .iter()
-                .map(|(name, value)| (name.as_str(), value.as_str())),
-        );
-        unit.set_all(
-            "Environment",
-            env.into_iter().map(|(name, value)| variable(name, value)),
-        );
+        Ok(())
+    }
+
+    /// Sets the variables and the environment files.
+    fn environment(&self, unit: &mut UnitFile<'_>, process: &ProcessSettings, has_instances: bool) {
+        let path = self.context.path();
+        let mut env = BTreeMap::from([
+            ("PYTHONUNBUFFERED", "1"),
+            ("PATH", &path),
+            (CONFIGURED, self.context.prefix.as_str()),
+        ]);
+        let declared = process.env.iter();
+        env.extend(declared.map(|(name, value)| (name.as_str(), value.as_str())));
+        let variables = env.into_iter().map(|(name, value)| variable(name, value));
+        unit.set_all("Environment", variables);
         if has_instances {
             unit.set("Environment", "INSTANCE=%i");
         }
+        let files = process.environment_files.iter();
         unit.set_all(
             "EnvironmentFile",
-            process
-                .environment_files
-                .iter()
-                .map(|file| self.environment_file(file)),
+            files.map(|file| self.environment_file(file)),
         );
-        if let Some(limit) = process.limit_nofile {
-            unit.set("LimitNOFILE", limit);
-        }
-        if let Some(timeout) = &process.timeout_stop {
-            unit.set("TimeoutStopSec", &timeout.text);
-        }
-        Ok(())
     }
 
     /// Returns the value for an environment file. A file outside of the application's own directory
@@ -538,6 +547,18 @@ fn sets(service: &Service, names: &[&str]) -> bool {
     names
         .iter()
         .any(|&name| service.process.systemd.contains_key(name))
+}
+
+/// Returns the file name of a service's unit, and the units to start: the instances if it is a
+/// template.
+fn service_units(base: &str, instances: Option<u32>) -> (String, Vec<String>) {
+    match instances {
+        None => (format!("{base}.service"), vec![format!("{base}.service")]),
+        Some(count) => (
+            format!("{base}@.service"),
+            (1..=count).map(|i| format!("{base}@{i}.service")).collect(),
+        ),
+    }
 }
 
 fn service_type(value: ServiceType) -> &'static str {

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use pkgapp_config::{SocketAddress, UserName};
+use pkgapp_config::{Config, SocketAddress, UserName};
 use pkgapp_core::error::{Error, Result};
-use pkgapp_core::path::InstallPath;
+use pkgapp_core::path::{InstallPath, ReleasePath};
 
 use super::accounts::is_reserved;
 use super::{GeneratedFiles, ServiceContext, config_group, render, settings_access};
@@ -124,29 +124,51 @@ pub(super) fn write(
 /// Returns all users other than root of services, timers, cron jobs, and configuration files, and
 /// all groups that the configuration names.
 fn accounts(context: &ServiceContext<'_>) -> Result<HostAccounts> {
-    let app = context.app;
+    let users = users(context)?;
+    let is_new = |group: &&UserName| {
+        group.as_str() != "root" && users.iter().all(|user| user.name != group.as_str())
+    };
+    let groups: BTreeSet<String> = declared_groups(context)
+        .filter(is_new)
+        .map(ToString::to_string)
+        .collect();
+    Ok(HostAccounts {
+        groups: groups.into_iter().collect(),
+        users,
+        members: members(context)?,
+        has_directories: false,
+    })
+}
+
+/// Returns the users other than root, sorted by name.
+fn users(context: &ServiceContext<'_>) -> Result<Vec<SystemUser>> {
     let runners = context.runners()?;
-    let owners = app.configs.iter().filter_map(|file| file.owner.as_ref());
-    let mut users = Vec::new();
-    for user in runners
-        .iter()
-        .copied()
+    let configs = context.app.configs.iter();
+    let owners = configs.filter_map(|file| file.owner.as_ref());
+    let names: BTreeSet<&UserName> = runners
+        .into_iter()
         .chain(owners)
         .filter(|user| user.as_str() != "root")
-    {
-        let home = if is_reserved(user.as_str()) {
-            "/nonexistent".to_owned()
-        } else {
-            format!("/var/lib/{}", context.directory(user))
-        };
-        users.push(SystemUser {
-            name: user.to_string(),
-            home: InstallPath::parse(&home)?,
-        });
-    }
-    users.sort_by(|a, b| a.name.cmp(&b.name));
-    users.dedup();
+        .collect();
+    names
+        .into_iter()
+        .map(|user| {
+            let home = if is_reserved(user.as_str()) {
+                "/nonexistent".to_owned()
+            } else {
+                format!("/var/lib/{}", context.directory(user))
+            };
+            Ok(SystemUser {
+                name: user.to_string(),
+                home: InstallPath::parse(&home)?,
+            })
+        })
+        .collect()
+}
 
+/// Iterates over the groups that the configuration names.
+fn declared_groups<'a>(context: &'a ServiceContext<'_>) -> impl Iterator<Item = &'a UserName> {
+    let app = context.app;
     let of_processes = context
         .processes()
         .filter_map(|process| process.group.as_ref());
@@ -155,17 +177,7 @@ fn accounts(context: &ServiceContext<'_>) -> Result<HostAccounts> {
         .iter()
         .filter_map(|service| service.socket_access.group.as_ref());
     let of_configs = app.configs.iter().filter_map(|file| file.group.as_ref());
-    let is_new = |group: &&UserName| {
-        group.as_str() != "root" && users.iter().all(|user| user.name != group.as_str())
-    };
-    let named = of_processes.chain(of_sockets).chain(of_configs);
-    let groups: BTreeSet<String> = named.filter(is_new).map(ToString::to_string).collect();
-    Ok(HostAccounts {
-        users,
-        groups: groups.into_iter().collect(),
-        members: members(context)?,
-        has_directories: false,
-    })
+    of_processes.chain(of_sockets).chain(of_configs)
 }
 
 /// Returns the users of cron jobs whose group owns files. Units set the group themselves.
@@ -236,49 +248,48 @@ fn directories(context: &ServiceContext<'_>) -> Result<Vec<OwnedDirectory>> {
 pub(super) fn secrets(context: &ServiceContext<'_>) -> Result<Vec<SecretFile>> {
     let app = context.app;
     let etc = InstallPath::parse(&format!("/etc/{}", app.name))?;
-    let named = app
-        .services
-        .iter()
-        .map(|service| (&service.process.environment_files, &service.process.user))
-        .chain(
-            app.timers
-                .iter()
-                .map(|timer| (&timer.process.environment_files, &timer.process.user)),
-        )
-        .chain(
-            app.crons
-                .iter()
-                .map(|cron| (&cron.environment_files, &cron.user)),
-        );
+    let is_secret = |file: &InstallPath| {
+        let is_settings = app.settings_file().as_ref() == Some(file);
+        let is_config = |name: &ReleasePath| app.configs.iter().any(|file| file.name == *name);
+        !is_settings && file.below(&etc).is_some_and(|name| !is_config(&name))
+    };
     let mut secrets = Vec::new();
-    for (files, user) in named {
-        for file in files {
-            let Some(name) = file.below(&etc) else {
-                continue;
-            };
-            let is_settings = app.settings_file().as_ref() == Some(file);
-            if !is_settings && app.configs.iter().all(|config| config.name != name) {
-                let group = context.user(user.as_ref())?.to_string();
-                secrets.push(SecretFile {
-                    path: file.clone(),
-                    group,
-                });
-            }
+    for (files, user) in environment_files(app) {
+        for file in files.iter().filter(|file| is_secret(file)) {
+            secrets.push(SecretFile {
+                path: file.clone(),
+                group: context.user(user.as_ref())?.to_string(),
+            });
         }
     }
     secrets.sort_by(|a, b| a.path.cmp(&b.path));
+    check_single_group(&secrets)?;
+    secrets.dedup();
+    Ok(secrets)
+}
+
+/// Iterates over the environment files of each service, timer, and cron job, with its user.
+fn environment_files(app: &Config) -> impl Iterator<Item = (&Vec<InstallPath>, &Option<UserName>)> {
+    let services = app.services.iter().map(|service| &service.process);
+    let timers = app.timers.iter().map(|timer| &timer.process);
+    let crons = app.crons.iter();
+    services
+        .chain(timers)
+        .map(|process| (&process.environment_files, &process.user))
+        .chain(crons.map(|cron| (&cron.environment_files, &cron.user)))
+}
+
+/// Checks that only one group needs to read each file; `secrets` are sorted by path.
+fn check_single_group(secrets: &[SecretFile]) -> Result<()> {
     match secrets
         .windows(2)
         .find(|pair| pair[0].path == pair[1].path && pair[0].group != pair[1].group)
     {
+        None => Ok(()),
         Some(pair) => Err(Error::new(format!(
             "only one group can read the secrets in `{}`, not both `{}` and `{}`",
             pair[0].path, pair[0].group, pair[1].group
         ))
         .hint("use a separate file for each user, or a `[config]` file with a `group`")),
-        None => {
-            secrets.dedup();
-            Ok(secrets)
-        }
     }
 }
