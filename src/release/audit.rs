@@ -117,6 +117,20 @@ struct Leak {
     texts: BTreeSet<Vec<u8>>,
 }
 
+impl Leak {
+    fn of(path: &ReleasePath, kind: &EntryKind, texts: BTreeSet<Vec<u8>>) -> Self {
+        let sha256 = match kind {
+            EntryKind::File(content) => Some(content.digest.sha256),
+            EntryKind::Directory | EntryKind::Symlink(_) => None,
+        };
+        Self {
+            path: path.clone(),
+            sha256,
+            texts,
+        }
+    }
+}
+
 /// The inputs of a release: a path that an author wrote there is not a leak.
 #[derive(Debug, Default)]
 pub struct AuditInputs {
@@ -153,24 +167,14 @@ pub fn leaks(
     let found: Vec<Vec<Leak>> = layers.par_iter().map(search).collect::<Result<_>>()?;
     let mut errors = Vec::new();
     for (layer, files) in layers.iter().zip(&found) {
-        let written = inputs.written.contains(&layer.key);
         // Commands such as collectstatic copy files of packages.
+        let may_copy = inputs.written.contains(&layer.key);
         let is_copied = |file: &&Leak| {
-            let sha256 = file.sha256.filter(|_| written);
+            let sha256 = file.sha256.filter(|_| may_copy);
             sha256.is_some_and(|sha256| is_copy(sha256, layers, inputs))
         };
-        for file in files.iter().filter(|file| !is_copied(file)) {
-            // A later layer, or a command of `[build] run`, may have replaced the file.
-            let path = prefix.join(&file.path);
-            let entry = tree
-                .get(&path)
-                .filter(|entry| entry.origin.layer.as_ref() == Some(&layer.key));
-            let Some(entry) = entry else { continue };
-            errors.extend(
-                told(&file.texts, needles)
-                    .map(|named| leak(&path, named, &entry.origin, Some(layer))),
-            );
-        }
+        let files = files.iter().filter(|file| !is_copied(file));
+        errors.extend(files.flat_map(|file| shipped_leaks(file, layer, tree, prefix, needles)));
     }
     errors.extend(generated(tree, layers, needles, inputs)?);
 
@@ -183,6 +187,27 @@ pub fn leaks(
         ))),
         Some(error) => Err(error),
     }
+}
+
+/// Returns an error for each needle that a layer's file contains; none if the file does not ship
+/// because a later layer, or a command of `[build] run`, has replaced it.
+fn shipped_leaks(
+    file: &Leak,
+    layer: &Layer,
+    tree: &Tree,
+    prefix: &InstallPath,
+    needles: &[Needle],
+) -> Vec<Error> {
+    let path = prefix.join(&file.path);
+    let entry = tree
+        .get(&path)
+        .filter(|entry| entry.origin.layer.as_ref() == Some(&layer.key));
+    let Some(entry) = entry else {
+        return Vec::new();
+    };
+    told(&file.texts, needles)
+        .map(|named| leak(&path, named, &entry.origin, Some(layer)))
+        .collect()
 }
 
 /// Searches the files that belong to no layer: units, configuration files, and the release's own
@@ -354,7 +379,10 @@ fn search_layer_files(
             continue;
         }
         let mut texts = search_entry(&entry, needles, &mut last)?;
-        if !texts.is_empty() && is_of_npm(path, &entry)? {
+        if texts.is_empty() {
+            continue;
+        }
+        if is_of_npm(path, &entry)? {
             texts.retain(|text| Needle::of(text, needles).is_none_or(|needle| !needle.common));
         }
         // A constant of a source, e.g. the default `/root/.netrc`, is in its byte code, too.
@@ -367,15 +395,7 @@ fn search_layer_files(
         }
 
         if !texts.is_empty() {
-            let sha256 = match &entry.kind {
-                EntryKind::File(content) => Some(content.digest.sha256),
-                EntryKind::Directory | EntryKind::Symlink(_) => None,
-            };
-            all.push(Leak {
-                path: path.clone(),
-                sha256,
-                texts,
-            });
+            all.push(Leak::of(path, &entry.kind, texts));
         }
     }
     Ok(all)
@@ -473,8 +493,8 @@ fn search(
         for (needle, finder) in &finders {
             let places = finder
                 .find_iter(&held)
-                .filter(|place| (from..until).contains(place));
-            for place in places.filter(|place| needle.is_at(&held, *place)) {
+                .filter(|place| (from..until).contains(place) && needle.is_at(&held, *place));
+            for place in places {
                 if found.len() < MOST_PATHS {
                     found.insert(path_at(&held, place, needle).to_vec());
                 }

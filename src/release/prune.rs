@@ -213,31 +213,7 @@ impl Pruner {
         let mut tests = TestDirectories::of(contents);
         tests.keep_what_others_want(&self.wanted);
         tests.keep_top_levels(contents);
-        let mut unread: Vec<&ReleasePath> = contents
-            .files
-            .keys()
-            .filter(|path| !tests.are_to_go(path))
-            .collect();
-        let mut names = BTreeSet::new();
-        // Modules that stay may import further modules.
-        while !unread.is_empty() {
-            let mut kept_now = Vec::new();
-            for path in std::mem::take(&mut unread) {
-                for name in tests.named_in(path, contents)? {
-                    kept_now.extend(
-                        tests.keep(&name, &format!("`{}` imports it", shown(path, contents))),
-                    );
-                    names.insert(name);
-                }
-            }
-            let is_back = |path: &&ReleasePath| {
-                kept_now
-                    .iter()
-                    .any(|directory| lies_in(path, directory, contents))
-            };
-            unread = contents.files.keys().filter(is_back).collect();
-        }
-        pruned.imports = names.into_iter().collect();
+        pruned.imports = tests.keep_imported(contents)?.into_iter().collect();
         pruned.kept.extend(
             tests
                 .kept
@@ -296,6 +272,32 @@ impl<'a> TestDirectories<'a> {
         for module in wanted {
             self.keep(module, "another distribution imports it");
         }
+    }
+
+    /// Keeps the test directories that files that stay import; returns the names of all imported
+    /// test modules.
+    fn keep_imported(&mut self, contents: &DistributionFiles<'_>) -> Result<BTreeSet<String>> {
+        let mut names = BTreeSet::new();
+        let files = contents.files.keys();
+        let mut unread: Vec<&ReleasePath> = files.filter(|path| !self.are_to_go(path)).collect();
+        // Modules that stay may import further modules.
+        while !unread.is_empty() {
+            let mut kept_now = Vec::new();
+            for path in unread {
+                let why = format!("`{}` imports it", shown(path, contents));
+                for name in self.named_in(path, contents)? {
+                    kept_now.extend(self.keep(&name, &why));
+                    names.insert(name);
+                }
+            }
+            let is_back = |path: &&ReleasePath| {
+                kept_now
+                    .iter()
+                    .any(|directory| lies_in(path, directory, contents))
+            };
+            unread = contents.files.keys().filter(is_back).collect();
+        }
+        Ok(names)
     }
 
     /// Keeps the test directories without which a top-level package would be empty.

@@ -230,17 +230,21 @@ impl Release<'_> {
                 "lib/python{}/site-packages/{}-app.pth",
                 self.python, self.name
             );
-            // site.addpackage resolves these relative to the directory of the `.pth` file.
-            let more = self
-                .import_from
-                .iter()
-                .map(|directory| format!("../../../app/{}\n", directory.as_str()));
-            let lines: String = std::iter::once("../../../app\n".to_owned())
-                .chain(more)
-                .collect();
-            insert(&name, text(lines, &origin))?;
+            insert(&name, text(self.application_lines(), &origin))?;
         }
         Ok(())
+    }
+
+    /// Returns the lines of the `.pth` file for the application's own modules.
+    fn application_lines(&self) -> String {
+        // site.addpackage resolves these relative to the directory of the `.pth` file.
+        let more = self
+            .import_from
+            .iter()
+            .map(|directory| format!("../../../app/{}\n", directory.as_str()));
+        std::iter::once("../../../app\n".to_owned())
+            .chain(more)
+            .collect()
     }
 
     /// Returns the target of the link `bin/python`. The host's interpreter has a fixed path there,

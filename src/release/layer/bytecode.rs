@@ -260,19 +260,7 @@ impl ByteCompiler {
         let next = AtomicUsize::new(0);
         let work = |sender: mpsc::SyncSender<Result<CompiledSource<'s>>>| {
             while let Some(shard) = shards.get(next.fetch_add(1, Ordering::Relaxed)) {
-                let mut sources = shard.iter();
-                let made = compile(shard, &mut |_, pyc| {
-                    let made = sources
-                        .next()
-                        .map(|source| (source, pyc.map(<[u8]>::to_vec)));
-                    let made =
-                        made.ok_or_else(|| Error::bug("there is more byte code than sources"));
-                    // If the receiver is gone, `take` has failed, and that error is reported.
-                    sender
-                        .send(made)
-                        .map_err(|_| Error::new("byte code is not wanted any more"))
-                });
-                if let Err(error) = made {
+                if let Err(error) = send_compiled(shard, &sender, compile) {
                     _ = sender.send(Err(error));
                     return;
                 }
@@ -293,6 +281,25 @@ impl ByteCompiler {
             Ok(())
         })
     }
+}
+
+/// Compiles a shard with `compile`, and sends each source with its byte code.
+fn send_compiled<'s>(
+    shard: &'s [PythonSource],
+    sender: &mpsc::SyncSender<Result<CompiledSource<'s>>>,
+    compile: impl Fn(&[PythonSource], TakeBytecode<'_>) -> Result<()>,
+) -> Result<()> {
+    let mut sources = shard.iter();
+    compile(shard, &mut |_, pyc| {
+        let made = sources
+            .next()
+            .map(|source| (source, pyc.map(<[u8]>::to_vec)))
+            .ok_or_else(|| Error::bug("there is more byte code than sources"));
+        // If the receiver is gone, `take` has failed, and that error is reported.
+        sender
+            .send(made)
+            .map_err(|_| Error::new("byte code is not wanted any more"))
+    })
 }
 
 /// Divides sorted sources into shards of about [`SHARD`] bytes. The boundaries depend only on the

@@ -186,6 +186,41 @@ fn is_interpreter_directory(name: &str) -> bool {
     minor.is_some_and(|minor| !minor.is_empty() && minor.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
+/// The collisions of a layer with other sources. Those of one directory with one other source are
+/// one error.
+#[derive(Default)]
+struct LayerCollisions {
+    /// The first error and the names of further files, by directory and label of the other source.
+    refused: BTreeMap<(String, Option<String>), (Error, Vec<String>)>,
+}
+
+impl LayerCollisions {
+    /// Adds the `error` of a path; `other` is the label of the other source.
+    fn add(&mut self, path: &ReleasePath, other: Option<String>, error: Error) {
+        let directory = path
+            .parent()
+            .map_or_else(String::new, |parent| parent.to_string());
+        match self.refused.entry((directory, other)) {
+            MapEntry::Vacant(first) => _ = first.insert((error, Vec::new())),
+            MapEntry::Occupied(mut first) => first.get_mut().1.push(path.file_name().to_owned()),
+        }
+    }
+
+    /// Returns all errors, without those of byte code if there are others: the errors of the
+    /// sources suffice.
+    fn into_error(mut self) -> Option<Error> {
+        let is_byte_code = |directory: &str| directory.rsplit('/').next() == Some("__pycache__");
+        let has_sources = self
+            .refused
+            .keys()
+            .any(|(directory, _)| !is_byte_code(directory));
+        self.refused
+            .retain(|(directory, _), _| !(has_sources && is_byte_code(directory)));
+        let refused = self.refused.into_iter();
+        Error::all(refused.map(|((directory, _), (error, more))| also(error, &directory, &more)))
+    }
+}
+
 /// The number of further files of a directory that an error names.
 const SHOWN_COLLISIONS: usize = 5;
 
@@ -470,35 +505,15 @@ impl Layer {
             label: self.label.clone(),
             layer: Some(self.key.clone()),
         });
-        let mut refused: BTreeMap<(String, Option<String>), (Error, Vec<String>)> = BTreeMap::new();
+        let mut collisions = LayerCollisions::default();
         for (below, entry) in self.entries(&origin) {
             let path = prefix.join(below);
-            let Err(error) = tree.insert_by(path.clone(), entry, precedence) else {
-                continue;
-            };
-            let directory = below
-                .parent()
-                .map_or_else(String::new, |parent| parent.to_string());
-            let other = tree.get(&path).map(|present| present.origin.label.clone());
-            match refused.entry((directory, other)) {
-                MapEntry::Vacant(first) => _ = first.insert((error, Vec::new())),
-                MapEntry::Occupied(mut first) => {
-                    first.get_mut().1.push(below.file_name().to_owned());
-                }
+            if let Err(error) = tree.insert_by(path.clone(), entry, precedence) {
+                let other = tree.get(&path).map(|present| present.origin.label.clone());
+                collisions.add(below, other, error);
             }
         }
-        // The error for the source suffices.
-        let is_byte_code = |directory: &str| directory.rsplit('/').next() == Some("__pycache__");
-        let has_sources = refused
-            .keys()
-            .any(|(directory, _)| !is_byte_code(directory));
-        refused.retain(|(directory, _), _| !(has_sources && is_byte_code(directory)));
-        Error::all(
-            refused
-                .into_iter()
-                .map(|((directory, _), (error, more))| also(error, &directory, &more)),
-        )
-        .map_or(Ok(()), Err)
+        collisions.into_error().map_or(Ok(()), Err)
     }
 
     /// Refuses entries in directories of a release that have a meaning for an installation: a

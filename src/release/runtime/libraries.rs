@@ -121,52 +121,54 @@ pub(super) fn may_be_bundled(soname: &str) -> bool {
 /// # Errors
 /// One error for each library that a target lacks.
 pub fn check(libraries: &[HostLibrary], targets: &[&Target]) -> Result<()> {
-    let missing: Vec<(&HostLibrary, Vec<&str>)> = libraries
+    let missing: Vec<(&HostLibrary, Vec<String>)> = libraries
         .iter()
-        .filter_map(|library| {
-            let (_, has) = KNOWN.iter().find(|(soname, _)| *soname == library.soname)?;
-            let lacks = targets.iter().map(|target| target.name);
-            // `el` stands for all releases of that distribution; the full name of a release stands
-            // for itself.
-            let is_meant = |name: &str, known: &str| {
-                name.strip_prefix(known).is_some_and(|rest| {
-                    rest.is_empty() || !known.ends_with(|c: char| c.is_ascii_digit())
-                })
-            };
-            let lacks: Vec<&str> = lacks
-                .filter(|name| !has.iter().any(|known| is_meant(name, known)))
-                .collect();
-            (!lacks.is_empty()).then_some((library, lacks))
+        .map(|library| (library, lacking_targets(&library.soname, targets)))
+        .filter(|(_, lacking)| !lacking.is_empty())
+        .collect();
+    let mut errors: Vec<Error> = missing
+        .iter()
+        .map(|(library, lacking)| {
+            Error::new(format!(
+                "there is no `{}` on {}",
+                library.soname,
+                lacking.join(", ")
+            ))
+            .cause_text(format!("{} needs it", library.needed_by))
         })
         .collect();
-    let all: Vec<String> = missing
+
+    // One hint serves all errors.
+    let sonames: Vec<String> = missing
         .iter()
         .map(|(library, _)| format!("\"{}\"", library.soname))
         .collect();
-    let hint = format!(
-        "add `bundle-libraries = [{}]` below `[python]`, or omit modules that nothing imports: \
-         `prune = [\"…\"]`",
-        all.join(", ")
-    );
-    let count = missing.len();
-    let errors = missing
-        .into_iter()
-        .enumerate()
-        .map(|(index, (library, lacks))| {
-            let lacks: Vec<String> = lacks.iter().map(|name| format!("`{name}`")).collect();
-            let error = Error::new(format!(
-                "there is no `{}` on {}",
-                library.soname,
-                lacks.join(", ")
-            ))
-            .cause_text(format!("{} needs it", library.needed_by));
-            if index + 1 == count {
-                error.hint(&hint)
-            } else {
-                error
-            }
-        });
-    Error::all(errors.collect::<Vec<_>>()).map_or(Ok(()), Err)
+    if let Some(last) = errors.pop() {
+        errors.push(last.hint(format!(
+            "add `bundle-libraries = [{}]` below `[python]`, or omit modules that nothing \
+             imports: `prune = [\"…\"]`",
+            sonames.join(", ")
+        )));
+    }
+    Error::all(errors).map_or(Ok(()), Err)
+}
+
+/// Returns the quoted names of the targets whose repositories lack a library.
+fn lacking_targets(soname: &str, targets: &[&Target]) -> Vec<String> {
+    let Some((_, having)) = KNOWN.iter().find(|(known, _)| *known == soname) else {
+        return Vec::new();
+    };
+    // `el` stands for all releases of that distribution; the full name of a release stands for
+    // itself.
+    let is_meant = |name: &str, known: &str| {
+        name.strip_prefix(known)
+            .is_some_and(|rest| rest.is_empty() || !known.ends_with(|c: char| c.is_ascii_digit()))
+    };
+    targets
+        .iter()
+        .filter(|target| !having.iter().any(|known| is_meant(target.name, known)))
+        .map(|target| format!("`{}`", target.name))
+        .collect()
 }
 
 /// Finds a library in the same way as the build machine's dynamic linker.

@@ -43,6 +43,15 @@ const DEVELOPMENT: &[&str] = &[
     "EXTERNALLY-MANAGED",
 ];
 
+/// Beginnings of the names of extension modules that only CPython's own tests import.
+const TEST_MODULES: &[&str] = &[
+    "_test",
+    "_ctypes_test",
+    "_xxtestfuzz",
+    "xxlimited",
+    "xxsubtype",
+];
+
 /// Directories below `lib/` that Tcl and Tk load at run time, in python-build-standalone.
 const TCL: &[&str] = &["tcl", "tk", "itcl", "thread", "libtcl", "libtk"];
 
@@ -83,44 +92,14 @@ impl PartChoice<'_> {
 
     /// Decides about a file of the standard library by its path below that.
     fn of_library(&self, path: &str) -> PartVerdict {
-        let (directories, name) = path.rsplit_once('/').unwrap_or(("", path));
-        let first = path.split('/').next().unwrap_or(path);
-        let module = if directories.is_empty() || first == "lib-dynload" {
-            name
-        } else {
-            first
-        };
-        let module = module.split('.').next().unwrap_or(module);
-        let in_directory = |wanted: &[&str]| {
-            directories
-                .split('/')
-                .any(|directory| wanted.contains(&directory))
-        };
-        if matches!(first, "site-packages" | "dist-packages") {
-            return PartVerdict::Stays("installed distributions".to_owned());
+        if let Some(part) = never_ships(path) {
+            return PartVerdict::Stays(part.to_owned());
         }
-        if in_directory(&["__pycache__"]) || name.ends_with(".pyc") || name.ends_with(".pyo") {
-            return PartVerdict::Stays("old byte code".to_owned());
-        }
-        let is_binary = |end: &&str| name.ends_with(*end);
-        if DEVELOPMENT.iter().any(|start| first.starts_with(start))
-            || [".a", ".exe", ".bat"].iter().any(is_binary)
-        {
-            return PartVerdict::Stays("development files".to_owned());
-        }
+        let module = library_module(path);
         if self.prune.iter().any(|pruned| pruned == module) {
             return PartVerdict::Stays(format!("`{module}`"));
         }
-        let test_modules = [
-            "_test",
-            "_ctypes_test",
-            "_xxtestfuzz",
-            "xxlimited",
-            "xxsubtype",
-        ];
-        let is_test_module =
-            first == "lib-dynload" && test_modules.iter().any(|start| name.starts_with(start));
-        match first {
+        match path.split('/').next().unwrap_or(path) {
             "ensurepip" => self.unless_kept(InterpreterPart::Ensurepip),
             "pydoc_data" => self.unless_kept(InterpreterPart::Docs),
             // The tests of IDLE are useless without IDLE.
@@ -128,9 +107,7 @@ impl PartChoice<'_> {
             "tkinter" | "turtle.py" => self.unless_kept(InterpreterPart::Tkinter),
             "lib-dynload" if module == "_tkinter" => self.unless_kept(InterpreterPart::Tkinter),
             "lib-dynload" if module == "nis" => self.unless_kept(InterpreterPart::Nis),
-            _ if is_test_module || in_directory(&["test", "tests", "idle_test"]) => {
-                self.unless_kept(InterpreterPart::Tests)
-            }
+            _ if is_of_tests(path) => self.unless_kept(InterpreterPart::Tests),
             _ => PartVerdict::Ships,
         }
     }
@@ -142,6 +119,52 @@ impl PartChoice<'_> {
             PartVerdict::Stays(part.name().to_owned())
         }
     }
+}
+
+/// Returns the part of the standard library that a file belongs to if no configuration keeps that
+/// part.
+fn never_ships(path: &str) -> Option<&'static str> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let first = path.split('/').next().unwrap_or(path);
+    let ends_with = |ends: &[&str]| ends.iter().any(|end| name.ends_with(end));
+    if matches!(first, "site-packages" | "dist-packages") {
+        Some("installed distributions")
+    } else if is_in_directory(path, &["__pycache__"]) || ends_with(&[".pyc", ".pyo"]) {
+        Some("old byte code")
+    } else if DEVELOPMENT.iter().any(|start| first.starts_with(start))
+        || ends_with(&[".a", ".exe", ".bat"])
+    {
+        Some("development files")
+    } else {
+        None
+    }
+}
+
+/// Returns the top-level module that a file of the standard library belongs to.
+fn library_module(path: &str) -> &str {
+    let file = match path.split_once('/') {
+        Some(("lib-dynload", _)) => path.rsplit('/').next().unwrap_or(path),
+        Some((package, _)) => package,
+        None => path,
+    };
+    file.split('.').next().unwrap_or(file)
+}
+
+/// Returns whether a file of the standard library belongs to the tests of CPython.
+fn is_of_tests(path: &str) -> bool {
+    let is_test_module = path.strip_prefix("lib-dynload/").is_some_and(|below| {
+        let name = below.rsplit('/').next().unwrap_or(below);
+        TEST_MODULES.iter().any(|start| name.starts_with(start))
+    });
+    is_test_module || is_in_directory(path, &["test", "tests", "idle_test"])
+}
+
+/// Returns whether a file is in a directory with one of these names, at any depth.
+fn is_in_directory(path: &str, names: &[&str]) -> bool {
+    let (directories, _) = path.rsplit_once('/').unwrap_or(("", path));
+    directories
+        .split('/')
+        .any(|directory| names.contains(&directory))
 }
 
 /// Returns whether the text after `tcl` is a version of Tcl, e.g. `8.6`, `9.0.2`, `8.6.so`.
