@@ -45,6 +45,21 @@ struct SummedFile<'t> {
     sum: OnceLock<Md5Sum>,
 }
 
+impl<'t> SummedFile<'t> {
+    /// Returns the file of an entry, without its sum; `None` for other entries.
+    fn of(path: &'t InstallPath, entry: &'t TreeEntry) -> Option<Self> {
+        match &entry.kind {
+            EntryKind::File(content) => Some(Self {
+                path,
+                content,
+                layer: entry.origin.layer.as_deref(),
+                sum: OnceLock::new(),
+            }),
+            EntryKind::Directory | EntryKind::Symlink(_) => None,
+        }
+    }
+}
+
 impl<'t> Md5Sums<'t> {
     /// Looks up the sums of these files, which are sorted by path.
     ///
@@ -54,16 +69,10 @@ impl<'t> Md5Sums<'t> {
         cache: &'t Cache,
         entries: &[(&'t InstallPath, &'t TreeEntry)],
     ) -> Result<Self> {
-        let file = |&(path, entry): &(&'t InstallPath, &'t TreeEntry)| match &entry.kind {
-            EntryKind::File(content) => Some(SummedFile {
-                path,
-                content,
-                layer: entry.origin.layer.as_deref(),
-                sum: OnceLock::new(),
-            }),
-            EntryKind::Directory | EntryKind::Symlink(_) => None,
-        };
-        let files: Vec<SummedFile<'t>> = entries.iter().filter_map(file).collect();
+        let files: Vec<SummedFile<'t>> = entries
+            .iter()
+            .filter_map(|(path, entry)| SummedFile::of(path, entry))
+            .collect();
         files
             .iter()
             .filter(|file| file.layer.is_none())

@@ -46,8 +46,11 @@ pub struct PackageReader {
     /// The size of the payload.
     payload_size: u64,
     /// The owners of an rpm's files.
-    owners: BTreeMap<String, (String, String)>,
+    owners: RpmOwners,
 }
+
+/// The user and group of an rpm's files, by path.
+type RpmOwners = BTreeMap<String, (String, String)>;
 
 /// The format of an artifact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -536,15 +539,7 @@ fn open_rpm(path: &Path, size: u64) -> Result<PackageReader> {
     let damaged = || format!("`{}` is damaged", shown(path));
     header::check(BufReader::new(pkgapp_core::fs::open(path)?)).context(damaged)?;
     let metadata = PackageMetadata::open(path).context(damaged)?;
-    let files = metadata.get_file_entries().unwrap_or_default();
-    let name_of = |file: &::rpm::FileEntry<'_>| file.path().to_string_lossy().into_owned();
-    let owners = files.iter().map(|file| {
-        let owner = (file.user().to_owned(), file.group().to_owned());
-        (name_of(file), owner)
-    });
-    let config = files
-        .iter()
-        .filter(|file| file.flags().contains(FileFlags::CONFIG));
+    let (owners, config) = rpm_files(&metadata);
     let compressor = metadata
         .header
         .get_entry_data_as_string(IndexTag::RPMTAG_PAYLOADCOMPRESSOR);
@@ -563,11 +558,23 @@ fn open_rpm(path: &Path, size: u64) -> Result<PackageReader> {
         compression: compressor.unwrap_or("none").to_owned(),
         size,
         is_signed: signatures.any(|tag| metadata.signature.entry_is_present(*tag)),
-        config: config.map(name_of).collect(),
+        config,
         payload,
         payload_size: size.saturating_sub(payload),
-        owners: owners.collect(),
+        owners,
     })
+}
+
+/// Returns the user and group of each file by its path, and the paths of configuration files.
+fn rpm_files(metadata: &PackageMetadata) -> (RpmOwners, HashSet<String>) {
+    let files = metadata.get_file_entries().unwrap_or_default();
+    let path_of = |file: &::rpm::FileEntry<'_>| file.path().to_string_lossy().into_owned();
+    let owner_of = |file: &::rpm::FileEntry<'_>| (file.user().to_owned(), file.group().to_owned());
+    let owners = files.iter().map(|file| (path_of(file), owner_of(file)));
+    let config = files
+        .iter()
+        .filter(|file| file.flags().contains(FileFlags::CONFIG));
+    (owners.collect(), config.map(path_of).collect())
 }
 
 /// Returns the whole version, `[epoch:]version-release`.

@@ -787,6 +787,9 @@ fn features(
 
 // Files
 
+/// An array of the header with one value for each file.
+type HeaderArray = (IndexTag, IndexData);
+
 /// A file as the header describes it.
 struct HeaderFile<'a> {
     path: &'a InstallPath,
@@ -854,77 +857,92 @@ fn header_files<'a>(package: &'a Package, ghost: &'a TreeEntry) -> Vec<HeaderFil
 /// Returns the arrays that describe the files, in the order of the tree: rpm finds a file of the
 /// payload by its name there.
 fn file_entries(package: &Package) -> Result<Vec<HeaderEntry>> {
-    // No entry has a later time.
-    mtime(&package.meta)?;
-    let file_time = |file: &HeaderFile<'_>| {
-        u32::try_from(archive::mtime(&package.meta, file.entry)).unwrap_or(u32::MAX)
-    };
     let ghost = ghost();
     let files = header_files(package, &ghost);
-    let count = files.len();
-    let ordinals = u32::try_from(count).context(|| "too many files for an rpm")?;
-    let (directories, indexes) = directories(&files);
-    let modes = files.iter().map(|file| cpio::file_mode(file.entry));
-
     let arrays = [
-        (
-            IndexTag::RPMTAG_FILESIZES,
-            numbers(&files, |file| cpio::file_size(file.entry)),
-        ),
+        attribute_arrays(&files, &package.meta)?,
+        content_arrays(&files),
+        inode_arrays(&files)?,
+        path_arrays(&files),
+    ];
+    Ok(arrays
+        .into_iter()
+        .flatten()
+        .map(|(tag, data)| entry(tag, data))
+        .collect())
+}
+
+/// Returns the arrays of modes, owners, times, and flags.
+fn attribute_arrays(files: &[HeaderFile<'_>], meta: &PackageInfo) -> Result<Vec<HeaderArray>> {
+    // No entry has a later time.
+    mtime(meta)?;
+    let file_time =
+        |file: &HeaderFile<'_>| u32::try_from(archive::mtime(meta, file.entry)).unwrap_or(u32::MAX);
+    let modes = files.iter().map(|file| cpio::file_mode(file.entry));
+    let users = texts(files, |file| file.entry.owner.user.to_string());
+    let groups = texts(files, |file| file.entry.owner.group.to_string());
+    let verify_flags = numbers(files, HeaderFile::verify_flags);
+
+    Ok(vec![
         (
             IndexTag::RPMTAG_FILEMODES,
             IndexData::Int16(modes.collect()),
         ),
-        (IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
-        (IndexTag::RPMTAG_FILEMTIMES, numbers(&files, file_time)),
-        (
-            IndexTag::RPMTAG_FILEDIGESTS,
-            texts(&files, HeaderFile::digest),
-        ),
-        (
-            IndexTag::RPMTAG_FILELINKTOS,
-            texts(&files, HeaderFile::link_target),
-        ),
+        (IndexTag::RPMTAG_FILEMTIMES, numbers(files, file_time)),
         (
             IndexTag::RPMTAG_FILEFLAGS,
-            numbers(&files, HeaderFile::flags),
+            numbers(files, HeaderFile::flags),
         ),
+        (IndexTag::RPMTAG_FILEUSERNAME, users),
+        (IndexTag::RPMTAG_FILEGROUPNAME, groups),
+        (IndexTag::RPMTAG_FILEVERIFYFLAGS, verify_flags),
+    ])
+}
+
+/// Returns the arrays of sizes, digests, link targets, and languages.
+fn content_arrays(files: &[HeaderFile<'_>]) -> Vec<HeaderArray> {
+    let sizes = numbers(files, |file| cpio::file_size(file.entry));
+    let targets = texts(files, HeaderFile::link_target);
+    vec![
+        (IndexTag::RPMTAG_FILESIZES, sizes),
         (
-            IndexTag::RPMTAG_FILEUSERNAME,
-            texts(&files, |file| file.entry.owner.user.to_string()),
+            IndexTag::RPMTAG_FILEDIGESTS,
+            texts(files, HeaderFile::digest),
         ),
-        (
-            IndexTag::RPMTAG_FILEGROUPNAME,
-            texts(&files, |file| file.entry.owner.group.to_string()),
-        ),
-        // Every file has its own inode number, so that rpm takes no two files for hard links.
+        (IndexTag::RPMTAG_FILELINKTOS, targets),
+        (IndexTag::RPMTAG_FILELANGS, texts(files, |_| String::new())),
+    ]
+}
+
+/// Returns the arrays of device and inode numbers. Every file has its own inode number, so that rpm
+/// takes no two files for hard links.
+fn inode_arrays(files: &[HeaderFile<'_>]) -> Result<Vec<HeaderArray>> {
+    let count = files.len();
+    let last = u32::try_from(count).context(|| "too many files for an rpm")?;
+    let inodes = IndexData::Int32((1..=last).collect());
+    Ok(vec![
+        (IndexTag::RPMTAG_FILERDEVS, IndexData::Int16(vec![0; count])),
         (
             IndexTag::RPMTAG_FILEDEVICES,
             IndexData::Int32(vec![1; count]),
         ),
-        (
-            IndexTag::RPMTAG_FILEINODES,
-            IndexData::Int32((1..=ordinals).collect()),
-        ),
-        (IndexTag::RPMTAG_FILELANGS, texts(&files, |_| String::new())),
-        (
-            IndexTag::RPMTAG_FILEVERIFYFLAGS,
-            numbers(&files, HeaderFile::verify_flags),
-        ),
+        (IndexTag::RPMTAG_FILEINODES, inodes),
+    ])
+}
+
+/// Returns the arrays of which the paths consist: directories, and names with their directory's
+/// index.
+fn path_arrays(files: &[HeaderFile<'_>]) -> Vec<HeaderArray> {
+    let (directories, indexes) = directories(files);
+    let names = texts(files, |file| file.path.file_name().to_owned());
+    vec![
         (IndexTag::RPMTAG_DIRINDEXES, IndexData::Int32(indexes)),
-        (
-            IndexTag::RPMTAG_BASENAMES,
-            texts(&files, |file| file.path.file_name().to_owned()),
-        ),
+        (IndexTag::RPMTAG_BASENAMES, names),
         (
             IndexTag::RPMTAG_DIRNAMES,
             IndexData::StringArray(directories),
         ),
-    ];
-    Ok(arrays
-        .into_iter()
-        .map(|(tag, data)| entry(tag, data))
-        .collect())
+    ]
 }
 
 fn numbers<'a>(files: &[HeaderFile<'a>], value: impl Fn(&HeaderFile<'a>) -> u32) -> IndexData {

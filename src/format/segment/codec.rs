@@ -743,12 +743,13 @@ pub(super) fn check(
     shape: PieceShape,
     packed: impl Read,
 ) -> io::Result<PieceSums> {
-    let first = match compression {
-        Compression::Zstd(_) => Some(disturbing_piece()?),
-        Compression::Gzip(_) | Compression::Xz(_) => None,
+    let (first_packed, first_shape) = match compression {
+        Compression::Zstd(_) => {
+            let (bytes, shape) = disturbing_piece()?;
+            (&bytes[..], Some(*shape))
+        }
+        Compression::Gzip(_) | Compression::Xz(_) => (&[][..], None),
     };
-    let (first_packed, first_shape) =
-        first.map_or((&[][..], None), |(bytes, shape)| (bytes, Some(*shape)));
     let shapes: Vec<PieceShape> = first_shape.into_iter().chain([shape]).collect();
     let frame = StreamFrame::around(compression, &shapes);
     let mut hashing = HashingWriter {
@@ -761,22 +762,10 @@ pub(super) fn check(
         .chain(first_packed)
         .chain(&mut hashing)
         .chain(&frame.tail[..]);
-    let mut plain = decoder(compression, BufReader::with_capacity(BUFFER, stream))?;
-    io::copy(
-        &mut plain
-            .by_ref()
-            .take(first_shape.map_or(0, |shape| shape.plain)),
-        &mut io::sink(),
-    )?;
-    let (mut crc, mut buffer) = (crc32fast::Hasher::new(), vec![0; BUFFER]);
-    loop {
-        match plain.read(&mut buffer)? {
-            0 => break,
-            length => crc.update(&buffer[..length]),
-        }
-    }
-    drop(plain);
-    if crc.total_len() == shape.plain && crc.finalize() == shape.crc32 {
+    let plain = decoder(compression, BufReader::with_capacity(BUFFER, stream))?;
+    let skipped = first_shape.map_or(0, |shape| shape.plain);
+
+    if checksum_after(plain, skipped)? == (shape.plain, shape.crc32) {
         Ok(PieceSums {
             crc32: hashing.crc32.finalize(),
             sha256: Sha256Sum(hashing.sha256.finalize().into()),
@@ -786,6 +775,18 @@ pub(super) fn check(
             io::ErrorKind::InvalidData,
             "the compressed bytes decode to other bytes",
         ))
+    }
+}
+
+/// Skips bytes, reads the rest, and returns its length and CRC-32.
+fn checksum_after(mut plain: impl Read, skipped: u64) -> io::Result<(u64, u32)> {
+    io::copy(&mut plain.by_ref().take(skipped), &mut io::sink())?;
+    let (mut crc, mut buffer) = (crc32fast::Hasher::new(), vec![0; BUFFER]);
+    loop {
+        match plain.read(&mut buffer)? {
+            0 => return Ok((crc.total_len(), crc.finalize())),
+            length => crc.update(&buffer[..length]),
+        }
     }
 }
 
