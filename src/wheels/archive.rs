@@ -74,6 +74,28 @@ pub struct ArchiveMember {
     index: usize,
 }
 
+impl ArchiveMember {
+    /// Creates the member at `index` of the archive; its hash in RECORD is not known yet.
+    fn new(path: ReleasePath, entry: &CentralEntry, size: u64, index: usize) -> Self {
+        Self {
+            path,
+            executable: entry.mode & 0o111 != 0,
+            size,
+            sha256: None,
+            hash: None,
+            index,
+        }
+    }
+
+    /// Sets the hash that RECORD states.
+    fn set_hash(&mut self, hash: RecordHash) {
+        if let RecordHash::Sha256(sum) = hash {
+            self.sha256 = Some(Sha256Sum(sum));
+        }
+        self.hash = Some(hash);
+    }
+}
+
 /// A line of RECORD, verbatim (PEP 376).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RecordEntry {
@@ -334,17 +356,16 @@ impl WheelArchive {
                 let why = format!("has {} bytes, but RECORD states {size}", member.size);
                 return Err(refusal.member(path, why));
             }
-            if let RecordHash::Sha256(sum) = hash {
-                member.sha256 = Some(Sha256Sum(sum));
-            }
-            member.hash = Some(hash);
+            member.set_hash(hash);
         }
 
         // Some tools list directories, which is harmless. RECORD may list its signatures without
         // their being in the archive.
+        let is_optional =
+            |path: &&str| path.ends_with('/') || unhashed[1..].iter().any(|name| name == path);
         let missing: BTreeSet<&str> = lines
             .into_keys()
-            .filter(|path| !path.ends_with('/') && !unhashed[1..].iter().any(|name| name == path))
+            .filter(|path| !is_optional(path))
             .collect();
         gaps.extend(missing.into_iter().map(|path| {
             let path = path.escape_debug();
@@ -567,14 +588,7 @@ fn check_members<R: Read + Seek>(
         if raw.ends_with('/') {
             directories.push(path);
         } else {
-            members.push(ArchiveMember {
-                path,
-                executable: entry.mode & 0o111 != 0,
-                size: member.size(),
-                sha256: None,
-                hash: None,
-                index,
-            });
+            members.push(ArchiveMember::new(path, entry, member.size(), index));
         }
     }
     check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;

@@ -84,19 +84,16 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Wheel
     };
     let filename = filename(&named, &native)?;
 
+    let scripts = format!("{stem}.data/scripts/");
     for (path, place) in &files {
-        let below = path
-            .as_str()
-            .strip_prefix(&egg_info)
-            .and_then(|below| below.strip_prefix('/'));
-        let target = match below {
+        let below = path.as_str().strip_prefix(&egg_info);
+        let target = match below.and_then(|below| below.strip_prefix('/')) {
             Some(name) => about.place(name, &stem),
             None if is_dropped(path, place, &about.namespaces, from)? => None,
             None => Some(path.to_string()),
         };
         if let Some(target) = target {
-            let is_script = target.starts_with(&format!("{stem}.data/scripts/"));
-            copy(place, &to.join(&target), is_script)?;
+            copy(place, &to.join(&target), target.starts_with(&scripts))?;
         }
     }
 
