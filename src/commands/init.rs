@@ -160,58 +160,59 @@ fn write(file: &Path, text: &str, facts: &ProjectFacts) -> Result<()> {
 /// Chooses the Python: that of the build machine's Linux distribution if the project supports it,
 /// else the newest supported one on the build machine.
 fn python(survey: &Survey) -> Result<PythonMinor> {
-    let minor = |minor: u16| -> Result<PythonMinor> { format!("3.{minor}").parse() };
-    let is_here = |minor: u16| {
-        let name = format!("python3.{minor}");
-        let version = format!("3.{minor}").parse();
-        Path::new("/usr/bin").join(&name).exists()
-            || process::find(&name).is_some()
-            || version.is_ok_and(|version| prefix_of(version).is_some())
-    };
-    let distributions = std::fs::read_link("/usr/bin/python3").ok();
-    let distributions = distributions.and_then(|target| {
-        let name = target
-            .file_name()?
-            .to_str()?
-            .strip_prefix("python3.")?
-            .to_owned();
-        name.parse::<u16>().ok()
-    });
-    let here = distributions
+    let present = distribution_minor()
         .into_iter()
         .chain(PYTHONS)
-        .filter(|candidate| is_here(*candidate));
-    let taken = |candidates: &mut dyn Iterator<Item = u16>| -> Result<Vec<PythonMinor>> {
-        let versions = candidates.map(minor).collect::<Result<Vec<_>>>()?;
-        Ok(versions
-            .into_iter()
-            .filter(|version| survey.takes(*version))
-            .collect())
-    };
-    let (here, all) = (
-        taken(&mut here.into_iter())?,
-        taken(&mut PYTHONS.into_iter())?,
-    );
+        .filter(|minor| has_python(*minor));
+    let here = supported(survey, present)?;
+    let all = supported(survey, PYTHONS.into_iter())?;
+
     // Pins older than a Python have no wheels for it, and often do not compile with it.
-    let is_tried = |version: &&PythonMinor| survey.compiled_for(**version).is_empty();
-    if let Some(version) = here
+    let has_wheels = |version: &&PythonMinor| survey.compiled_for(**version).is_empty();
+    let chosen = here
         .iter()
-        .find(is_tried)
+        .find(has_wheels)
         .or(here.first())
-        .or(all.iter().find(is_tried))
-        .or(all.first())
-    {
-        return Ok(*version);
-    }
-    let wanted = survey
-        .requires_python
-        .as_ref()
-        .map(ToString::to_string)
-        .unwrap_or_default();
-    Err(Error::new(format!(
-        "the project requires Python {wanted}, but pkgapp supports 3.8 to 3.14"
-    ))
-    .hint("set `requires-python` in pyproject.toml to the versions that the application supports"))
+        .or(all.iter().find(has_wheels))
+        .or(all.first());
+    chosen.copied().ok_or_else(|| {
+        let wanted = survey
+            .requires_python
+            .as_ref()
+            .map_or_else(String::new, ToString::to_string);
+        Error::new(format!(
+            "the project requires Python {wanted}, but pkgapp supports 3.8 to 3.14"
+        ))
+        .hint(
+            "set `requires-python` in pyproject.toml to the versions that the application supports",
+        )
+    })
+}
+
+/// Returns the minor version of the Python that the build machine's Linux distribution uses.
+fn distribution_minor() -> Option<u16> {
+    let target = std::fs::read_link("/usr/bin/python3").ok()?;
+    let minor = target.file_name()?.to_str()?.strip_prefix("python3.")?;
+    minor.parse().ok()
+}
+
+/// Returns whether the build machine has Python 3 of a minor version.
+fn has_python(minor: u16) -> bool {
+    let name = format!("python3.{minor}");
+    let version = format!("3.{minor}").parse();
+    Path::new("/usr/bin").join(&name).exists()
+        || process::find(&name).is_some()
+        || version.is_ok_and(|version| prefix_of(version).is_some())
+}
+
+/// Returns the versions that the project supports, in the order of `minors`.
+fn supported(survey: &Survey, minors: impl Iterator<Item = u16>) -> Result<Vec<PythonMinor>> {
+    let versions = minors.map(|minor| format!("3.{minor}").parse());
+    let versions = versions.collect::<Result<Vec<PythonMinor>>>()?;
+    Ok(versions
+        .into_iter()
+        .filter(|version| survey.takes(*version))
+        .collect())
 }
 
 /// Returns the text of the configuration: the recipe, and lines that no recipe can know.
@@ -491,40 +492,37 @@ fn prefix_of(python: PythonMinor) -> Option<PathBuf> {
         .map_or_else(|| home.join(".pyenv"), PathBuf::from)
         .join("versions");
     let uv = home.join(".local/share/uv/python");
-    let version = python.to_string();
-    for (directory, start) in [
-        (pyenv, format!("{version}.")),
-        (uv, format!("cpython-{version}.")),
-    ] {
-        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
-        let mut prefixes: Vec<PathBuf> = entries
-            .filter(|entry| entry.file_name().to_string_lossy().starts_with(&start))
-            .map(|entry| entry.path())
-            .filter(|prefix| prefix.join("bin").join(format!("python{version}")).exists())
-            .collect();
-        prefixes.sort_by_key(|prefix| {
-            let name = prefix
-                .file_name()
-                .unwrap_or_default()
-                .to_string_lossy()
-                .into_owned();
-            let patch = name[start.len()..]
-                .chars()
-                .take_while(char::is_ascii_digit)
-                .collect::<String>();
-            patch.parse::<u32>().unwrap_or_default()
-        });
-        if let Some(newest) = prefixes.pop() {
-            return Some(newest);
-        }
-    }
-    let found = process::find(&format!("python{version}"))?
+    newest_prefix(&pyenv, &format!("{python}."), python)
+        .or_else(|| newest_prefix(&uv, &format!("cpython-{python}."), python))
+        .or_else(|| prefix_on_path(python))
+}
+
+/// Returns the directory with the highest patch release, whose number follows `start` in its name.
+fn newest_prefix(directory: &Path, start: &str, python: PythonMinor) -> Option<PathBuf> {
+    let patch_of = |name: &str| -> Option<u32> {
+        let digits = name.strip_prefix(start)?;
+        let end = digits.find(|c: char| !c.is_ascii_digit());
+        Some(digits[..end.unwrap_or(digits.len())].parse().unwrap_or(0))
+    };
+    std::fs::read_dir(directory)
+        .ok()?
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|prefix| prefix.join("bin").join(format!("python{python}")).exists())
+        .filter_map(|prefix| Some((patch_of(&prefix.file_name()?.to_string_lossy())?, prefix)))
+        .max_by_key(|(patch, _)| *patch)
+        .map(|(_, prefix)| prefix)
+}
+
+/// Returns the prefix of the Python in PATH.
+fn prefix_on_path(python: PythonMinor) -> Option<PathBuf> {
+    let found = process::find(&format!("python{python}"))?
         .canonicalize()
         .ok()?;
     let prefix = found.parent()?.parent()?;
     prefix
         .join("lib")
-        .join(format!("python{version}"))
+        .join(format!("python{python}"))
         .is_dir()
         .then(|| prefix.to_owned())
 }
@@ -744,18 +742,8 @@ fn unnamed_editables(survey: &Survey) -> Vec<(PackageName, PathBuf)> {
         }
         PinState::Nothing => return Vec::new(),
     };
-    let text = pkgapp_core::fs::read_to_string(&pins).unwrap_or_default();
-    let edited = |line: &str| {
-        let path = ["-e ", "--editable ", "--editable="]
-            .iter()
-            .find_map(|option| line.trim().strip_prefix(option))?;
-        survey.root.join(path.trim()).canonicalize().ok()
-    };
-    let named: Vec<PathBuf> = text
-        .lines()
-        .filter_map(edited)
-        .chain(survey.root.canonicalize())
-        .collect();
+    let mut named = editable_directories(&survey.root, &pins);
+    named.extend(survey.root.canonicalize());
     let is_unnamed = |(name, directory): &(&PackageName, &Path)| {
         let real = directory
             .canonicalize()
@@ -766,4 +754,17 @@ fn unnamed_editables(survey: &Survey) -> Vec<(PackageName, PathBuf)> {
         .filter(is_unnamed)
         .map(|(name, directory)| (name.clone(), directory.to_owned()))
         .collect()
+}
+
+/// Returns the directories of editable requirements in a requirements file, which are relative to
+/// `root`; none if the file cannot be read.
+fn editable_directories(root: &Path, file: &Path) -> Vec<PathBuf> {
+    let text = pkgapp_core::fs::read_to_string(file).unwrap_or_default();
+    let directory_in = |line: &str| {
+        let path = ["-e ", "--editable ", "--editable="]
+            .iter()
+            .find_map(|option| line.trim().strip_prefix(option))?;
+        root.join(path.trim()).canonicalize().ok()
+    };
+    text.lines().filter_map(directory_in).collect()
 }
