@@ -116,24 +116,38 @@ pub fn run(
     }
 
     cache.count("build commands", false);
-    let directory = cache.temporary()?;
     let run_in = twin.unwrap_or(tree);
-    let staged = StagedRelease::new(run_in, prefix, directory.path(), builder)?;
-    for command in commands {
-        staged.execute(command, environment, report)?;
-    }
-    let RunChanges { made, removed } = staged.changes(run_in)?;
-    let layer = if made.is_empty() {
-        None
-    } else {
-        Some(Layer::for_sources(builder, LABEL, &made)?)
-    };
+    let (layer, removed) = run_staged(run_in, prefix, commands, environment, builder, report)?;
     let record = RecordedRun {
         layer: layer.as_ref().map(|layer| layer.key.clone()),
         removed: removed.clone(),
     };
     cache.write(&kept, &record)?;
     replay(tree, prefix, layer, &removed, builder)
+}
+
+/// Runs the commands in a copy of a release; returns the layer of the files that they wrote, and
+/// the paths that they removed.
+fn run_staged(
+    release: &Tree,
+    prefix: &InstallPath,
+    commands: &[RunCommand],
+    environment: &RunEnvironment<'_>,
+    builder: &LayerBuilder<'_>,
+    report: &Report,
+) -> Result<(Option<Layer>, BTreeSet<ReleasePath>)> {
+    let directory = builder.cache.temporary()?;
+    let staged = StagedRelease::new(release, prefix, directory.path(), builder)?;
+    for command in commands {
+        staged.execute(command, environment, report)?;
+    }
+    let RunChanges { made, removed } = staged.changes(release)?;
+    let layer = if made.is_empty() {
+        None
+    } else {
+        Some(Layer::for_sources(builder, LABEL, &made)?)
+    };
+    Ok((layer, removed))
 }
 
 impl RecordedRun {

@@ -1,7 +1,7 @@
 //! The application's configuration files below `/etc/NAME`, which upgrades keep if an administrator
 //! has changed them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use crate::tree::{EntryOrigin, FileOwner, Tree, TreeEntry};
@@ -67,18 +67,21 @@ fn render(file: &ConfigFile, text: &str) -> Result<String> {
     };
     let environment = template::strict();
     let template = environment.template_from_str(text).map_err(failed)?;
-    let used = template.undeclared_variables(false);
+    check_variables(file, &template.undeclared_variables(false))?;
+    template.render(&file.variables).map_err(failed)
+}
+
+/// Checks that the variables that a template uses are those that the configuration declares.
+fn check_variables(file: &ConfigFile, used: &HashSet<String>) -> Result<()> {
+    let mistake = |text: String| {
+        Error::new(format!("template `{}` {text}", shown(&file.source))).at(file.at.clone())
+    };
     let declared: BTreeSet<&str> = file.variables.keys().map(String::as_str).collect();
     let unknown = used
         .iter()
         .filter(|name| !declared.contains(name.as_str()))
         .map(|name| {
-            Error::new(format!(
-                "template `{}` uses `{name}`, which is not declared",
-                shown(&file.source)
-            ))
-            .at(file.at.clone())
-            .hint(format!(
+            mistake(format!("uses `{name}`, which is not declared")).hint(format!(
                 "add `{name} = \"…\"` to `[config.\"{}\".variables]`",
                 file.name
             ))
@@ -87,15 +90,7 @@ fn render(file: &ConfigFile, text: &str) -> Result<String> {
         .iter()
         .filter(|name| !used.contains(**name))
         .map(|name| {
-            Error::new(format!(
-                "template `{}` does not use the variable `{name}`",
-                shown(&file.source)
-            ))
-            .at(file.at.clone())
-            .hint("leave it out")
+            mistake(format!("does not use the variable `{name}`")).hint("remove the variable")
         });
-    if let Some(error) = Error::all(unknown.chain(unused).collect::<Vec<_>>()) {
-        return Err(error);
-    }
-    template.render(&file.variables).map_err(failed)
+    Error::all(unknown.chain(unused).collect::<Vec<_>>()).map_or(Ok(()), Err)
 }

@@ -358,16 +358,19 @@ impl<'a> TestDirectories<'a> {
         }
         if name == "entry_points.txt" {
             let text = (contents.read)(path)?;
-            let text = String::from_utf8_lossy(&text).into_owned();
-            let values = text
-                .lines()
-                .filter_map(|line| line.split_once('='))
-                .map(|(_, value)| value.trim());
-            let modules = values.map(|value| dotted_at(value).to_owned());
-            return Ok(modules.filter(|module| is_of_tests(module)).collect());
+            return Ok(entry_point_modules(&String::from_utf8_lossy(&text)));
         }
         Ok(BTreeSet::new())
     }
+}
+
+/// Returns the test modules that the entry points in an `entry_points.txt` name.
+fn entry_point_modules(text: &str) -> BTreeSet<String> {
+    text.lines()
+        .filter_map(|line| line.split_once('='))
+        .map(|(_, value)| dotted_at(value.trim()).to_owned())
+        .filter(|module| is_of_tests(module))
+        .collect()
 }
 
 /// Returns whether a module is `above` or below it.

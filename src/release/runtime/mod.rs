@@ -776,10 +776,8 @@ impl<'a> Preparation<'a> {
         }
         let wanted = globs(patterns.iter().map(|pattern| pattern.value.as_str()))?;
         let mut open = self.needed_libraries(prepared)?;
-        let mut seen: BTreeSet<String> = prepared
-            .iter()
-            .map(|file| file.path.file_name().to_owned())
-            .collect();
+        let names = prepared.iter().map(|file| file.path.file_name());
+        let mut seen: BTreeSet<String> = names.map(str::to_owned).collect();
         let mut used = BTreeSet::new();
         let mut bundled = Vec::new();
         while let Some(soname) = open.pop_first() {

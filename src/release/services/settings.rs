@@ -141,24 +141,26 @@ fn words(text: &str) -> Vec<String> {
                 push(b"");
             }
             ' ' | '\t' if !quoted => finish(word.take(), &mut words),
-            '\\' => match chars.next() {
-                Some('n') => push(b"\n"),
-                Some('t') => push(b"\t"),
-                Some('x') => {
-                    let digits: String = chars.by_ref().take(2).collect();
-                    push(
-                        &u8::from_str_radix(&digits, 16)
-                            .map_or_else(|_| digits.into_bytes(), |byte| vec![byte]),
-                    );
-                }
-                Some(other) => push(other.encode_utf8(&mut [0; 4]).as_bytes()),
-                None => push(b"\\"),
-            },
+            '\\' => push(&escaped(&mut chars)),
             c => push(c.encode_utf8(&mut [0; 4]).as_bytes()),
         }
     }
     finish(word, &mut words);
     words
+}
+
+/// Returns the bytes of the escape sequence after a backslash.
+fn escaped(chars: &mut std::str::Chars<'_>) -> Vec<u8> {
+    match chars.next() {
+        Some('n') => vec![b'\n'],
+        Some('t') => vec![b'\t'],
+        Some('x') => {
+            let digits: String = chars.take(2).collect();
+            u8::from_str_radix(&digits, 16).map_or_else(|_| digits.into_bytes(), |byte| vec![byte])
+        }
+        Some(other) => other.to_string().into_bytes(),
+        None => vec![b'\\'],
+    }
 }
 
 #[cfg(test)]

@@ -208,23 +208,7 @@ impl UnitWriter<'_> {
             unit.set("StartLimitIntervalSec", 0);
         }
         unit.section("Socket");
-        match socket {
-            SocketAddress::Tcp(address) => {
-                _ = unit.set("ListenStream", address).set("NoDelay", "yes");
-            }
-            SocketAddress::Unix(path) => {
-                let user = self.context.user(service.process.user.as_ref())?;
-                let access = &service.socket_access;
-                let group = access
-                    .group
-                    .as_ref()
-                    .or(service.process.group.as_ref())
-                    .unwrap_or(user);
-                unit.set("ListenStream", plain(path.as_str()));
-                unit.set("SocketUser", user).set("SocketGroup", group);
-                unit.set("SocketMode", format!("{:04o}", access.mode));
-            }
-        }
+        self.listen(&mut unit, service, socket)?;
         if is_kept {
             // Each attempt to start the service counts, and too many would close the socket
             // permanently.
@@ -243,6 +227,30 @@ impl UnitWriter<'_> {
             },
             unit.text(),
         ))
+    }
+
+    /// Sets the address of a socket, and for one in the file system, its owner and mode.
+    fn listen(
+        &self,
+        unit: &mut UnitFile<'_>,
+        service: &Service,
+        socket: &SocketAddress,
+    ) -> Result<()> {
+        match socket {
+            SocketAddress::Tcp(address) => {
+                _ = unit.set("ListenStream", address).set("NoDelay", "yes");
+            }
+            SocketAddress::Unix(path) => {
+                let user = self.context.user(service.process.user.as_ref())?;
+                let access = &service.socket_access;
+                let group = access.group.as_ref().or(service.process.group.as_ref());
+                unit.set("ListenStream", plain(path.as_str()))
+                    .set("SocketUser", user)
+                    .set("SocketGroup", group.unwrap_or(user))
+                    .set("SocketMode", format!("{:04o}", access.mode));
+            }
+        }
+        Ok(())
     }
 
     /// Returns the service of a timer.
@@ -458,22 +466,10 @@ pub(super) fn confinement<'a>(
     context: &ServiceContext<'_>,
     process: &'a ProcessSettings,
 ) -> Result<Vec<(&'a str, String)>> {
-    let mut settings: Vec<(&str, String)> = Vec::new();
     let directory = context.directory(context.user(process.user.as_ref())?);
-    for kind in ["StateDirectory", "CacheDirectory", "LogsDirectory"] {
-        settings.push((kind, directory.clone()));
-        settings.push(match kind {
-            "StateDirectory" => ("StateDirectoryMode", "0750".to_owned()),
-            "CacheDirectory" => ("CacheDirectoryMode", "0750".to_owned()),
-            _ => ("LogsDirectoryMode", "0750".to_owned()),
-        });
-    }
-    // Other services of the same user may still use the directory after this one ends.
-    settings.push(("RuntimeDirectory", directory));
-    settings.push(("RuntimeDirectoryPreserve", "yes".to_owned()));
-    for path in &process.write {
-        settings.push(("ReadWritePaths", plain_path(path)));
-    }
+    let mut settings: Vec<(&str, String)> = own_directories(directory).to_vec();
+    let writable = process.write.iter();
+    settings.extend(writable.map(|path| ("ReadWritePaths", plain_path(path))));
     settings.extend(sandbox().map(|(name, value)| (name, value.to_owned())));
     for relaxed in &process.relax {
         let before = settings.len();
@@ -486,6 +482,22 @@ pub(super) fn confinement<'a>(
     let own = process.systemd.iter();
     settings.extend(own.map(|(name, value)| (name.as_str(), value.clone())));
     Ok(settings)
+}
+
+/// Returns the settings for the directories of a user.
+fn own_directories(directory: String) -> [(&'static str, String); 8] {
+    let mode = || "0750".to_owned();
+    [
+        ("StateDirectory", directory.clone()),
+        ("StateDirectoryMode", mode()),
+        ("CacheDirectory", directory.clone()),
+        ("CacheDirectoryMode", mode()),
+        ("LogsDirectory", directory.clone()),
+        ("LogsDirectoryMode", mode()),
+        ("RuntimeDirectory", directory),
+        // Other services of the same user may still use the directory after this one ends.
+        ("RuntimeDirectoryPreserve", "yes".to_owned()),
+    ]
 }
 
 /// Returns the directories in a value of `StateDirectory=` and similar settings, without the links
