@@ -77,14 +77,7 @@ impl PackageFormat for DebPackage {
             (control()?, payload)
         };
         let (name, size) = (data_name(compression), payload.size());
-        if size > MEMBER_LIMIT {
-            return Err(
-                Error::new("the package is too large for a deb").note(format!(
-                    "`{name}` has {size} bytes, but an ar member can have at most {MEMBER_LIMIT} \
-                     (deb(5))"
-                )),
-            );
-        }
+        check_size(name, size)?;
         put(out, b"!<arch>\n")?;
         member(out, meta, "debian-binary", b"2.0\n")?;
         member(out, meta, "control.tar.gz", &control)?;
@@ -439,6 +432,18 @@ fn listed(declared: &[String], more: &[&String]) -> String {
             .filter(|entry| !declared.iter().any(|known| known == entry)),
     );
     all.join(", ")
+}
+
+/// Checks that the size of a member fits its header.
+fn check_size(name: &str, size: u64) -> Result<()> {
+    if size <= MEMBER_LIMIT {
+        return Ok(());
+    }
+    Err(
+        Error::new("the package is too large for a deb").note(format!(
+            "`{name}` has {size} bytes, but an ar member can have at most {MEMBER_LIMIT} (deb(5))"
+        )),
+    )
 }
 
 /// Returns the name of the member with the payload.

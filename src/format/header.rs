@@ -31,33 +31,16 @@ pub(super) fn check(mut file: impl Read) -> io::Result<()> {
 
 /// Checks the next header, and returns the length of its data in bytes.
 fn check_one(file: &mut impl Read) -> io::Result<u64> {
-    let lies = |what: &str| io::Error::new(io::ErrorKind::InvalidData, what.to_owned());
     let mut start = [0; 16];
     file.read_exact(&mut start)?;
     let (entries, data) = (number(&start[8..12]), number(&start[12..16]));
     if start[..4] != [0x8e, 0xad, 0xe8, 1] || entries > MOST_ENTRIES || data > MOST_DATA {
-        return Err(lies("it lacks an rpm header"));
+        return Err(invalid("it lacks an rpm header"));
     }
     for _ in 0..entries {
         let mut entry = [0; 16];
         file.read_exact(&mut entry)?;
-        let (kind, offset, count) = (
-            number(&entry[4..8]),
-            number(&entry[8..12]),
-            number(&entry[12..16]),
-        );
-        // A text has at least its NUL.
-        let each = match kind {
-            0 => 0,
-            1 | 2 | 6..=9 => 1,
-            3 => 2,
-            4 => 4,
-            5 => 8,
-            _ => return Err(lies("an entry of the rpm header has an unknown type")),
-        };
-        if u64::from(offset) + u64::from(count) * each > u64::from(data) {
-            return Err(lies("an entry of the rpm header points beyond its end"));
-        }
+        check_entry(&entry, data)?;
     }
     let skipped = io::copy(&mut file.by_ref().take(u64::from(data)), &mut io::sink())?;
     if skipped < u64::from(data) {
@@ -65,6 +48,28 @@ fn check_one(file: &mut impl Read) -> io::Result<u64> {
     } else {
         Ok(skipped)
     }
+}
+
+/// Checks that an entry of an index points into the `data` bytes after the index.
+fn check_entry(entry: &[u8; 16], data: u32) -> io::Result<()> {
+    let (offset, count) = (number(&entry[8..12]), number(&entry[12..16]));
+    // A text has at least its NUL.
+    let each = match number(&entry[4..8]) {
+        0 => 0,
+        1 | 2 | 6..=9 => 1,
+        3 => 2,
+        4 => 4,
+        5 => 8,
+        _ => return Err(invalid("an entry of the rpm header has an unknown type")),
+    };
+    if u64::from(offset) + u64::from(count) * each > u64::from(data) {
+        return Err(invalid("an entry of the rpm header points beyond its end"));
+    }
+    Ok(())
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what.to_owned())
 }
 
 /// Returns a big-endian number of four bytes.

@@ -142,16 +142,11 @@ fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
                 continue;
             }
             // If this entry is `a`, the next one may be `a-b`, but the content of `a` comes first.
-            let inside = format!("{path}/");
-            let start = range.start
-                + entries[range.clone()].partition_point(|(path, _)| path.as_str() < &*inside);
-            let end = start
-                + entries[start..range.end]
-                    .partition_point(|(path, _)| path.as_str().starts_with(&inside));
-            if start < end {
-                later.push(end..range.end);
-                later.push(range.start..start);
-                range = start..end;
+            let inside = content_range(path, entries, range.clone());
+            if !inside.is_empty() {
+                later.push(inside.end..range.end);
+                later.push(range.start..inside.start);
+                range = inside;
             }
         }
         match later.pop() {
@@ -165,6 +160,21 @@ fn archive_order<'t>(entries: &[PlacedEntry<'t>]) -> Vec<PlacedEntry<'t>> {
         ordered.sort_by(|(a, _), (b, _)| by_component(a.as_str(), b.as_str()));
     }
     ordered
+}
+
+/// Returns the part of a range of sorted entries that is the content of a directory.
+fn content_range(
+    directory: &str,
+    entries: &[PlacedEntry<'_>],
+    range: Range<usize>,
+) -> Range<usize> {
+    let beginning = format!("{directory}/");
+    let before =
+        entries[range.clone()].partition_point(|(path, _)| path.as_str() < beginning.as_str());
+    let start = range.start + before;
+    let length = entries[start..range.end]
+        .partition_point(|(path, _)| path.as_str().starts_with(&beginning));
+    start..start + length
 }
 
 /// Compares paths by components: `/` sorts before all characters of names.
@@ -207,11 +217,18 @@ fn copy_content(
     if sha256.finalize()[..] == content.digest.sha256.0 {
         // If another thread was first, it has set the same sum.
         _ = wanted.map(|(place, md5)| place.set(md5.finalize().into()));
-        return Ok(());
+        Ok(())
+    } else {
+        Err(changed_content(path, content))
     }
+}
+
+/// Returns the error for content that does not match its digest. Discards the layer that it comes
+/// from.
+fn changed_content(path: &InstallPath, content: &Content) -> Error {
     let error = Error::new(format!("`{path}` has changed since the build read it"))
         .note(format!("its SHA-256 was {}", content.digest.sha256));
-    Err(match &content.bytes {
+    match &content.bytes {
         Bytes::Disk { file, .. } => {
             let error = error.note(format!(
                 "it is read from `{}`",
@@ -229,7 +246,7 @@ fn copy_content(
             }
         }
         Bytes::Memory(_) => error.kind(pkgapp_core::error::ErrorKind::Bug),
-    })
+    }
 }
 
 /// Passes a range of a file's bytes to `take`, in pieces.
