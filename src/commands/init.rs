@@ -217,6 +217,26 @@ fn supported(survey: &Survey, minors: impl Iterator<Item = u16>) -> Result<Vec<P
 
 /// Returns the text of the configuration: the recipe, and lines that no recipe can know.
 fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
+    let mut text = format!(
+        "# A {} application. `pkgapp explain` shows all values and where they come from.\n",
+        survey.framework.name()
+    );
+    for (name, lines) in tables(survey, python) {
+        if lines.is_empty() {
+            continue;
+        }
+        text.push('\n');
+        if !name.is_empty() {
+            text.extend(["[", &name, "]\n"]);
+        }
+        text.extend([&lines.join("\n"), "\n"]);
+    }
+    text
+}
+
+/// Returns the tables of the configuration with their lines, which may be none. A table without a
+/// name consists of comments.
+fn tables(survey: &Survey, python: Option<PythonMinor>) -> Vec<(String, Vec<String>)> {
     let recipe = recipe(survey);
     let mut tables = vec![
         ("app".to_owned(), app(survey, recipe)),
@@ -240,19 +260,7 @@ fn configuration(survey: &Survey, python: Option<PythonMinor>) -> String {
     tables.push(("settings".to_owned(), settings));
     let deployment = ["# [deploy.production]", "# hosts = [\"web1.example.com\"]"];
     tables.push((String::new(), deployment.map(str::to_owned).to_vec()));
-
-    let mut text = format!(
-        "# A {} application. `pkgapp explain` shows all values and where they come from.\n",
-        survey.framework.name()
-    );
-    for (name, lines) in tables.iter().filter(|(_, lines)| !lines.is_empty()) {
-        text.push('\n');
-        if !name.is_empty() {
-            text.extend(["[", name, "]\n"]);
-        }
-        text.extend([&lines.join("\n"), "\n"]);
-    }
-    text
+    tables
 }
 
 /// Formats a setting that was found in the code on one line, because there may be many.

@@ -18,13 +18,7 @@ pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Re
     let command = command(args)?;
     let deploy = load_deploy(args.name.as_deref(), global, report)?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "run", report)?;
-    let one = fleet.machines.len() == 1;
-    let show = match (report.style(), one, args.stream) {
-        (OutputStyle::Json, ..) => Show::Json,
-        (OutputStyle::Text, true, _) => Show::AsItIs,
-        (OutputStyle::Text, false, true) => Show::Stream,
-        (OutputStyle::Text, false, false) => Show::Grouped,
-    };
+    let show = Show::choose(&fleet, args.stream, report.style());
     let names = fleet.machines.iter().map(|machine| &machine.member.name);
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0);
 
@@ -32,11 +26,11 @@ pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Re
     fleet.each_shown(
         |machine| run_on(machine, &command, show, width, report),
         |batch| {
-            let batch = batch.into_iter().map(|(at, ran)| {
-                let ran = ran.unwrap_or_else(|| Err(HostFailure::NeverReached(interrupt::error())));
-                (&fleet.machines[at], ran)
-            });
-            let batch: Vec<HostResult<'_>> = batch.collect();
+            let never_reached = || Err(HostFailure::NeverReached(interrupt::error()));
+            let batch: Vec<HostResult<'_>> = batch
+                .into_iter()
+                .map(|(at, ran)| (&fleet.machines[at], ran.unwrap_or_else(never_reached)))
+                .collect();
             match show {
                 Show::Grouped => print_groups(&batch, report),
                 Show::Json => print_json(&batch, report),
@@ -64,6 +58,17 @@ enum Show {
     Grouped,
     /// One line of JSON per host.
     Json,
+}
+
+impl Show {
+    fn choose(fleet: &Fleet<'_>, stream: bool, style: OutputStyle) -> Self {
+        match (style, fleet.machines.len(), stream) {
+            (OutputStyle::Json, ..) => Self::Json,
+            (OutputStyle::Text, 1, _) => Self::AsItIs,
+            (OutputStyle::Text, _, true) => Self::Stream,
+            (OutputStyle::Text, _, false) => Self::Grouped,
+        }
+    }
 }
 
 /// The output and the exit status of a command on one host.

@@ -22,6 +22,20 @@ struct KnownHost {
     condition: AppCondition,
 }
 
+impl KnownHost {
+    /// Runs the commands that report the facts and the condition.
+    fn read(machine: &Machine<'_>, probe: &HostCommand, condition: &HostCommand) -> Result<Self> {
+        let run = |command| {
+            let output = machine.host.run(command, &mut |_, _| {});
+            output.map_err(HostFailure::into_error)
+        };
+        Ok(Self {
+            facts: HostFacts::parse(&run(probe)?.text())?,
+            condition: AppCondition::parse(&run(condition)?.text()),
+        })
+    }
+}
+
 pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
@@ -29,17 +43,7 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
     let (probe, condition) = (backend.probe(&prefix, &[]), backend.status(&prefix));
-    let look = |machine: &Machine<'_>| -> Result<KnownHost> {
-        let run = |command| {
-            let output = machine.host.run(command, &mut |_, _| {});
-            output.map_err(HostFailure::into_error)
-        };
-        Ok(KnownHost {
-            facts: HostFacts::parse(&run(&probe)?.text())?,
-            condition: AppCondition::parse(&run(&condition)?.text()),
-        })
-    };
-
+    let look = |machine: &Machine<'_>| KnownHost::read(machine, &probe, &condition);
     let mut errors = Vec::new();
     fleet.each_shown(look, |batch| {
         for (at, known) in batch {
