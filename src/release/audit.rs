@@ -6,6 +6,7 @@ mod explain;
 use std::cell::LazyCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
+use std::ops::Range;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -490,16 +491,7 @@ fn search(
         } else {
             held.len().saturating_sub(reach).max(from)
         };
-        for (needle, finder) in &finders {
-            let places = finder
-                .find_iter(&held)
-                .filter(|place| (from..until).contains(place) && needle.is_at(&held, *place));
-            for place in places {
-                if found.len() < MOST_PATHS {
-                    found.insert(path_at(&held, place, needle).to_vec());
-                }
-            }
-        }
+        find_paths(&held, from..until, &finders, &mut found);
         if is_last {
             return Ok(found);
         }
@@ -507,6 +499,25 @@ fn search(
         let done = until.saturating_sub(1);
         held.drain(..done);
         from = until - done;
+    }
+}
+
+/// Adds the paths that begin with a needle in a range of a text to `found`, up to [`MOST_PATHS`].
+fn find_paths(
+    text: &[u8],
+    range: Range<usize>,
+    finders: &[(&Needle, Finder<'_>)],
+    found: &mut BTreeSet<Vec<u8>>,
+) {
+    for (needle, finder) in finders {
+        let places = finder
+            .find_iter(text)
+            .filter(|place| range.contains(place) && needle.is_at(text, *place));
+        for place in places {
+            if found.len() < MOST_PATHS {
+                found.insert(path_at(text, place, needle).to_vec());
+            }
+        }
     }
 }
 

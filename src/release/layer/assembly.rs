@@ -432,11 +432,7 @@ impl<'a> LayerAssembly<'a> {
         elf.sort_by(|a, b| a.path.cmp(&b.path));
         let made_here = made_here.into_iter().collect();
         let entries: Vec<LayerEntry> = entries.into_values().collect();
-        let size = entries.iter().map(|entry| match &entry.kind {
-            LayerEntryKind::File { digest, .. } => digest.size,
-            LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
-        });
-        builder.cache.note_added(size.sum());
+        builder.cache.note_added(entries.iter().map(size_of).sum());
         builder.cache.count("layers", false);
         let manifest = LayerManifest {
             entries,
@@ -471,6 +467,14 @@ impl<'a> LayerAssembly<'a> {
         }
         path.parent()
             .map_or(Ok(()), |parent| self.directory(&parent))
+    }
+}
+
+/// Returns the number of bytes that an entry adds to the cache.
+fn size_of(entry: &LayerEntry) -> u64 {
+    match &entry.kind {
+        LayerEntryKind::File { digest, .. } => digest.size,
+        LayerEntryKind::Directory | LayerEntryKind::Symlink { .. } => 0,
     }
 }
 

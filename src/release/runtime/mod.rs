@@ -379,6 +379,15 @@ fn tell(made: &MadeLayer, layer: &Layer, report: &Report) {
     }
 }
 
+/// Checks that every pattern of `bundle-libraries` is among the `used` ones, which are indexes.
+fn check_patterns(patterns: &[Located<String>], used: &BTreeSet<usize>) -> Result<()> {
+    let unused = (0..)
+        .zip(patterns)
+        .filter(|(index, _)| !used.contains(index))
+        .map(|(_, pattern)| useless_pattern(pattern));
+    Error::all(unused.collect::<Vec<_>>()).map_or(Ok(()), Err)
+}
+
 /// Returns the error for a pattern of `bundle-libraries` that matches nothing.
 fn useless_pattern(pattern: &Located<String>) -> Error {
     Error::new(format!(
@@ -795,11 +804,8 @@ impl<'a> Preparation<'a> {
             bundled.push((soname, found));
         }
 
-        let unused = (0..)
-            .zip(patterns)
-            .filter(|(index, _)| !used.contains(index))
-            .map(|(_, pattern)| useless_pattern(pattern));
-        Error::all(unused.collect::<Vec<_>>()).map_or(Ok(bundled), Err)
+        check_patterns(patterns, &used)?;
+        Ok(bundled)
     }
 
     /// Returns the libraries that the executable and the prepared files need.

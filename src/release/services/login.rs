@@ -56,19 +56,8 @@ pub fn tree(package: &Tree, app: &Config) -> Result<Tree> {
         paths: &paths,
     };
     let mut files = LoginFiles::new(context.prefix)?;
-    let mut enabled = writer.units(&mut files)?;
-    enabled.extend(writer.logs(&mut files)?);
-    let crontab = cron::user_lines(&context, &writer.programs, &paths)?;
-    let runs = !enabled.is_empty() || !crontab.is_empty();
-    let state = if runs { directories.all() } else { Vec::new() };
-
-    files.list("enabled", &enabled)?;
-    files.add_filled("crontab", crontab.into_bytes(), 0o644)?;
-    files.list("directories", &state)?;
-    let asked = monitoring::health_list(&context)?;
-    if !asked.is_empty() {
-        files.add_filled("health", paths.in_text(&asked).into_bytes(), 0o644)?;
-    }
+    writer.processes(&directories, &mut files)?;
+    writer.health(&mut files)?;
     files.list("secrets", &writer.secrets()?)?;
     writer.configuration(&mut files)?;
     writer.environments(&mut files)?;
@@ -131,6 +120,28 @@ struct LoginWriter<'a> {
 impl LoginWriter<'_> {
     fn scope(&self) -> ServiceScope<'_> {
         ServiceScope::Login(self.paths)
+    }
+
+    /// Writes everything that runs: units and crontab, with the directories that they may write to.
+    fn processes(&self, directories: &OwnDirectories, files: &mut LoginFiles) -> Result<()> {
+        let mut enabled = self.units(files)?;
+        enabled.extend(self.logs(files)?);
+        let crontab = cron::user_lines(self.context, &self.programs, self.paths)?;
+        let runs = !enabled.is_empty() || !crontab.is_empty();
+        let writable = if runs { directories.all() } else { Vec::new() };
+
+        files.list("enabled", &enabled)?;
+        files.add_filled("crontab", crontab.into_bytes(), 0o644)?;
+        files.list("directories", &writable)
+    }
+
+    /// Lists the services whose health a push checks, if there are any.
+    fn health(&self, files: &mut LoginFiles) -> Result<()> {
+        let asked = monitoring::health_list(self.context)?;
+        if asked.is_empty() {
+            return Ok(());
+        }
+        files.add_filled("health", self.paths.in_text(&asked).into_bytes(), 0o644)
     }
 
     /// Writes the units; returns the enabled ones.
