@@ -359,18 +359,7 @@ impl WheelArchive {
             member.set_hash(hash);
         }
 
-        // Some tools list directories, which is harmless. RECORD may list its signatures without
-        // their being in the archive.
-        let is_optional =
-            |path: &&str| path.ends_with('/') || unhashed[1..].iter().any(|name| name == path);
-        let missing: BTreeSet<&str> = lines
-            .into_keys()
-            .filter(|path| !is_optional(path))
-            .collect();
-        gaps.extend(missing.into_iter().map(|path| {
-            let path = path.escape_debug();
-            format!("`{own}` lists `{path}`, which is not in the archive")
-        }));
+        gaps.extend(missing_members(lines.into_keys(), &own, &unhashed[1..]));
         self.metadata.record_gap = first_gap(gaps);
         Ok(())
     }
@@ -535,6 +524,25 @@ fn u32_at(header: &[u8], at: usize) -> u32 {
     u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]])
 }
 
+/// Returns a sentence for each path that RECORD lists although the archive lacks the file. Some
+/// tools list directories, which is harmless, and RECORD may list its missing `signatures`.
+fn missing_members<'a>(
+    paths: impl Iterator<Item = &'a str>,
+    record: &str,
+    signatures: &[String],
+) -> Vec<String> {
+    let is_optional =
+        |path: &&str| path.ends_with('/') || signatures.iter().any(|name| name == path);
+    let missing: BTreeSet<&str> = paths.filter(|path| !is_optional(path)).collect();
+    missing
+        .into_iter()
+        .map(|path| {
+            let path = path.escape_debug();
+            format!("`{record}` lists `{path}`, which is not in the archive")
+        })
+        .collect()
+}
+
 /// Returns the lines of RECORD by path, which must be unique.
 fn lines_by_path<'a>(
     record: &'a [RecordEntry],
@@ -581,9 +589,7 @@ fn check_members<R: Read + Seek>(
         let path = check_member(entry, &member, raw).map_err(|why| refusal.member(raw, why))?;
 
         entry.header = member.header_start();
-        let data = member.data_start().unwrap_or(member.header_start());
-        let end = data.saturating_add(member.compressed_size());
-        ranges.push((member.header_start(), end, raw));
+        ranges.push((member.header_start(), end_of(&member), raw));
         unpacked = unpacked.saturating_add(member.size());
         if raw.ends_with('/') {
             directories.push(path);
@@ -594,6 +600,12 @@ fn check_members<R: Read + Seek>(
     check_bomb(unpacked, length).map_err(|why| refusal.whole(why))?;
     check_overlap(&mut ranges, start).map_err(|(name, why)| refusal.member(name, why))?;
     Ok((members, directories))
+}
+
+/// Returns the offset after the packed bytes of a member.
+fn end_of<R: Read>(member: &ZipFile<'_, R>) -> u64 {
+    let data = member.data_start().unwrap_or(member.header_start());
+    data.saturating_add(member.compressed_size())
 }
 
 /// Checks that the zip crate sees every entry of the directory, and each only once.

@@ -98,10 +98,10 @@ pub(super) fn convert(from: &Path, egg: &EggFilename, to: &Path) -> Result<Wheel
     }
 
     let dist_info = format!("{stem}.dist-info");
-    let wheel = wheel_text(&filename, native.is_empty());
-    for (name, text) in [("METADATA", &about.metadata), ("WHEEL", &wheel)] {
-        pack::put(&to.join(&dist_info).join(name), false, text.as_bytes())?;
-    }
+    let write =
+        |name: &str, text: &str| pack::put(&to.join(&dist_info).join(name), false, text.as_bytes());
+    write("METADATA", &about.metadata)?;
+    write("WHEEL", &wheel_text(&filename, native.is_empty()))?;
     Ok(WheelLayout {
         filename,
         dist_info,
