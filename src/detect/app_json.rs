@@ -1,5 +1,5 @@
-//! The variables in a project's app.json, as Heroku and Dokku read it: which of them the application
-//! requires, their values, and what they are for.
+//! The variables in a project's app.json, as Heroku and Dokku read it: which of them are required,
+//! their values, and their descriptions.
 
 use std::path::Path;
 
@@ -8,13 +8,13 @@ use serde_json::{Map, Value};
 use super::code::{FoundSetting, Literal, SettingKind, fitted, is_secret};
 use super::pins;
 
-/// The file, at the top of the tree.
+/// The file at the top of the tree.
 const FILE: &str = "app.json";
 
-/// How large it may be.
+/// The maximum size of the file in bytes.
 const LARGEST: u64 = 128 * 1024;
 
-/// Returns the variables in the order of the file; a file that is no JSON says nothing.
+/// Returns the variables in the order of the file; none if the file is not valid JSON.
 pub(super) fn variables(root: &Path) -> Vec<FoundSetting> {
     let file = root.join(FILE);
     let is_small = std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() <= LARGEST);
@@ -33,7 +33,8 @@ pub(super) fn variables(root: &Path) -> Vec<FoundSetting> {
     env.iter().filter_map(variable).collect()
 }
 
-/// Adds what app.json says to the variables that the code reads, and those that only app.json has.
+/// Adds the facts of app.json to the variables that the code reads, and the variables that only
+/// app.json has.
 pub(super) fn complete(settings: &mut Vec<FoundSetting>, declared: Vec<FoundSetting>) {
     for declared in declared {
         match settings.iter_mut().find(|read| read.name == declared.name) {
@@ -43,7 +44,8 @@ pub(super) fn complete(settings: &mut Vec<FoundSetting>, declared: Vec<FoundSett
     }
 }
 
-/// Code knows types better, and app.json the values and words for operators.
+/// Adds a declaration to a variable: the code is the better source of types, and app.json of values
+/// and descriptions.
 fn describe(read: &mut FoundSetting, declared: FoundSetting) {
     read.help = declared.help;
     if declared.kind == SettingKind::Secret {
@@ -60,7 +62,7 @@ fn describe(read: &mut FoundSetting, declared: FoundSetting) {
     }
 }
 
-/// Reads a value, or a table with more about it.
+/// Parses a value, or a table with more properties.
 fn variable(name: &str, declared: &Value) -> Option<FoundSetting> {
     let nothing = Map::new();
     let (value, table) = match declared {
@@ -87,7 +89,7 @@ fn variable(name: &str, declared: &Value) -> Option<FoundSetting> {
     })
 }
 
-/// Returns a text that is one line, and not empty.
+/// Returns a text if it is a single line and not empty.
 fn line(value: Option<&Value>) -> Option<String> {
     let text = value?.as_str()?;
     let is_line = !text.trim().is_empty() && !text.chars().any(char::is_control);

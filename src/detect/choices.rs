@@ -1,5 +1,5 @@
-//! Which extras, groups and requirements files ship: those that the project's own deployment
-//! installs, and those without which it has no server or no database driver.
+//! Chooses the extras, groups, and requirements files that ship: those that the project's own
+//! deployment installs, and those without which it has no server or no database driver.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -9,7 +9,7 @@ use super::deployment::{DeploymentFiles, is_for_developers};
 use super::project::ProjectFiles;
 use super::{PinState, pins};
 
-/// Distributions that serve an application of WSGI or ASGI which their command line names.
+/// Distributions that serve a WSGI or ASGI application named on their command line.
 const SERVERS: [&str; 8] = [
     "gunicorn",
     "uvicorn",
@@ -21,7 +21,7 @@ const SERVERS: [&str; 8] = [
     "pyuwsgi",
 ];
 
-/// Names that projects give the one group of what the application itself requires.
+/// Names that projects give the only group with the application's own requirements.
 const MAIN_GROUPS: [&str; 9] = [
     "main",
     "default",
@@ -34,22 +34,23 @@ const MAIN_GROUPS: [&str; 9] = [
     "core",
 ];
 
-/// What is chosen.
+/// The result of the choice.
 #[derive(Debug, Default)]
 pub(super) struct ProjectChoices {
-    /// Extras, as the project spells them.
+    /// Extras in the project's spelling.
     pub(super) extras: Vec<String>,
     /// Dependency groups.
     pub(super) groups: Vec<String>,
-    /// Distributions that both bring.
+    /// Distributions that the extras and groups require.
     pub(super) brought: BTreeSet<String>,
-    /// Requirements to be added.
+    /// Additional requirements.
     pub(super) add: Vec<&'static str>,
-    /// What is left to the reader.
+    /// Decisions for the user, one sentence each.
     pub(super) open: Vec<String>,
 }
 
-/// The extras and groups of a project with what they hold, and what it has without them.
+/// The extras and groups of a project with their requirements, and the project's other
+/// requirements.
 struct ExtraOffer<'a> {
     extras: BTreeMap<String, BTreeSet<String>>,
     deployment: &'a DeploymentFiles,
@@ -57,7 +58,7 @@ struct ExtraOffer<'a> {
 }
 
 impl ExtraOffer<'_> {
-    /// Returns the first extra that ships and has a driver for a database.
+    /// Returns the first shipped extra with a driver for a database.
     fn extra_with_driver(&self, database: Database) -> Option<&str> {
         self.extras
             .iter()
@@ -72,7 +73,7 @@ impl ExtraOffer<'_> {
 }
 
 impl ProjectChoices {
-    /// Chooses extras and groups for an application that has `requires` without them.
+    /// Chooses extras and groups for an application that requires `requires` without them.
     pub(super) fn of(
         project: &ProjectFiles,
         deployment: &DeploymentFiles,
@@ -105,8 +106,9 @@ impl ProjectChoices {
         choices
     }
 
-    /// What the deployment installs. Of drivers for several databases, those for PostgreSQL: the
-    /// others are compiled, and one of them will be used.
+    /// Adds the extras and groups that the deployment installs. Of several database drivers, only
+    /// those for PostgreSQL are chosen: the others must be compiled, and the application uses one
+    /// of them.
     fn installed(&mut self, offer: &ExtraOffer<'_>) {
         let spelled = |name: &str| name.to_lowercase().replace(['_', '.'], "-");
         let has = |name: &String, drivers: &[&str]| {
@@ -147,7 +149,7 @@ impl ProjectChoices {
         }
     }
 
-    /// An extra with a server, where there is none otherwise.
+    /// Adds an extra with a server if the application has no other.
     fn server(&mut self, offer: &ExtraOffer<'_>, requires: &BTreeSet<String>) {
         let serves = |name: &str| SERVERS.contains(&name);
         if requires
@@ -162,13 +164,13 @@ impl ProjectChoices {
                 && holds.iter().any(|name| serves(name))
                 && !self.extras.contains(name)
         });
-        // Several may be alternatives, and one of them is a word too many.
+        // Several extras may be alternatives, so none of them is chosen.
         if let (Some((name, _)), None) = (with.next(), with.next()) {
             self.take(name, offer);
         }
     }
 
-    /// A driver for the database that the code names.
+    /// Adds drivers for the databases that the code names.
     fn drivers(&mut self, offer: &ExtraOffer<'_>, requires: &BTreeSet<String>) {
         let known = [Database::Postgresql, Database::Mysql]
             .map(Database::drivers)
@@ -190,7 +192,8 @@ impl ProjectChoices {
         }
     }
 
-    /// Takes a driver for a database that is certain to be used; else tells how to get one.
+    /// Adds a driver for a database that is certainly used; otherwise adds a sentence about how to
+    /// get one.
     fn driver(&mut self, database: Database, is_certain: bool, offer: &ExtraOffer<'_>) {
         let name = database.name();
         match offer.extra_with_driver(database) {
@@ -217,8 +220,8 @@ impl ProjectChoices {
     }
 }
 
-/// Whether extras have a meaning: a lock that knows them, or the project that `pkgapp lock`
-/// resolves.
+/// Returns whether extras have an effect: there is a lock with extras, or `pkgapp lock` resolves
+/// the project.
 fn takes_extras(pins: &PinState, project: &ProjectFiles) -> bool {
     match pins {
         PinState::Found(name) | PinState::Elsewhere(name, true) => {
@@ -231,8 +234,8 @@ fn takes_extras(pins: &PinState, project: &ProjectFiles) -> bool {
     }
 }
 
-/// The groups that ship: what the deployment installs, and without a `[project]` the one that
-/// stands for it.
+/// Returns the groups that ship: those that the deployment installs, and without a `[project]`
+/// table, the group that replaces it.
 fn groups(project: &ProjectFiles, deployment: &DeploymentFiles) -> Vec<String> {
     let known = project.groups();
     let installed: Vec<String> = known
@@ -253,8 +256,8 @@ fn groups(project: &ProjectFiles, deployment: &DeploymentFiles) -> Vec<String> {
         .collect()
 }
 
-/// The requirements file that the deployment installs, if it is another than the one that was found
-/// by its name; and what the reader should know about the others.
+/// Returns the requirements file that the deployment installs, if it differs from the one that was
+/// found by its name, and a sentence about the other files.
 pub(super) fn requirements(
     root: &Path,
     deployment: &DeploymentFiles,

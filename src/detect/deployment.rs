@@ -1,8 +1,8 @@
-//! What a project's own Dockerfile, compose files, Procfile and units say of how it runs: what they
-//! install of it, and which server they start.
+//! The deployment files of a project (Dockerfile, compose files, Procfile, units): the parts of the
+//! project that they install, and the server that they start.
 //!
-//! Shell is read as far as words go. What a variable decides is left out, and so are files for
-//! developers and tests.
+//! Shell scripts are split into words, but not evaluated. Commands that depend on variables are
+//! ignored, and so are files for developers and tests.
 
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
@@ -11,7 +11,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use super::pins;
 
-/// Directories at the top that may describe a deployment.
+/// Top-level directories that may describe a deployment.
 const PLACES: [&str; 9] = [
     "docker",
     ".docker",
@@ -24,12 +24,12 @@ const PLACES: [&str; 9] = [
     "contrib",
 ];
 
-/// How deep they are searched, how many files count, and how large one may be.
+/// The limits for the depth of the search, the number of files, and the size of a file in bytes.
 const DEEPEST: usize = 8;
 const MOST_FILES: usize = 300;
 const LARGEST: u64 = 128 * 1024;
 
-/// Words in names of files, extras and groups that are for developers and tests only.
+/// Words in names of files, extras, and groups that are only for developers and tests.
 const FOR_DEVELOPERS: [&str; 19] = [
     "dev",
     "devel",
@@ -52,7 +52,7 @@ const FOR_DEVELOPERS: [&str; 19] = [
     "example",
 ];
 
-/// Programs that serve an application which their command line names.
+/// Programs that serve an application named on their command line.
 const SERVERS: [&str; 7] = [
     "gunicorn",
     "uvicorn",
@@ -63,25 +63,25 @@ const SERVERS: [&str; 7] = [
     "uwsgi",
 ];
 
-/// What the files say.
+/// The facts in the deployment files.
 #[derive(Debug, Default)]
 pub(super) struct DeploymentFiles {
-    /// Extras of the project that are installed, as they are spelled.
+    /// Installed extras of the project, in their spelling.
     pub(super) extras: BTreeSet<String>,
-    /// Whether all of them are.
+    /// Whether all extras are installed.
     pub(super) all_extras: bool,
-    /// Dependency groups that are installed.
+    /// Installed dependency groups.
     pub(super) groups: BTreeSet<String>,
-    /// Requirements files that are installed, relative to the tree, in their order.
+    /// Installed requirements files, relative to the tree, in their order.
     pub(super) requirements: Vec<String>,
-    /// Command lines of web servers.
+    /// The command lines of web servers.
     pub(super) servers: Vec<String>,
-    /// What Celery's workers are started with: the application, and the queues if they are named.
+    /// The application of Celery's workers, and their queues if they are named.
     pub(super) celery: Option<(String, Option<String>)>,
 }
 
 impl DeploymentFiles {
-    /// Reads the files of a tree; what can't be read says nothing.
+    /// Reads the deployment files of a tree; unreadable files are ignored.
     pub(super) fn read(root: &Path) -> Self {
         let mut deployment = Self::default();
         let is_wanted = |entry: &DirEntry| {
@@ -134,7 +134,7 @@ impl DeploymentFiles {
         }
     }
 
-    /// `pip install -r FILE`, `.[EXTRA,…]`, `--group NAME`.
+    /// Parses `pip install -r FILE`, `.[EXTRA,…]`, and `--group NAME`.
     fn pip(&mut self, root: &Path, arguments: &[String]) {
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
@@ -159,7 +159,8 @@ impl DeploymentFiles {
         self.requirements.extend(file);
     }
 
-    /// `uv sync --extra NAME`, `poetry install -E NAME --with GROUP`, `pdm sync -G GROUP`.
+    /// Parses `uv sync --extra NAME`, `poetry install -E NAME --with GROUP`, and `pdm sync -G
+    /// GROUP`.
     fn project_tool(&mut self, arguments: &[String]) {
         let mut arguments = arguments.iter();
         while let Some(word) = arguments.next() {
@@ -187,14 +188,14 @@ impl DeploymentFiles {
     }
 }
 
-/// The command line of a web server, from its program on, if the words have one.
+/// Returns the command line of a web server in the words, from the program on.
 fn server_command(names: &[&str], words: &[String]) -> Option<String> {
     let at = names.iter().position(|name| SERVERS.contains(name))?;
     let is_installed = words[..at].iter().any(|word| word.contains("install"));
     (!is_installed).then(|| words[at..].join(" "))
 }
 
-/// The application and the queues of a command that starts a worker of Celery's.
+/// Returns the application and the queues of a command that starts a Celery worker.
 fn celery_worker(names: &[&str], words: &[String]) -> Option<(String, Option<String>)> {
     let at = names.iter().position(|name| *name == "celery")?;
     let arguments = &words[at..];
@@ -206,7 +207,7 @@ fn celery_worker(names: &[&str], words: &[String]) -> Option<(String, Option<Str
     Some((value(["-A", "--app"])?, value(["-Q", "--queues"])))
 }
 
-/// The extras of `.[EXTRA,…]` that ship.
+/// Returns the extras in `.[EXTRA,…]` that ship.
 fn extras_of_tree(word: &str) -> Vec<String> {
     let Some(extras) = word.strip_prefix("./[").or_else(|| word.strip_prefix(".[")) else {
         return Vec::new();
@@ -219,7 +220,7 @@ fn extras_of_tree(word: &str) -> Vec<String> {
         .collect()
 }
 
-/// The value of an option: `-Q a,b`, `--queues a,b`, `--queues=a,b`.
+/// Returns the value of an option: `-Q a,b`, `--queues a,b`, or `--queues=a,b`.
 fn option_value(words: &[String], options: [&str; 2]) -> Option<String> {
     words
         .iter()
@@ -233,7 +234,7 @@ fn option_value(words: &[String], options: [&str; 2]) -> Option<String> {
         })
 }
 
-/// Whether a name has a word that means developers, tests or documentation.
+/// Returns whether a name has a word for developers, tests, or documentation.
 pub(super) fn is_for_developers(name: &str) -> bool {
     name.to_lowercase()
         .split(['.', '-', '_', '/'])
@@ -252,7 +253,7 @@ fn is_place(entry: &DirEntry) -> bool {
     entry.depth() > 1 || !entry.file_type().is_dir() || PLACES.contains(&name_of(entry).as_str())
 }
 
-/// Whether a file may describe how the application is installed and started.
+/// Returns whether a file may describe how the application is installed and started.
 fn describes(entry: &DirEntry) -> bool {
     let name = name_of(entry).to_lowercase();
     let is_compose = (name.starts_with("docker-compose") || name.starts_with("compose"))
@@ -269,7 +270,7 @@ fn describes(entry: &DirEntry) -> bool {
             .is_ok_and(|metadata| metadata.len() <= LARGEST)
 }
 
-/// The commands in a text, as words.
+/// Returns the commands in a text, split into words.
 fn commands(text: &str) -> Vec<Vec<String>> {
     let text = text.replace("\\\n", " ");
     let lines = text
@@ -280,7 +281,7 @@ fn commands(text: &str) -> Vec<Vec<String>> {
     parts.map(words).filter(|words| !words.is_empty()).collect()
 }
 
-/// The words of a command, without the quotes around them; those of a list in JSON, too.
+/// Splits a command, or a list in JSON, into words without their quotes.
 fn words(command: &str) -> Vec<String> {
     let is_list = command.contains("[\"") || command.contains("['") || command.contains("[ \"");
     let plain = if is_list {
@@ -296,7 +297,7 @@ fn words(command: &str) -> Vec<String> {
         .collect()
 }
 
-/// A requirements file of the tree, where the path in an image ends like it.
+/// Returns the requirements file in the tree for a path in an image that ends in the same way.
 fn requirements_file(root: &Path, file: &str) -> Option<String> {
     if file.contains('$') || is_for_developers(file) {
         return None;

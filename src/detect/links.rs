@@ -1,4 +1,4 @@
-//! Symbolic links that can't ship: they lead nowhere, or out of the tree.
+//! Symbolic links that cannot ship because they lead nowhere or out of the tree.
 
 use std::path::Path;
 
@@ -6,8 +6,8 @@ use walkdir::WalkDir;
 
 use super::literal;
 
-/// Returns patterns for the links below directories that are included whole (`docs/**`) and lead to
-/// nothing in the tree.
+/// Returns patterns for the links below included directories (`docs/**`) that lead to no file in
+/// the tree.
 pub(super) fn stray(root: &Path, include: &[String]) -> Vec<String> {
     let Ok(whole) = root.canonicalize() else {
         return Vec::new();

@@ -1,9 +1,9 @@
-//! The names in lock and requirements files: which distributions an application has, whatever their
-//! versions.
+//! The names in lock and requirements files: the distributions of an application, regardless of
+//! their versions.
 //!
-//! [`pkgapp_lock`] reads these files exactly, for one environment and with all that can be wrong
-//! with them. Before there is a configuration there is no environment yet, and a name more than
-//! will be installed does no harm here.
+//! [`pkgapp_lock`] reads these files exactly, for one environment and with all their possible
+//! mistakes. Before there is a configuration, there is no environment, and an additional name does
+//! no harm here.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use pkgapp_pypa::PackageName;
 
 use super::PinState;
 
-/// How many files requirements may include one by one: more is a circle.
+/// The limit for the number of included requirements files: more must be a cycle.
 const MOST_INCLUDES: usize = 20;
 
 /// Reads a TOML file.
@@ -34,14 +34,14 @@ pub(super) fn toml(file: &Path) -> Result<Table> {
     })
 }
 
-/// Reads a text as far as it is UTF-8: source files may have other encodings.
+/// Reads a text and replaces bytes that are not UTF-8: source files may have other encodings.
 pub(super) fn text(file: &Path) -> Result<String> {
     Ok(String::from_utf8_lossy(&fs::read(file)?).into_owned())
 }
 
-/// Returns the distributions that are pinned or required, normalized.
+/// Returns the normalized names of pinned or required distributions.
 ///
-/// `besides` is what extras and groups bring.
+/// `besides` lists the requirements of extras and groups.
 pub(super) fn required(
     root: &Path,
     pins: &PinState,
@@ -72,7 +72,7 @@ pub(super) fn required(
     Ok(names)
 }
 
-/// The distributions of a Pipfile.lock, without those for development.
+/// Returns the distributions in a Pipfile.lock, except for those for development.
 fn pipfile_names(file: &Path) -> Result<Vec<String>> {
     let lock: serde_json::Value =
         serde_json::from_str(&text(file)?).context(|| format!("`{}` is not JSON", shown(file)))?;
@@ -84,14 +84,13 @@ fn pipfile_names(file: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-/// Whether every line of a requirements file, and of those that it includes, is a pin or needs
-/// none.
+/// Returns whether every line of a requirements file and its included files is a pin or needs none.
 pub(super) fn all_pinned(file: &Path) -> Result<bool> {
     let mut pinned = true;
     each_requirement(file, &mut 0, &mut |line| {
         let requirement = line.split(';').next().unwrap_or(line);
         pinned &= match requirement.split_once("git+") {
-            // A branch or a tag is another commit tomorrow.
+            // A branch or a tag may refer to another commit later.
             Some((_, address)) => names_a_commit(address),
             None => {
                 requirement.contains("==") || requirement.contains('@') || requirement.contains('/')
@@ -101,7 +100,8 @@ pub(super) fn all_pinned(file: &Path) -> Result<bool> {
     Ok(pinned)
 }
 
-/// Whether an address of a repository ends with a whole commit: `…/x.git@<40 digits>#egg=x`.
+/// Returns whether the address of a repository ends with a full commit: `…/x.git@<40
+/// digits>#egg=x`.
 fn names_a_commit(address: &str) -> bool {
     let plain = address.split(['#', ' ']).next().unwrap_or(address);
     plain.rsplit_once('@').is_some_and(|(_, commit)| {
@@ -109,7 +109,8 @@ fn names_a_commit(address: &str) -> bool {
     })
 }
 
-/// What pip-compile has left out of the file that it wrote: it says so in comments at the end.
+/// Returns the distribution that pip-compile has left out of its output, which it notes in comments
+/// at the end.
 pub(super) fn left_out(file: &Path) -> Result<Option<String>> {
     let text = text(file)?;
     let mut lines = text.lines().skip_while(|line| {
@@ -121,7 +122,8 @@ pub(super) fn left_out(file: &Path) -> Result<Option<String>> {
         .filter(|name| !name.is_empty()))
 }
 
-/// Distributions that are often pinned alone, and one that they require since a version.
+/// Distributions that are often pinned alone, with a version and a distribution that they require
+/// since that version.
 const REQUIRED_BY: [(&str, [u32; 2], &str); 21] = [
     ("django", [0, 0], "asgiref"),
     ("flask", [0, 0], "werkzeug"),
@@ -146,8 +148,8 @@ const REQUIRED_BY: [(&str, [u32; 2], &str); 21] = [
     ("rq", [0, 0], "redis"),
 ];
 
-/// A distribution that the pins have, and one that it requires and they lack: a file of direct
-/// requirements, whose lines have versions all the same.
+/// Returns a pinned distribution and one of its requirements that the pins lack: the file only has
+/// direct requirements, although each line has a version.
 pub(super) fn gap(file: &Path, requires: &BTreeSet<String>) -> Result<Option<String>> {
     let mut versions = BTreeMap::new();
     each_requirement(file, &mut 0, &mut |line| {
@@ -171,8 +173,8 @@ pub(super) fn gap(file: &Path, requires: &BTreeSet<String>) -> Result<Option<Str
         .map(|(name, _, needs)| format!("`{name}` requires `{needs}`")))
 }
 
-/// What the oldest version of a framework that will do asks of Python, for applications that do not
-/// say it themselves.
+/// Returns the Python requirement of the oldest matching version of a framework, for applications
+/// that declare none.
 pub(super) fn least_python(file: &Path) -> Option<&'static str> {
     let mut least = None;
     let found = each_requirement(file, &mut 0, &mut |line| {
@@ -192,7 +194,8 @@ pub(super) fn least_python(file: &Path) -> Option<&'static str> {
     found.ok().and(least)
 }
 
-/// The distributions that a requirement's extras bring and that matter to a survey: servers.
+/// Returns the server that the extras of a requirement install; the survey needs no other
+/// distributions of extras.
 fn brought_by_extras(requirement: &str) -> Option<&'static str> {
     let extras = requirement.split_once('[')?.1.split_once(']')?.0;
     let has = |wanted: &[&str]| {
@@ -205,7 +208,7 @@ fn brought_by_extras(requirement: &str) -> Option<&'static str> {
     server.then_some("uvicorn")
 }
 
-/// Returns what a Pipfile.lock says of its Python, as a specifier.
+/// Returns the Python version in a Pipfile.lock, as a specifier.
 pub(super) fn pipfile_python(root: &Path) -> Option<String> {
     let lock: serde_json::Value =
         serde_json::from_str(&text(&root.join("Pipfile.lock")).ok()?).ok()?;
@@ -217,7 +220,7 @@ pub(super) fn pipfile_python(root: &Path) -> Option<String> {
     Some(format!("=={version}.*"))
 }
 
-/// `[project] dependencies`, and what Poetry and setuptools had before.
+/// Adds `[project] dependencies` and their predecessors in Poetry and setuptools.
 fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
     names.extend(install_requires(setup).filter_map(normalized));
 
@@ -240,7 +243,7 @@ fn declared(project: &Table, setup: &str, names: &mut BTreeSet<String>) {
     }
 }
 
-/// The distributions that the extras of one of Poetry's dependencies bring.
+/// Returns the distribution that the extras of a Poetry dependency install.
 fn brought_by_poetry(name: &str, value: &Value) -> Option<&'static str> {
     let extras: Vec<&str> = value
         .get("extras")?
@@ -251,8 +254,8 @@ fn brought_by_poetry(name: &str, value: &Value) -> Option<&'static str> {
     brought_by_extras(&format!("{name}[{}]", extras.join(",")))
 }
 
-/// The packages of a lock that `roots` need: locks of uv, Poetry and PDM also hold development
-/// tools and extras. All of them where the lock does not say what needs what.
+/// Returns the packages of a lock that `roots` need: locks of uv, Poetry, and PDM also contain
+/// development tools and extras. Returns all packages if the lock does not list requirements.
 fn locked(lock: &Table, roots: BTreeSet<String>) -> BTreeSet<String> {
     let packages = ["package", "packages"]
         .iter()
@@ -274,8 +277,8 @@ fn locked(lock: &Table, roots: BTreeSet<String>) -> BTreeSet<String> {
     names
 }
 
-/// What a package of a lock requires: uv lists tables, PDM requirements, and Poetry has a table by
-/// name.
+/// Returns the requirements of a package in a lock: uv lists tables, PDM requirements, and Poetry
+/// has a table by name.
 fn needs(package: &Value) -> Vec<String> {
     let name = |value: &Value| match value {
         Value::String(requirement) => normalized(leading_name(requirement)),
@@ -288,13 +291,14 @@ fn needs(package: &Value) -> Vec<String> {
     }
 }
 
-/// The names after `install_requires`: indented lines in setup.cfg, strings of a list in setup.py.
+/// Iterates over the names after `install_requires`: indented lines in setup.cfg, strings of a list
+/// in setup.py.
 pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
     let rest = setup.split("install_requires").skip(1).flat_map(|rest| {
         // Also `"install_requires": [` and `arguments["install_requires"] = [`.
         let list = rest.trim_start_matches([' ', '=', ':', '"', '\'', ']']);
         let end = match list.chars().next() {
-            // Not that of extras.
+            // Not the list of an extra.
             Some('[') => list
                 .match_indices(']')
                 .map(|(at, _)| at)
@@ -313,8 +317,8 @@ pub(super) fn install_requires(setup: &str) -> impl Iterator<Item = &str> {
         .filter(|name| !name.is_empty())
 }
 
-/// The distributions that a requirements file names, those of included files too; none if it can't
-/// be read.
+/// Returns the distributions that a requirements file and its included files name; none if the file
+/// cannot be read.
 pub(super) fn named(file: &Path) -> BTreeSet<String> {
     let mut names = BTreeSet::new();
     let read = each_requirement(file, &mut 0, &mut |line| {
@@ -323,7 +327,7 @@ pub(super) fn named(file: &Path) -> BTreeSet<String> {
     read.map(|()| names).unwrap_or_default()
 }
 
-/// The files that a requirements file includes itself.
+/// Returns the files that a requirements file includes directly.
 pub(super) fn included(file: &Path) -> Vec<PathBuf> {
     let text = text(file).unwrap_or_default();
     let parent = file.parent().unwrap_or(Path::new(""));
@@ -331,7 +335,7 @@ pub(super) fn included(file: &Path) -> Vec<PathBuf> {
     names.map(|name| parent.join(name)).collect()
 }
 
-/// The file that a line of a requirements file includes.
+/// Returns the file that a line of a requirements file includes.
 fn included_name(line: &str) -> Option<&str> {
     let name = ["-r", "--requirement"]
         .iter()
@@ -339,7 +343,7 @@ fn included_name(line: &str) -> Option<&str> {
     Some(name.trim_start_matches('=').trim())
 }
 
-/// Calls `take` with every requirement, options and comments left out, `-r` followed.
+/// Calls `take` with every requirement, without options and comments, and follows `-r`.
 fn each_requirement(file: &Path, includes: &mut usize, take: &mut impl FnMut(&str)) -> Result<()> {
     let text = text(file)?.replace("\\\n", " ");
     for line in text.lines() {

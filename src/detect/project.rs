@@ -1,4 +1,4 @@
-//! pyproject.toml and the files from before it, and whether a wheel can be built of the tree.
+//! pyproject.toml and its predecessors, and whether the tree can be built as a wheel.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,7 +12,7 @@ use pkgapp_release::imports::{self, statement};
 
 use super::{listed, pins};
 
-/// Directories that setuptools leaves out when it searches a flat layout for packages
+/// Directories that setuptools ignores when it searches a flat layout for packages
 /// (`setuptools.discovery.FlatLayoutPackageFinder.DEFAULT_EXCLUDE`).
 const NO_PACKAGES: [&str; 27] = [
     "ci",
@@ -44,14 +44,14 @@ const NO_PACKAGES: [&str; 27] = [
     "htmlcov",
 ];
 
-/// Modules that a setup.py may import without asking for them.
+/// Modules that a setup.py may import without requiring them.
 const ALWAYS_THERE: [&str; 3] = ["setuptools", "distutils", "pkg_resources"];
 
-/// pyproject.toml, and the files from before it.
+/// pyproject.toml and its predecessors.
 pub(super) struct ProjectFiles {
     pub(super) table: Table,
     pub(super) setup: String,
-    /// Whether a build takes the tree for a project unless the configuration says otherwise.
+    /// Whether a build treats the tree as a project by default.
     pub(super) is_project: bool,
 }
 
@@ -91,7 +91,7 @@ impl ProjectFiles {
         self.table.get("tool")?.get(name)
     }
 
-    /// The console scripts that a wheel would have.
+    /// Returns the console scripts of a wheel.
     pub(super) fn scripts(&self) -> Vec<String> {
         let tables = [
             self.project("scripts"),
@@ -107,7 +107,7 @@ impl ProjectFiles {
         names
     }
 
-    /// The modules that its console scripts call.
+    /// Iterates over the modules that the console scripts call.
     pub(super) fn script_modules(&self) -> impl Iterator<Item = &str> {
         let tables = [
             self.project("scripts"),
@@ -123,8 +123,8 @@ impl ProjectFiles {
             .filter_map(|object| object.split(':').next())
     }
 
-    /// The packages at the top of a wheel of the project, by their import names; `None` if that is
-    /// not certain.
+    /// Returns the import names of the top-level packages in a wheel of the project; `None` if they
+    /// are uncertain.
     pub(super) fn wheel_packages(&self) -> Option<Vec<String>> {
         let backend = self
             .table
@@ -157,12 +157,12 @@ impl ProjectFiles {
         top_names(build.get("targets")?.get("wheel")?.get("packages")?)
     }
 
-    /// The package that is called like the project.
+    /// Returns the package with the project's name.
     fn own_package(&self) -> Option<Vec<String>> {
         self.module().map(|module| vec![module])
     }
 
-    /// The extras, as they are spelled, and the distributions that each brings.
+    /// Returns the extras in their spelling, with the distributions that each requires.
     pub(super) fn extras(&self) -> BTreeMap<String, BTreeSet<String>> {
         let tables = [
             self.project("optional-dependencies"),
@@ -178,7 +178,7 @@ impl ProjectFiles {
             .collect()
     }
 
-    /// The names of the dependency groups.
+    /// Returns the names of the dependency groups.
     pub(super) fn groups(&self) -> Vec<String> {
         let poetry = self.tool("poetry").and_then(|poetry| poetry.get("group"));
         let tables = [self.table.get("dependency-groups"), poetry]
@@ -188,7 +188,7 @@ impl ProjectFiles {
         tables.flat_map(Table::keys).cloned().collect()
     }
 
-    /// The distributions that a group names itself, or by including others.
+    /// Returns the distributions of a group, including those of included groups.
     pub(super) fn group(&self, name: &str) -> BTreeSet<String> {
         let (mut names, mut open, mut seen) =
             (BTreeSet::new(), vec![name.to_owned()], BTreeSet::new());
@@ -223,7 +223,7 @@ impl ProjectFiles {
         names
     }
 
-    /// Whether pyproject.toml, setup.cfg or setup.py say what the project requires.
+    /// Returns whether pyproject.toml, setup.cfg, or setup.py declare the project's requirements.
     pub(super) fn has_dependencies(&self) -> bool {
         let poetry = self
             .tool("poetry")
@@ -231,7 +231,7 @@ impl ProjectFiles {
         self.says("dependencies") || poetry.is_some() || self.setup.contains("install_requires")
     }
 
-    /// The members of a uv workspace, as its patterns say them.
+    /// Returns the patterns for the members of a uv workspace.
     pub(super) fn workspace(&self) -> Option<Vec<String>> {
         let members = self
             .tool("uv")?
@@ -247,8 +247,8 @@ impl ProjectFiles {
         )
     }
 
-    /// Returns why no wheel can be built of the tree, or would lack what the application needs;
-    /// `None` if one can.
+    /// Returns the reason why the tree cannot be built as a wheel, or why the wheel would be
+    /// incomplete; `None` if it can be built.
     pub(super) fn refuses_a_wheel(&self, root: &Path) -> Option<String> {
         let has_setup = root.join("setup.py").is_file();
         self.refused_by_configuration()
@@ -256,7 +256,7 @@ impl ProjectFiles {
             .or_else(|| self.refused_by_backend(root, has_setup))
     }
 
-    /// The key that says that the project is no package.
+    /// Returns the key that declares that the project is not a package.
     fn refused_by_configuration(&self) -> Option<String> {
         [
             ("uv", "package"),
@@ -273,10 +273,10 @@ impl ProjectFiles {
         .map(|(tool, key)| format!("`[tool.{tool}] {key} = false`"))
     }
 
-    /// The lines that a build backend needs, and that the project lacks.
+    /// Returns the missing lines that a build backend needs.
     fn lacks_metadata(&self, has_setup: bool) -> Option<String> {
         if !self.table.contains_key("build-system") && !has_setup {
-            // An application whose requirements are noted there, as `uv init` makes it.
+            // An application that only declares requirements there, like one from `uv init`.
             return Some("pyproject.toml has no `[build-system]`".to_owned());
         }
         let has_setup_cfg = self.setup.contains("[metadata]");
@@ -289,7 +289,7 @@ impl ProjectFiles {
         None
     }
 
-    /// Whether pyproject.toml has a name, in the table of some build backend.
+    /// Returns whether pyproject.toml declares a name in the table of some build backend.
     fn names_itself(&self) -> bool {
         let has = |tool: &str, key: &str| {
             self.tool(tool)
@@ -298,7 +298,7 @@ impl ProjectFiles {
         self.says("name") || has("poetry", "name") || has("flit", "metadata")
     }
 
-    /// Whether the build backend finds the value of a key.
+    /// Returns whether the build backend computes the value of a key.
     fn is_dynamic(&self, key: &str) -> bool {
         let list = self.project("dynamic").and_then(Value::as_array);
         list.is_some_and(|list| list.iter().any(|field| field.as_str() == Some(key)))
@@ -353,7 +353,7 @@ impl ProjectFiles {
         }
     }
 
-    /// Whether setuptools is told which modules there are.
+    /// Returns whether setuptools has a list of the modules.
     fn lists_modules(&self) -> bool {
         let in_pyproject = ["packages", "py-modules", "ext-modules"];
         let in_setup = ["packages", "py_modules", "ext_modules"];
@@ -361,7 +361,7 @@ impl ProjectFiles {
             || in_setup.iter().any(|key| assigned_to(&self.setup, key))
     }
 
-    /// Whether something puts data of packages into a wheel.
+    /// Returns whether a setting adds the data of packages to a wheel.
     fn says_data(&self, root: &Path) -> bool {
         let is_plugin =
             |name: &String| name.starts_with("setuptools-") || name.starts_with("setuptools_");
@@ -377,7 +377,7 @@ impl ProjectFiles {
             .is_some_and(|section| section.get(key).is_some())
     }
 
-    /// The first module that setup.py imports although nothing has it there while a wheel is built.
+    /// Returns the first module that setup.py imports although it is missing in builds.
     fn imported_by_setup(&self, root: &Path) -> Option<String> {
         let text = pins::text(&root.join("setup.py")).ok()?;
         let as_module = |name: &str| name.replace('-', "_");
@@ -409,8 +409,8 @@ impl ProjectFiles {
             .collect()
     }
 
-    /// Hatchling wants a directory or module that is called like the project, or to be told what
-    /// ships.
+    /// Returns the reason if Hatchling finds neither a directory or module with the project's name,
+    /// nor a list of files.
     fn refused_by_hatchling(&self, root: &Path) -> Option<String> {
         let build = self.tool("hatch").and_then(|hatch| hatch.get("build"));
         let wheel = build.and_then(|build| build.get("targets")?.get("wheel"));
@@ -495,7 +495,7 @@ impl ProjectFiles {
         (!is_there).then(|| format!("{backend} wants a package `{module}`"))
     }
 
-    /// Returns the name that has to be written down, and whether it has to be.
+    /// Returns the application's name, and whether the configuration must set it.
     pub(super) fn name(&self, root: &Path) -> (AppName, bool) {
         let project = self.project("name").and_then(Value::as_str);
         let poetry = self
@@ -522,7 +522,8 @@ impl ProjectFiles {
     }
 }
 
-/// The name of the directory, without the version that unpacked sdists have: NAME-VERSION.
+/// Returns the name of the directory, without the version in names of unpacked sdists:
+/// NAME-VERSION.
 fn name_of_directory(root: &Path) -> String {
     let directory = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let name = directory.file_name().unwrap_or_default().to_string_lossy();
@@ -534,10 +535,10 @@ fn name_of_directory(root: &Path) -> String {
     }
 }
 
-/// The longest name that leaves room for a user of the same name on hosts (sysusers.d(5)).
+/// The longest name that can also be the name of a user on hosts (sysusers.d(5)).
 const LONGEST_USER: usize = 31;
 
-/// The first words of a name, as many as make a user's name.
+/// Returns the first words of a name, as many as fit the name of a user.
 fn short(name: &str) -> &str {
     let mut short = name;
     while short.len() > LONGEST_USER
@@ -548,7 +549,7 @@ fn short(name: &str) -> &str {
     short
 }
 
-/// The nearest name that an application can have.
+/// Returns the nearest valid name of an application.
 fn app_name(text: &str) -> AppName {
     let plain: String = text
         .to_lowercase()
@@ -560,7 +561,7 @@ fn app_name(text: &str) -> AppName {
     let name = plain
         .trim_start_matches(|c: char| !c.is_ascii_lowercase())
         .trim_end_matches('-');
-    // Debian's names have two characters at least.
+    // Debian's names have at least two characters.
     let name = if name.len() == 1 {
         format!("{name}-app")
     } else {
@@ -570,7 +571,7 @@ fn app_name(text: &str) -> AppName {
         .unwrap_or_else(|_| AppName::parse("app").expect("three letters are a name"))
 }
 
-/// The first names of the packages in a list of a build backend; `None` if one is a pattern.
+/// Returns the first names of the packages in a build backend's list; `None` if one is a pattern.
 fn top_names(list: &Value) -> Option<Vec<String>> {
     let names = list.as_array()?.iter().map(|name| {
         let name = name.as_str().or_else(|| name.get("include")?.as_str())?;
@@ -583,7 +584,7 @@ fn top_names(list: &Value) -> Option<Vec<String>> {
     names.collect()
 }
 
-/// Whether a package of the tree imports modules that are absent while a wheel is built.
+/// Returns whether a package of the tree imports modules that are missing in builds.
 fn imports_absent_modules(root: &Path, package: &str, build_requires: &BTreeSet<String>) -> bool {
     let own = root.join(package).join("__init__.py");
     if !own.is_file() {
@@ -600,7 +601,7 @@ fn imports_absent_modules(root: &Path, package: &str, build_requires: &BTreeSet<
     top_level_imports(&text).iter().any(is_absent)
 }
 
-/// The distributions of a list of requirements.
+/// Returns the distributions in a list of requirements.
 fn distributions(list: &Value) -> BTreeSet<String> {
     let requirements = list
         .as_array()
@@ -612,7 +613,7 @@ fn distributions(list: &Value) -> BTreeSet<String> {
         .collect()
 }
 
-/// The extras of setup.cfg: a section with a key for each.
+/// Returns the extras of setup.cfg: a section with a key for each.
 fn extras_of_setup_cfg(setup: &str) -> BTreeMap<String, BTreeSet<String>> {
     let section = setup
         .lines()
@@ -642,7 +643,7 @@ fn extras_of_setup_cfg(setup: &str) -> BTreeMap<String, BTreeSet<String>> {
     extras
 }
 
-/// The packages that a source is certain to import, and itself is no part of.
+/// Returns the packages that a source certainly imports, except for its own.
 fn top_level_imports(text: &str) -> Vec<String> {
     let modules = statement::certain(text.as_bytes())
         .into_iter()
@@ -652,13 +653,13 @@ fn top_level_imports(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// Whether setup.cfg, or setup.py in a call or a dictionary, gives a key a value.
+/// Returns whether setup.cfg, or setup.py in a call or a dictionary, sets a key.
 fn assigned_to(text: &str, key: &str) -> bool {
     values(text, key).next().is_some()
 }
 
-/// What follows each `key =`, `key=` and `"key":` of setup.cfg and setup.py, up to the end of the
-/// text.
+/// Iterates over the texts after each `key =`, `key=`, and `"key":` of setup.cfg and setup.py, up
+/// to the end of the file.
 fn values<'t>(text: &'t str, key: &'t str) -> impl Iterator<Item = &'t str> {
     text.match_indices(key).filter_map(move |(at, _)| {
         let before = text[..at].chars().next_back();
@@ -679,7 +680,7 @@ fn values<'t>(text: &'t str, key: &'t str) -> impl Iterator<Item = &'t str> {
     })
 }
 
-/// The names of console scripts in setup.cfg and setup.py.
+/// Returns the names of console scripts in setup.cfg and setup.py.
 fn console_scripts(setup: &str) -> Vec<String> {
     let mut names = Vec::new();
     for (at, word) in setup.match_indices("console_scripts") {
@@ -700,7 +701,7 @@ fn console_scripts(setup: &str) -> Vec<String> {
     names
 }
 
-/// The name of `name = module:function`.
+/// Returns the name in `name = module:function`.
 fn script_name(entry: &str) -> Option<String> {
     let (name, object) = entry.split_once('=')?;
     let name = name.trim();
@@ -711,7 +712,7 @@ fn script_name(entry: &str) -> Option<String> {
     (is_name && object.contains(':')).then(|| name.to_owned())
 }
 
-/// Turns Poetry's `^3.9` into `>=3.9,<4`; other texts are as in PEP 440.
+/// Translates Poetry's `^3.9` to `>=3.9,<4`; other texts follow PEP 440.
 fn caret(text: &str) -> String {
     match text.strip_prefix('^') {
         Some(version) => format!(">={version},<4"),
@@ -732,7 +733,7 @@ fn assigned(text: &str, key: &str) -> Option<String> {
             .trim();
         Some(value.trim_end_matches(',').trim_matches(['"', '\''])).filter(is_text)
     });
-    // In a dictionary, or in a call that is one line.
+    // In a dictionary, or in a call on one line.
     let quoted = || {
         values(text, key).find_map(|value| {
             let value = value.trim_start_matches([' ', '\t']);
@@ -746,7 +747,7 @@ fn assigned(text: &str, key: &str) -> Option<String> {
     line.or_else(quoted).map(str::to_owned)
 }
 
-/// The directories at the top that setuptools takes for packages.
+/// Returns the top-level directories that setuptools treats as packages.
 fn top_packages(root: &Path) -> Vec<String> {
     let is_package = |name: &str| {
         name.starts_with(|c: char| c.is_ascii_alphabetic())

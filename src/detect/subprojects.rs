@@ -1,11 +1,11 @@
-//! Projects in directories below one that is none itself, as in repositories with a `backend/` and
-//! a `frontend/`.
+//! Projects below a directory that is not a project itself, as in repositories with a `backend/`
+//! and a `frontend/`.
 
 use std::path::{Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
-/// Files that make a directory the root of a Python project.
+/// Files that mark the root of a Python project.
 const MARKS: [&str; 7] = [
     "pyproject.toml",
     "setup.py",
@@ -16,10 +16,10 @@ const MARKS: [&str; 7] = [
     "environment.yml",
 ];
 
-/// How deep projects may lie.
+/// The maximum depth of projects.
 const DEPTH: usize = 2;
 
-/// Directories in which a project is not the application.
+/// Directories whose projects are not the application.
 const BESIDE: [&str; 8] = [
     "docs",
     "doc",
@@ -31,7 +31,8 @@ const BESIDE: [&str; 8] = [
     "node_modules",
 ];
 
-/// Returns the projects below a directory, relative to it, if it is none itself.
+/// Returns the projects below a directory, relative to it; none if the directory is a project
+/// itself.
 pub fn subprojects(root: &Path) -> Vec<PathBuf> {
     if is_project(root) || root.join("requirements").is_dir() || has_modules(root) {
         return Vec::new();
@@ -60,7 +61,7 @@ fn is_project(directory: &Path) -> bool {
     MARKS.iter().any(|name| directory.join(name).is_file())
 }
 
-/// Whether Python modules lie in the directory itself.
+/// Returns whether the directory itself contains Python modules.
 fn has_modules(directory: &Path) -> bool {
     let entries = std::fs::read_dir(directory).into_iter().flatten();
     entries

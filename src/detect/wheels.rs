@@ -1,7 +1,7 @@
-//! Which Pythons the wheels of a lock are for.
+//! The Pythons for which a lock has wheels.
 //!
-//! Locks of uv, Poetry, PDM and pylock.toml name their files. Pins that are older than a Python
-//! have no wheels for it, and their sources often don't compile with it either.
+//! Locks of uv, Poetry, PDM, and pylock.toml list files. Pins older than a Python have no wheels
+//! for it, and their sources often do not compile with it either.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,17 +15,16 @@ use pkgapp_wheels::elsewhere::NEWEST_GLIBC;
 
 use super::{PinState, Survey, pins};
 
-/// The wheels that a lock names, by distribution: a lock may have several versions of one, for
-/// several Pythons.
+/// The wheels in a lock by distribution, which may have several versions for different Pythons.
 #[derive(Debug, Default)]
 pub(super) struct LockedWheels {
     files: BTreeMap<String, Vec<WheelFilename>>,
-    /// The Pythons that each version of a distribution is for, where the lock says it.
+    /// The Pythons of each version of a distribution, if the lock states them.
     pythons: BTreeMap<String, Vec<VersionSpecifiers>>,
 }
 
 impl LockedWheels {
-    /// Reads a lock; there are none in one that names no files.
+    /// Reads a lock; a lock without files results in no wheels.
     pub(super) fn read(root: &Path, pins: &PinState) -> Self {
         let (PinState::Found(name) | PinState::Elsewhere(name, true)) = pins else {
             return Self::default();
@@ -68,8 +67,8 @@ impl LockedWheels {
         }
     }
 
-    /// The distributions that have wheels for machines like this one, but none for this Python;
-    /// with their versions.
+    /// Returns the distributions with wheels for machines like this one but none for the given
+    /// Python, with their versions.
     fn lacking(&self, python: PythonMinor) -> Vec<(&str, String)> {
         let environment =
             Arch::host().and_then(|arch| Environment::new(python, None, arch, NEWEST_GLIBC));
@@ -88,7 +87,7 @@ impl LockedWheels {
             .collect()
     }
 
-    /// Whether the lock has a version of a distribution for the environment.
+    /// Returns whether the lock has a version of a distribution for the environment.
     fn ships(&self, name: &str, environment: &Environment) -> bool {
         self.pythons
             .get(name)
@@ -96,7 +95,7 @@ impl LockedWheels {
     }
 }
 
-/// Whether a wheel was compiled for Linux on an architecture.
+/// Returns whether a wheel was compiled for Linux on an architecture.
 fn is_for(wheel: &WheelFilename, arch: Arch) -> bool {
     wheel
         .platform_tags()
@@ -106,7 +105,7 @@ fn is_for(wheel: &WheelFilename, arch: Arch) -> bool {
 }
 
 impl Survey {
-    /// The pins that would have to be compiled for a Python, although they have wheels for others.
+    /// Returns the pins that must be compiled for a Python although they have wheels for others.
     pub fn compiled_for(&self, python: PythonMinor) -> Vec<String> {
         let ours = self
             .wheels

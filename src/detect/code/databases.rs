@@ -1,18 +1,18 @@
 //! The databases that an application's settings name.
 
-/// A database that needs a driver, and the one that Python has itself.
+/// A database that needs a driver, or SQLite, which Python includes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Database {
-    /// PostgreSQL, and what speaks its protocol.
+    /// PostgreSQL and databases with its protocol.
     Postgresql,
     /// MySQL or MariaDB.
     Mysql,
-    /// SQLite, for which Python needs nothing.
+    /// SQLite, for which Python needs no driver.
     Sqlite,
 }
 
 impl Database {
-    /// How people call it.
+    /// Returns the usual name of the database.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Postgresql => "PostgreSQL",
@@ -21,7 +21,7 @@ impl Database {
         }
     }
 
-    /// Distributions that are drivers for it.
+    /// Returns the distributions that are drivers for the database.
     pub(crate) fn drivers(self) -> &'static [&'static str] {
         match self {
             Self::Postgresql => &[
@@ -47,7 +47,7 @@ impl Database {
         }
     }
 
-    /// One that Django and SQLAlchemy take unasked.
+    /// Returns a driver that Django and SQLAlchemy use by default.
     pub(crate) fn driver(self) -> &'static str {
         match self {
             Self::Postgresql => "psycopg2-binary",
@@ -57,7 +57,7 @@ impl Database {
     }
 }
 
-/// Backends of Django and the beginnings of addresses.
+/// Backends of Django, and beginnings of database URLs.
 const NAMES: [(&str, Database); 12] = [
     ("django.db.backends.postgresql", Database::Postgresql),
     ("backends.postgis", Database::Postgresql),
@@ -73,7 +73,7 @@ const NAMES: [(&str, Database); 12] = [
     ("sqlite+", Database::Sqlite),
 ];
 
-/// The databases that a module's lines name, comments left out.
+/// Iterates over the databases that a module names outside of comments.
 pub(super) fn named(text: &str) -> impl Iterator<Item = Database> + '_ {
     let is_named = |name: &str| {
         text.contains(name)

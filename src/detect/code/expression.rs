@@ -1,25 +1,25 @@
-//! Python expressions that make a path, as far as they can be told without running anything.
+//! Evaluates Python expressions for paths, as far as possible without running code.
 //!
 //! `os.path.join(os.path.dirname(__file__), "media")` and `BASE_DIR / "media"` name a place in the
-//! tree whatever the machine. What is not understood has no value, and neither has what is made of
-//! it.
+//! tree on every machine. An expression that the evaluator does not know has no value, and neither
+//! do expressions that contain it.
 
 use std::collections::BTreeMap;
 
-/// How an absolute path inside of the tree begins: no file of a machine is called so.
+/// The beginning of an absolute path inside of the tree: no file of a machine has such a name.
 pub(super) const TREE: &str = "/\0tree";
 
-/// How deep brackets are followed; deeper ones have no value.
+/// The maximum depth of nested brackets; deeper ones have no value.
 const DEEPEST: usize = 24;
 
-/// The text that an expression has, and the variable of the environment that could say another one.
+/// The text that results from an expression, and the environment variable that can replace it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ExpressionValue {
     pub(super) text: String,
     pub(super) variable: Option<Variable>,
 }
 
-/// A variable of the environment, and the text that stands for it where it is not set.
+/// An environment variable, and the text that replaces it if it is not set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Variable {
     pub(super) name: String,
@@ -49,20 +49,20 @@ impl ExpressionValue {
     }
 }
 
-/// Names that have a value, as their assignments say.
+/// The values of names, from their assignments.
 pub(super) type AssignedNames = BTreeMap<String, ExpressionValue>;
 
-/// Reads expressions of one module.
+/// Evaluates the expressions of one module.
 #[derive(Debug)]
 pub(super) struct ExpressionReader<'a> {
     text: &'a str,
     at: usize,
-    /// What `__file__` is.
+    /// The value of `__file__`.
     file: &'a str,
-    /// The module's own names, and those that are written in capitals anywhere in the tree.
+    /// The module's own names, and the names in capitals of the whole tree.
     names: [&'a AssignedNames; 2],
     depth: usize,
-    /// How many brackets are open: line ends mean nothing within.
+    /// The number of open brackets, within which line ends have no meaning.
     open: usize,
 }
 
@@ -86,7 +86,7 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Reads an expression that ends with its line, or with what closes the bracket around it.
+    /// Evaluates an expression up to the end of its line or the bracket that closes around it.
     pub(super) fn expression(&mut self) -> Option<ExpressionValue> {
         if self.depth >= DEEPEST {
             self.skip();
@@ -107,7 +107,7 @@ impl<'a> ExpressionReader<'a> {
         None
     }
 
-    /// Reads the arguments of a call whose parenthesis is open.
+    /// Reads the arguments of a call after the opening parenthesis.
     pub(super) fn arguments(&mut self) -> Vec<Argument> {
         let mut arguments = Vec::new();
         self.open += 1;
@@ -139,8 +139,7 @@ impl<'a> ExpressionReader<'a> {
             return first.or(second);
         }
         if self.eat_word("if") {
-            // Which one it is depends on the machine; the settings of developers are not what is
-            // asked for.
+            // The result depends on the machine, and settings of developers do not matter here.
             self.sum();
             self.space();
             let other = if self.eat_word("else") {
@@ -201,8 +200,7 @@ impl<'a> ExpressionReader<'a> {
         self.postfix(value, name)
     }
 
-    /// Reads attributes, calls, and subscripts that follow a value. `name` is the last name before
-    /// them.
+    /// Reads attributes, calls, and subscripts after a value. `name` is the last name before them.
     fn postfix(
         &mut self,
         mut value: Option<ExpressionValue>,
@@ -226,7 +224,7 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Reads the call of a method, or takes an attribute as it is.
+    /// Evaluates the call of a method, or an attribute.
     fn attribute(
         &mut self,
         value: Option<ExpressionValue>,
@@ -234,7 +232,7 @@ impl<'a> ExpressionReader<'a> {
     ) -> Option<ExpressionValue> {
         if self.eat("(") {
             let arguments = self.arguments();
-            // django-environ's `env.str("NAME", default=…)` is no `str(…)`.
+            // django-environ's `env.str("NAME", default=…)` is not `str(…)`.
             let function = if attribute == "str" { "env" } else { attribute };
             return method(value, function, &arguments);
         }
@@ -248,7 +246,8 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Reads a subscript whose bracket is open: a level of `parents`, or the name of a setting.
+    /// Evaluates a subscript after the opening bracket: a level of `parents`, or the name of a
+    /// setting.
     fn subscript(&mut self, value: Option<ExpressionValue>, name: &str) -> Option<ExpressionValue> {
         let is_parents = name == "parents";
         self.open += 1;
@@ -269,7 +268,7 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Reads string literals, one or several in a row; `None` if there is none.
+    /// Reads one or more adjacent string literals; `None` if there is none.
     fn strings(&mut self) -> Option<Option<ExpressionValue>> {
         let mut all: Option<Option<ExpressionValue>> = None;
         loop {
@@ -303,7 +302,7 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Goes past a string literal, and returns the text between its quotes.
+    /// Skips a string literal; returns the text between its quotes.
     fn string_content(&mut self) -> &'a str {
         let quote = &self.rest()[..1];
         let triple = quote.repeat(3);
@@ -326,7 +325,7 @@ impl<'a> ExpressionReader<'a> {
         content
     }
 
-    /// Puts the values of the expressions in braces into the text of an f-string.
+    /// Replaces the expressions in braces of an f-string by their values.
     fn format_string(&self, content: &str) -> Option<ExpressionValue> {
         let mut made = ExpressionValue::plain("");
         let mut rest = content;
@@ -348,7 +347,7 @@ impl<'a> ExpressionReader<'a> {
         Some(made.map(|made| made + rest))
     }
 
-    /// The name of an argument, `name=`.
+    /// Reads the name of an argument, `name=`.
     fn keyword(&mut self) -> Option<String> {
         let begin = self.at;
         let name = self.identifier();
@@ -387,7 +386,7 @@ impl<'a> ExpressionReader<'a> {
         number
     }
 
-    /// Goes past spaces and, within brackets, past line ends and comments.
+    /// Skips spaces, and within brackets, line ends and comments.
     fn space(&mut self) {
         loop {
             let rest = self.rest();
@@ -403,7 +402,7 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Goes to where the expression ends.
+    /// Skips the rest of the expression.
     fn skip(&mut self) {
         let mut open = 0_usize;
         while let Some(next) = self.rest().chars().next() {
@@ -427,7 +426,7 @@ impl<'a> ExpressionReader<'a> {
         }
     }
 
-    /// Goes past the end of a bracket.
+    /// Skips the rest of a bracket.
     fn close(&mut self) {
         self.space();
         while !self.rest().is_empty() && !self.rest().starts_with([')', ']', '}']) {
@@ -475,7 +474,7 @@ pub(super) fn positional(arguments: &[Argument]) -> impl Iterator<Item = Option<
         .map(|(_, value)| value.as_ref())
 }
 
-/// What a function or a method returns.
+/// Returns the result of a function or method.
 fn method(
     value: Option<ExpressionValue>,
     name: &str,
@@ -497,7 +496,7 @@ fn method(
     }
 }
 
-/// Joins the arguments to a path, as `os.path.join` and `Path.joinpath` do it.
+/// Joins the arguments to a path, like `os.path.join` and `Path.joinpath`.
 fn joined(start: Option<ExpressionValue>, arguments: &[Argument]) -> Option<ExpressionValue> {
     positional(arguments).try_fold(start, |path, part| match (path, part) {
         (None, part) => Some(Some(part?.clone())),
@@ -505,8 +504,8 @@ fn joined(start: Option<ExpressionValue>, arguments: &[Argument]) -> Option<Expr
     })?
 }
 
-/// Whether a function of the project's own reads a variable, to judge by its name and its first
-/// argument: `get_path("SHOP_DATA_DIR", BASE_DIR / "data")`.
+/// Returns whether a function of the project reads a variable, judging by the function's name and
+/// first argument: `get_path("SHOP_DATA_DIR", BASE_DIR / "data")`.
 fn reads_a_variable(function: &str, arguments: &[Argument]) -> bool {
     let first = positional(arguments).next().flatten();
     ["get", "env", "setting"]
@@ -515,7 +514,7 @@ fn reads_a_variable(function: &str, arguments: &[Argument]) -> bool {
         && first.is_some_and(|name| is_constant(&name.text) && name.text.contains('_'))
 }
 
-/// `getenv("NAME", default)` and its relatives.
+/// Evaluates `getenv("NAME", default)` and similar calls.
 fn variable(arguments: &[Argument]) -> Option<ExpressionValue> {
     let name = positional(arguments).next().flatten()?.text.clone();
     let named = arguments
@@ -537,7 +536,7 @@ fn variable(arguments: &[Argument]) -> Option<ExpressionValue> {
     })
 }
 
-/// Whether a name is written as those of settings are.
+/// Returns whether a name is written like a setting.
 pub(super) fn is_constant(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_uppercase())
         && name
@@ -545,7 +544,7 @@ pub(super) fn is_constant(name: &str) -> bool {
             .all(|c| c == '_' || c.is_ascii_uppercase() || c.is_ascii_digit())
 }
 
-/// Two paths joined, as `os.path.join` does it.
+/// Joins two paths, like `os.path.join`.
 fn join(left: &str, right: &str) -> String {
     if right.starts_with('/') {
         right.to_owned()
@@ -554,7 +553,7 @@ fn join(left: &str, right: &str) -> String {
     }
 }
 
-/// What is above a path.
+/// Returns the parent of a path.
 fn parent(path: &str) -> String {
     let path = path.trim_end_matches('/');
     if path.ends_with("/..") {

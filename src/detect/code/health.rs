@@ -1,15 +1,15 @@
-//! Routes by which an application says that it works.
+//! Routes by which an application reports that it works.
 //!
-//! A push asks the route that is found here, and takes a release back that does not answer. So a
-//! route counts only if it is certain to lie at that path, and to be open to everybody: the served
-//! object itself has it, or the root of Django's URLs, or Pyramid's configuration.
+//! A push requests the route that is found here, and rolls back a release that does not answer. So
+//! a route counts only if it is certainly at that path and open to everyone: it belongs to the
+//! served object itself, the root of Django's URLs, or Pyramid's configuration.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{CodeFacts, SourceModule, WebApp};
 
-/// Paths that health checks have, the usual ones first.
+/// Usual paths of health checks, the most common ones first.
 const PATHS: [&str; 8] = [
     "healthz",
     "health",
@@ -21,7 +21,7 @@ const PATHS: [&str; 8] = [
     "status",
 ];
 
-/// Words of modules whose routes answer only to some, or lie elsewhere.
+/// Words in modules whose routes are restricted or at other paths.
 const CONDITIONS: [&str; 8] = [
     "before_request",
     "dependencies=",
@@ -32,27 +32,27 @@ const CONDITIONS: [&str; 8] = [
     "subdomain",
     "TrustedHostMiddleware",
 ];
-/// Words of decorators that let only some in.
+/// Words in decorators that restrict access.
 const GUARDS: [&str; 5] = ["login", "auth", "permission", "require", "limit"];
 
 /// A route of a health check.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct HealthRoute {
-    /// Relative to the tree.
+    /// The file, relative to the tree.
     file: PathBuf,
-    /// Whose route it is.
+    /// The owner of the route.
     owner: RouteOwner,
-    /// With the slash at its beginning.
+    /// The path with its leading slash.
     path: String,
-    /// The text that shows it.
+    /// The text that defines the route.
     text: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum RouteOwner {
-    /// An object of this name, and whether the module makes or imports it.
+    /// An object of this name, and whether the module creates or imports it.
     Object(String),
-    /// The URLs of a module of Django's.
+    /// The URLs of a Django module.
     Urls,
     /// The configuration of a Pyramid application.
     Configurator,
@@ -62,13 +62,13 @@ enum RouteOwner {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct FoundHealth<'c> {
     pub(crate) path: &'c str,
-    /// The `Host` that a request needs, if `localhost` is refused.
+    /// The `Host` header that a request needs if `localhost` is refused.
     pub(crate) host: Option<&'c str>,
     pub(crate) file: &'c Path,
     pub(crate) text: &'c str,
 }
 
-/// Returns the routes of health checks that a module has.
+/// Returns the routes of health checks in a module.
 pub(super) fn routes(module: &SourceModule<'_>) -> Vec<HealthRoute> {
     if module.is_tool() || module.has_any(&CONDITIONS) {
         return Vec::new();
@@ -91,7 +91,7 @@ pub(super) fn routes(module: &SourceModule<'_>) -> Vec<HealthRoute> {
     lines.iter().enumerate().filter_map(found).collect()
 }
 
-/// Reads a line as a route of a health check.
+/// Parses a line as a route of a health check.
 fn route(module: &SourceModule<'_>, line: &str) -> Option<(RouteOwner, String)> {
     let (callee, arguments) = line.split_once('(')?;
     if let Some(decorator) = callee.strip_prefix('@') {
@@ -118,7 +118,7 @@ fn route(module: &SourceModule<'_>, line: &str) -> Option<(RouteOwner, String)> 
     Some((RouteOwner::Urls, path))
 }
 
-/// Reads the decorator of a function that answers GET, as Flask and FastAPI have it.
+/// Parses the decorator of a function for GET requests, as in Flask and FastAPI.
 fn decorated(
     module: &SourceModule<'_>,
     decorator: &str,
@@ -137,21 +137,21 @@ fn decorated(
     is_known.then(|| (RouteOwner::Object(object.to_owned()), path))
 }
 
-/// The path of a request, if it is one of a health check.
+/// Returns the path of a request if it is one of a health check.
 fn health_path(text: &str) -> Option<String> {
     PATHS
         .contains(&text.trim_end_matches('/'))
         .then(|| format!("/{text}"))
 }
 
-/// The text that a list of arguments begins with.
+/// Returns the text at the beginning of an argument list.
 fn first_text(arguments: &str) -> Option<&str> {
     let rest = arguments.trim_start().trim_start_matches('r');
     let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
     rest[1..].split_once(quote).map(|(text, _)| text)
 }
 
-/// Whether a module makes an application of this name.
+/// Returns whether a module creates an application of this name.
 fn makes(module: &SourceModule<'_>, object: &str) -> bool {
     let classes = ["Flask(", "FastAPI(", "Starlette(", "Quart("];
     module.text.lines().any(|line| {
@@ -162,7 +162,7 @@ fn makes(module: &SourceModule<'_>, object: &str) -> bool {
     })
 }
 
-/// Whether a module imports an object of this name.
+/// Returns whether a module imports an object of this name.
 fn imports(module: &SourceModule<'_>, object: &str) -> bool {
     module.text.lines().any(|line| {
         line.starts_with("from ")
@@ -172,7 +172,7 @@ fn imports(module: &SourceModule<'_>, object: &str) -> bool {
     })
 }
 
-/// Returns the names in `ALLOWED_HOSTS`, if they are written out; `None` if a program decides.
+/// Returns the names in `ALLOWED_HOSTS` if it is a literal; `None` if code computes them.
 pub(super) fn allowed_hosts(value: &str) -> Option<BTreeSet<String>> {
     let inside = value.strip_prefix(['[', '('])?;
     let inside = inside.split([']', ')']).next()?;
@@ -184,7 +184,7 @@ pub(super) fn allowed_hosts(value: &str) -> Option<BTreeSet<String>> {
 }
 
 impl CodeFacts {
-    /// Returns the health check of what is served.
+    /// Returns the health check of the served application.
     pub(crate) fn health(&self, web: Option<&WebApp>) -> Option<FoundHealth<'_>> {
         let rank = |route: &&HealthRoute| {
             let name = route.path.trim_matches('/');
@@ -207,7 +207,7 @@ impl CodeFacts {
         })
     }
 
-    /// Whether a route is one of the object that a server is given.
+    /// Returns whether a route belongs to the object that a server loads.
     fn is_served(&self, route: &HealthRoute, web: Option<&WebApp>) -> bool {
         match (&route.owner, web) {
             (RouteOwner::Object(object), Some(WebApp::Object { module, name, .. })) => {
@@ -222,8 +222,8 @@ impl CodeFacts {
         }
     }
 
-    /// The host by whose name Django answers: `None` if it answers to `localhost`. Without a list
-    /// that every module of settings has written out, nobody knows.
+    /// Returns the host name that Django accepts: `None` if it accepts `localhost`. The name is
+    /// unknown unless every settings module has a literal list.
     #[expect(
         clippy::option_option,
         reason = "no host that is needed and none that is known are two things"

@@ -1,6 +1,6 @@
-//! Lines of Python sources, as far as a survey reads them.
+//! Lines of Python sources, parsed as far as a survey needs.
 
-/// The lines of a text, and where each begins.
+/// Iterates over the lines of a text, with the offset of each.
 pub(super) fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
     text.split_inclusive('\n').scan(0, |at, line| {
         let begin = *at;
@@ -9,8 +9,7 @@ pub(super) fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
     })
 }
 
-/// The classes that one is derived from, by their last names, as far as they stand in its first
-/// line.
+/// Returns the last names of the base classes in the first line of a class.
 pub(super) fn bases_of(line: &str) -> Vec<&str> {
     let inside = line.split_once('(').map_or("", |(_, rest)| rest);
     let inside = inside.split(')').next().unwrap_or_default();
@@ -20,7 +19,7 @@ pub(super) fn bases_of(line: &str) -> Vec<&str> {
         .collect()
 }
 
-/// The module that a line imports, whole, if it imports one by its absolute name.
+/// Returns the module that a line imports as a whole by its absolute name.
 pub(super) fn imported(line: &str) -> Option<&str> {
     let line = line.trim();
     let rest = line
@@ -30,7 +29,7 @@ pub(super) fn imported(line: &str) -> Option<&str> {
     (!module.starts_with('.') && !module.is_empty()).then_some(module)
 }
 
-/// `name = value` or `name: type = value` at the beginning of a line.
+/// Parses `name = value` or `name: type = value` at the beginning of a line.
 pub(super) fn assignment(line: &str) -> Option<(&str, &str)> {
     let (left, value) = line.split_once('=')?;
     let name = left.split(':').next()?.trim_end();
@@ -39,14 +38,14 @@ pub(super) fn assignment(line: &str) -> Option<(&str, &str)> {
     (is_name && !value.starts_with('=')).then_some((name, value.trim()))
 }
 
-/// The last name of what a value calls: `Flask` of `flask.Flask(__name__)`.
+/// Returns the last name in the call of a value: `Flask` of `flask.Flask(__name__)`.
 pub(super) fn called(value: &str) -> &str {
     let function = value.split_once('(').map_or("", |(function, _)| function);
     function.rsplit('.').next().unwrap_or(function)
 }
 
-/// How many arguments a function must be given, by what follows its opening parenthesis; `None` if
-/// that is never closed.
+/// Returns the number of required arguments of a function. `rest` follows the opening parenthesis;
+/// `None` if no parenthesis closes it.
 pub(super) fn required_arguments(rest: &str) -> Option<usize> {
     let mut open = 1;
     let end = rest.char_indices().find(|(_, c)| {
@@ -57,7 +56,7 @@ pub(super) fn required_arguments(rest: &str) -> Option<usize> {
         };
         open == 0
     })?;
-    // Commas of nested brackets separate nothing here.
+    // Commas within nested brackets do not separate arguments.
     let mut open = 0;
     let plain: String = rest[..end.0]
         .lines()
@@ -74,6 +73,6 @@ pub(super) fn required_arguments(rest: &str) -> Option<usize> {
     let names = inside
         .map(str::trim)
         .filter(|name| !name.is_empty() && !name.starts_with('*') && *name != "/");
-    // What follows a lone `*` still has to be given, if it has no default.
+    // Arguments after a lone `*` are also required if they have no default.
     Some(names.filter(|name| !name.contains('=')).count())
 }

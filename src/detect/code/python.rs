@@ -1,6 +1,6 @@
-//! Literals and arguments of Python, as far as a survey reads them.
+//! Literals and arguments of Python, parsed as far as a survey needs.
 
-/// A value that stands in the code.
+/// A literal in the code.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Literal {
     /// `None`.
@@ -18,7 +18,7 @@ pub enum Literal {
 }
 
 impl Literal {
-    /// Reads an expression, if it is a literal.
+    /// Parses an expression that is a literal; `None` for other expressions.
     pub(super) fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         match text {
@@ -32,7 +32,7 @@ impl Literal {
         }
     }
 
-    /// Returns the value as TOML writes it; `None` for what TOML has no word for.
+    /// Formats the value for TOML; `None` if TOML has no such value.
     pub fn toml(&self) -> Option<String> {
         let quoted = |text: &String| toml::Value::from(text.as_str()).to_string();
         match self {
@@ -49,7 +49,7 @@ impl Literal {
     }
 }
 
-/// A string in one pair of quotes, with nothing in it that has another meaning.
+/// Returns the content of a string literal without escape sequences.
 fn string(text: &str) -> Option<String> {
     let quote = text.chars().next().filter(|c| ['"', '\''].contains(c))?;
     let inside = text[1..].strip_suffix(quote)?;
@@ -88,11 +88,11 @@ fn texts(text: &str) -> Option<Literal> {
 
 /// An argument of a call.
 pub(super) struct CallArgument<'t> {
-    /// As in `name=value`.
+    /// The name in `name=value`.
     pub(super) name: Option<&'t str>,
     /// The expression.
     pub(super) text: &'t str,
-    /// Its value, if it is a literal.
+    /// The value, if the expression is a literal.
     pub(super) value: Option<Literal>,
 }
 
@@ -113,11 +113,11 @@ impl<'t> CallArgument<'t> {
     }
 }
 
-/// The longest call that is read, in characters.
+/// The maximum length of a call in characters.
 const LONGEST: usize = 2000;
 
-/// Splits a text at the commas before the bracket that closes it; also returns what follows that.
-/// `None` if nothing closes it within a reasonable distance, or a comment stands between.
+/// Splits a text at the commas before its closing bracket; also returns the text after the bracket.
+/// `None` if no bracket closes it within [`LONGEST`], or if a comment precedes the bracket.
 pub(super) fn arguments(text: &str, close: char) -> Option<(Vec<CallArgument<'_>>, &str)> {
     let mut found = Vec::new();
     let mut begin = 0;
@@ -140,7 +140,7 @@ pub(super) fn arguments(text: &str, close: char) -> Option<(Vec<CallArgument<'_>
     None
 }
 
-/// Where a scan is: how many brackets are open, and in which quotes.
+/// The state of a scan: the number of open brackets, and the open quote.
 #[derive(Default)]
 struct BracketScan {
     open: usize,
@@ -153,7 +153,7 @@ impl BracketScan {
         self.open == 0 && self.quote.is_none()
     }
 
-    /// Reads a character; `None` where the code is no longer what it seems.
+    /// Reads a character; `None` if the code cannot be understood.
     fn step(&mut self, c: char) -> Option<()> {
         let Some(quote) = self.quote else {
             return self.step_outside(c);

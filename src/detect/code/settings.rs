@@ -1,4 +1,4 @@
-//! What Django's settings say: where static files are collected, and which variables a build has to
+//! Django's settings: the directory of collected static files, and the variables that a build must
 //! set.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use super::line::assignment;
 
-/// Whether static files can be collected into what STATIC_ROOT says: only inside of the tree does a
-/// package have them. `text` is the file that says it.
+/// Checks that static files can be collected into STATIC_ROOT, which must be inside of the tree to
+/// be packaged; returns the reason otherwise. `text` is the file that sets it.
 pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), String> {
-    // Empty for whoever sets it in a file of their own; else the settings choose further down.
+    // An empty value is set in another file, or further down.
     let value = if is_empty_text(value) {
         chosen_below(text).unwrap_or(value)
     } else {
@@ -48,8 +48,8 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
     Ok(())
 }
 
-/// Returns the directory that STATIC_ROOT names, relative to the tree: `BASE_DIR / "x"` or
-/// `os.path.join(BASE_DIR, "x")`, with a BASE_DIR that is so many directories above the file.
+/// Returns the directory in STATIC_ROOT, relative to the tree: `BASE_DIR / "x"` or
+/// `os.path.join(BASE_DIR, "x")`, with a BASE_DIR some levels above the file.
 pub(super) fn static_directory(value: &str, path: &Path, text: &str) -> Option<PathBuf> {
     let value = without_comment(value).trim();
     let joined = || {
@@ -69,13 +69,13 @@ pub(super) fn static_directory(value: &str, path: &Path, text: &str) -> Option<P
     Some(path.ancestors().nth(above)?.join(name))
 }
 
-/// Returns STATIC_URL as the paths of requests begin, if it is no address of another host.
+/// Returns STATIC_URL as a path for requests; `None` if it is the address of another host.
 pub(super) fn static_url(value: &str) -> Option<String> {
     let url = literal(without_comment(value))?.trim_matches('/');
     (!url.is_empty()).then(|| format!("/{url}/"))
 }
 
-/// A plain path in quotes.
+/// Returns a plain path in quotes.
 fn literal(value: &str) -> Option<&str> {
     let value = value.trim();
     let inside = ['"', '\'']
@@ -90,7 +90,7 @@ fn literal(value: &str) -> Option<&str> {
     inside.split('/').all(is_plain).then_some(inside)
 }
 
-/// A line that settings can have to collect static files into the tree.
+/// Returns a line for the settings that collects static files inside of the tree.
 fn static_root_line(text: &str) -> &'static str {
     if !text.contains("BASE_DIR =") {
         r#"STATIC_ROOT = os.path.join(os.path.dirname(os.path.abspath(__file__)), "staticfiles")"#
@@ -105,13 +105,13 @@ fn has_any(value: &str, words: &[&str]) -> bool {
     words.iter().any(|word| value.contains(word))
 }
 
-/// Whether a value is an empty text: it says where nothing is to be collected.
+/// Returns whether a value is an empty text, which disables collecting.
 fn is_empty_text(value: &str) -> bool {
     let value = without_comment(value).trim();
     value == "''" || value == "\"\""
 }
 
-/// What an indented line makes of an empty STATIC_ROOT.
+/// Returns the value that an indented line gives to an empty STATIC_ROOT.
 fn chosen_below(text: &str) -> Option<&str> {
     let indented = text
         .lines()
@@ -124,12 +124,12 @@ fn chosen_below(text: &str) -> Option<&str> {
     values.rfind(|value| !is_empty_text(value))
 }
 
-/// Names of settings modules for production, the best first: the others are parts of these or for
+/// Names of settings modules for production, the best first. Others are parts of these, or for
 /// developers.
 const FOR_PRODUCTION: [&str; 5] = ["production", "prod", "settings", "base", "__init__"];
 
-/// Returns the file of the settings that production takes, if one of the names says so. Settings
-/// near the top are the project's; others belong to examples and tests.
+/// Returns the settings file for production, if a name shows it. Settings near the top belong to
+/// the project, others to examples and tests.
 pub(super) fn for_production(files: &BTreeSet<PathBuf>) -> Option<&Path> {
     let rank = |file: &Path| {
         let stem = file.file_stem()?.to_str()?;
@@ -146,7 +146,7 @@ pub(super) fn for_production(files: &BTreeSet<PathBuf>) -> Option<&Path> {
         .map(|(_, file)| file)
 }
 
-/// How settings read variables.
+/// The expressions with which settings read variables.
 const READS: [&str; 14] = [
     "os.environ[",
     "environ[",
@@ -164,8 +164,8 @@ const READS: [&str; 14] = [
     "getenv(",
 ];
 
-/// The variables that settings read without a default, by `os.environ`, django-environ or
-/// python-decouple; and those that they ask for with an error of their own, whatever their default.
+/// Returns the variables that settings read without a default through `os.environ`, django-environ,
+/// or python-decouple, and those whose default they reject with an error of their own.
 pub(super) fn demanded_variables(text: &str) -> BTreeMap<String, &'static str> {
     let text: String = text
         .lines()
@@ -184,7 +184,7 @@ fn without_comment(line: &str) -> &str {
     line.split_once(" #").map_or(line, |(code, _)| code)
 }
 
-/// The variable that is read at a place and can't be absent, with a value for builds.
+/// Returns the required variable that is read at an offset, with a value for builds.
 fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static str)> {
     if !is_reading(&text[..at], read) {
         return None;
@@ -205,7 +205,7 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
     is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
 }
 
-/// Whether `environ["NAME"] = …` gives the variable a value instead of reading it.
+/// Returns whether `environ["NAME"] = …` sets the variable instead of reading it.
 fn is_assigned(arguments: &str, read: &str) -> bool {
     read.ends_with('[')
         && arguments
@@ -214,23 +214,23 @@ fn is_assigned(arguments: &str, read: &str) -> bool {
             .starts_with("= ")
 }
 
-/// Whether the settings ask if the variable is set: `"NAME" in os.environ`.
+/// Returns whether the settings check if the variable is set: `"NAME" in os.environ`.
 fn is_looked_for(text: &str, name: &str) -> bool {
     ['"', '\'']
         .iter()
         .any(|quote| text.contains(&format!("{quote}{name}{quote} in ")))
 }
 
-/// Whether a call has another value for a variable that is not set. `arguments` follow the name,
-/// and `inside` is their part up to the parenthesis.
+/// Returns whether a call has a default for a variable that is not set. `arguments` follow the
+/// name, and `inside` is their part up to the parenthesis.
 fn has_default(arguments: &str, inside: &str, read: &str) -> bool {
     let is_alone = arguments.starts_with([')', ']'])
         || inside.contains("cast=") && !inside.contains("default=");
     !is_alone || ["environ.get(", "getenv("].contains(&read)
 }
 
-/// Whether a variable is read after a text, in every run: not in a comment, not in a condition, and
-/// not by a function whose name only ends in this one.
+/// Returns whether a variable is read after a text in every run: not in a comment or a condition,
+/// and not by a function whose name only ends like this one.
 fn is_reading(before: &str, read: &str) -> bool {
     let is_of_another_name = match before.chars().next_back() {
         Some('.') => !["environ[", "environ.get(", "getenv("].contains(&read),
@@ -241,9 +241,9 @@ fn is_reading(before: &str, read: &str) -> bool {
     !is_of_another_name && !line.trim_start().starts_with('#') && !is_conditional(before)
 }
 
-/// Whether an error of the settings names a variable because they refuse its default: a text, or
-/// nothing if they look for that. One that names a variable whose default is a number complains of
-/// values that are none.
+/// Returns whether the settings reject a variable's default, so that an error names the variable: a
+/// text, or an empty value that they check. An error about a variable with a numeric default is
+/// about invalid values.
 fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
     let default = arguments.trim_start_matches(',').trim_start();
     let default = default
@@ -272,7 +272,7 @@ fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
     may_be_refused && name.contains('_') && words.into_iter().any(|word| word == name)
 }
 
-/// The variables of the environment that are called like a directory of data.
+/// Iterates over the environment variables whose names suggest a data directory.
 pub(super) fn data_variables(text: &str) -> impl Iterator<Item = String> + '_ {
     let reads = ["environ[", "environ.get(", "getenv("];
     let names = reads.into_iter().flat_map(move |start| {
@@ -286,8 +286,8 @@ pub(super) fn data_variables(text: &str) -> impl Iterator<Item = String> + '_ {
         .map(str::to_owned)
 }
 
-/// Whether what follows a text is reached only sometimes: it is indented below a statement that
-/// chooses.
+/// Returns whether code after a text runs only sometimes: it is indented below a conditional
+/// statement.
 fn is_conditional(before: &str) -> bool {
     let mut lines = before.rsplit('\n');
     let is_indented = lines
@@ -307,8 +307,8 @@ fn is_conditional(before: &str) -> bool {
     chooses.iter().any(|word| statement.starts_with(word))
 }
 
-/// Whether a statement asks for nothing but a variable, which builds do not set: its `else` is then
-/// reached by every build.
+/// Returns whether a statement only checks a variable, which builds do not set: every build then
+/// reaches its `else`.
 fn asks_for_a_variable(statement: &str) -> bool {
     let condition = statement
         .strip_prefix("if ")
@@ -322,7 +322,7 @@ fn asks_for_a_variable(statement: &str) -> bool {
     })
 }
 
-/// A value that no build can mistake for a real one, of the type that settings expect.
+/// Returns a value of the expected type that no build can mistake for a real one.
 fn build_value(name: &str, read: &str, arguments: &str) -> &'static str {
     match () {
         () if read.starts_with("env.db") || name == "DATABASE_URL" => "sqlite://:memory:",

@@ -1,17 +1,18 @@
-//! The object that a web server is given.
+//! The object that a web server loads.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::{CodeFacts, Factory, FoundObject, Gateway, ObjectKind, WebApp, depth};
 
-/// Words in the names of directories whose modules another program loads: what they make is theirs.
+/// Words in the names of directories whose modules another program loads: their objects belong to
+/// that program.
 const PLUGINS: [&str; 3] = ["plugin", "plugins", "addons"];
 
-/// Directories of examples; [`super::ASIDE`] has those that nothing is read from.
+/// Directories of examples; [`super::ASIDE`] lists those that the survey does not read.
 const EXAMPLES: [&str; 5] = ["contrib", "demo", "demos", "sample", "samples"];
 
-/// Whether a module belongs to a plugin.
+/// Returns whether a module belongs to a plugin.
 fn is_of_a_plugin(file: &Path) -> bool {
     let mut directories = file
         .parent()
@@ -21,10 +22,11 @@ fn is_of_a_plugin(file: &Path) -> bool {
     directories.any(|name| name.split(['_', '-']).any(|word| PLUGINS.contains(&word)))
 }
 
-/// How well an object suits a web server: the lowest is the best, and the first field counts most.
+/// The suitability of an object for a web server: the lowest rank is the best, and the first field
+/// counts most.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct ObjectRank {
-    /// The place among what the project says is served.
+    /// The position among the objects that the project's own files name.
     promise: usize,
     kind: usize,
     depth: usize,
@@ -32,8 +34,8 @@ struct ObjectRank {
     file: usize,
 }
 
-/// The protocol that the servers among the requirements speak: one that speaks the other only is no
-/// use for an entry point.
+/// Returns the protocol of the servers among the requirements: an entry point for the other
+/// protocol is useless.
 fn preferred_gateway(requires: &BTreeSet<String>) -> Gateway {
     let has_any = |servers: &[&str]| servers.iter().any(|name| requires.contains(*name));
     let speaks_asgi = has_any(&["uvicorn", "hypercorn", "daphne"]);
@@ -45,7 +47,7 @@ fn preferred_gateway(requires: &BTreeSet<String>) -> Gateway {
     }
 }
 
-/// The rank of an object among those of other kinds; `None` if no web server can take it.
+/// Returns the rank of an object's kind; `None` if no web server can load it.
 fn kind_rank(found: &FoundObject, preferred: Gateway) -> Option<usize> {
     let stem_has = |word: &str| {
         found
@@ -68,7 +70,7 @@ fn kind_rank(found: &FoundObject, preferred: Gateway) -> Option<usize> {
     }
 }
 
-/// The place of an object's name among those that applications usually have.
+/// Returns the rank of an object's name among the usual names of applications.
 fn name_rank(name: &str) -> usize {
     let usual = ["application", "app", "api"];
     usual
@@ -77,7 +79,7 @@ fn name_rank(name: &str) -> usize {
         .unwrap_or(usual.len())
 }
 
-/// The place of a file's name among those that applications usually lie in.
+/// Returns the rank of a file's name among the usual files with applications.
 fn file_rank(file: &Path) -> usize {
     let usual = [
         "wsgi.py",
@@ -94,7 +96,8 @@ fn file_rank(file: &Path) -> usize {
 }
 
 impl CodeFacts {
-    /// The object to serve, if one is certain enough, and the directory that it is imported from.
+    /// Returns the object to serve if it is certain enough, and the directory that it is imported
+    /// from.
     pub(crate) fn web(&self, requires: &BTreeSet<String>) -> Option<(WebApp, PathBuf)> {
         if let Some(configured) = self.configured_app(requires) {
             return Some((configured, PathBuf::new()));
@@ -129,7 +132,7 @@ impl CodeFacts {
         Some((app, base))
     }
 
-    /// The configuration file of a framework that is served from one.
+    /// Returns the configuration file of a framework that is served from one.
     fn configured_app(&self, requires: &BTreeSet<String>) -> Option<WebApp> {
         if let Some(file) = &self.paste
             && requires.contains("pyramid")
@@ -145,7 +148,7 @@ impl CodeFacts {
             .then(|| WebApp::Pecan(file.clone()))
     }
 
-    /// The rank of an object; `None` if it is not to be served.
+    /// Returns the rank of an object; `None` if it must not be served.
     fn rank(
         &self,
         found: &FoundObject,
@@ -154,11 +157,11 @@ impl CodeFacts {
     ) -> Option<ObjectRank> {
         let kind = kind_rank(found, preferred)?;
         let module = self.module_of(&found.file)?.0;
-        // What a package keeps to itself is not what it serves.
+        // Private objects of a package are not served.
         if module.split('.').any(|part| part.starts_with('_')) {
             return None;
         }
-        // A command line says more than Django's settings, which name both protocols.
+        // A command line is more specific than Django's settings, which name both protocols.
         let promise = promised.iter().position(|(target, gateway)| {
             let (wanted, name) = target.split_once(':').unwrap_or((target, "application"));
             wanted == module
@@ -177,8 +180,8 @@ impl CodeFacts {
         })
     }
 
-    /// Whether a file lies where projects keep examples of deployments, which are no package of
-    /// theirs.
+    /// Returns whether a file is in a directory with examples of deployments that is not one of the
+    /// project's packages.
     fn is_example(&self, file: &Path) -> bool {
         let mut directories = file.ancestors().skip(1);
         directories.any(|directory| {
@@ -189,8 +192,8 @@ impl CodeFacts {
         })
     }
 
-    /// Whether a program of the application's own serves it, with a server that is among the
-    /// requirements: what can use several, and requires none, serves nothing.
+    /// Returns whether one of the application's own programs serves it, with a server among the
+    /// requirements: an application that supports several servers and requires none serves nothing.
     pub(crate) fn starts_a_server(&self, requires: &BTreeSet<String>) -> bool {
         self.servers
             .values()
@@ -198,8 +201,8 @@ impl CodeFacts {
             .any(|server| requires.contains(*server))
     }
 
-    /// The module at the top that serves the application when it is run: it has the name of the
-    /// package with the server, or of nothing else.
+    /// Returns the top-level module that serves the application when it is run: its name is that of
+    /// the package with the server, or unique.
     pub(crate) fn server_program(&self) -> Option<&str> {
         let names = self
             .servers
@@ -218,7 +221,7 @@ impl CodeFacts {
             .map(String::as_str)
     }
 
-    /// What the factories of the tree return.
+    /// Returns the protocol of the objects that the tree's factories return.
     fn returned(&self) -> Gateway {
         let gateways = self.found.iter().filter_map(|found| match found.kind {
             ObjectKind::Factory(gateway) | ObjectKind::Made(gateway) => Some(gateway),
@@ -227,8 +230,8 @@ impl CodeFacts {
         gateways.into_iter().next().unwrap_or(Gateway::Wsgi)
     }
 
-    /// What a Procfile or Django's settings say is served: `module:name`, and by which protocol if
-    /// that is certain.
+    /// Returns the served objects (`module:name`) in a Procfile or in Django's settings, with their
+    /// protocol if it is certain.
     fn promised(&self) -> Vec<(String, Option<Gateway>)> {
         let commands = self
             .processes
@@ -246,13 +249,13 @@ impl CodeFacts {
     }
 }
 
-/// The last command of a line of sh, which is the one that goes on running.
+/// Returns the last command of a shell line, which is the one that keeps running.
 fn last_command(line: &str) -> &str {
     line.rsplit_once(['&', ';'])
         .map_or(line, |(_, command)| command)
 }
 
-/// The arguments of a server's command that name an object to serve.
+/// Iterates over the arguments of a server's command that name an object to serve.
 fn served_targets(command: &str) -> impl Iterator<Item = &str> {
     command
         .split_whitespace()
@@ -261,7 +264,7 @@ fn served_targets(command: &str) -> impl Iterator<Item = &str> {
         .filter(|word| is_target(word))
 }
 
-/// Whether a word is `module:name`, or `module.wsgi` for `module.wsgi:application`.
+/// Returns whether a word is `module:name`, or `module.wsgi` for `module.wsgi:application`.
 fn is_target(word: &str) -> bool {
     let is_name =
         |part: &str| !part.is_empty() && part.chars().all(|c| c == '_' || c.is_alphanumeric());

@@ -1,4 +1,4 @@
-//! The programs that work beside a web application: workers, schedulers, and commands that loop.
+//! Programs beside a web application: workers, schedulers, and commands that loop.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -6,15 +6,15 @@ use std::path::PathBuf;
 use super::super::facts::{NamedObject, QueueFacts};
 use super::{CodeFacts, FoundObject, ObjectKind, Worker};
 
-/// A command that works for a queue.
+/// A command that processes a queue.
 struct QueueWorker {
     exec: String,
-    /// The directories that its modules are imported from.
+    /// The directories from which its modules are imported.
     bases: Vec<PathBuf>,
 }
 
 impl QueueWorker {
-    /// A command that imports nothing by name.
+    /// Returns a command that imports no module by name.
     fn of_program(exec: String) -> Self {
         Self {
             exec,
@@ -24,15 +24,14 @@ impl QueueWorker {
 }
 
 impl CodeFacts {
-    /// The Celery application to work for: what `celery -A` takes, and the directory that it is
-    /// imported from.
+    /// Returns the Celery application for `celery -A`, and the directory from which it is imported.
     fn celery(&self) -> Option<(String, PathBuf)> {
         self.celery_name(self.celery_object()?)
     }
 
     fn celery_object(&self) -> Option<&FoundObject> {
-        // A module that makes the web application first, so that tasks have it, before the one that
-        // has the object alone.
+        // A module that also creates the web application, which tasks may need, takes precedence
+        // over the module with only the Celery object.
         let of_kind = |kind| self.found.iter().filter(move |found| found.kind == kind);
         let all = || of_kind(ObjectKind::CeleryEntry).chain(of_kind(ObjectKind::Celery));
         let is_started = |found: &&FoundObject| {
@@ -51,7 +50,8 @@ impl CodeFacts {
         all().find(is_started).or_else(|| all().next())
     }
 
-    /// What `celery -A` takes for an object, and the directory that it is imported from.
+    /// Returns the argument of `celery -A` for an object, and the directory from which it is
+    /// imported.
     fn celery_name(&self, found: &FoundObject) -> Option<(String, PathBuf)> {
         let (module, base) = self.module_of(&found.file)?;
         // `celery -A package` finds package.celery:app by itself.
@@ -62,12 +62,12 @@ impl CodeFacts {
         Some((app, base))
     }
 
-    /// Takes what the project's own deployment starts Celery's workers with.
+    /// Sets the arguments with which the project's own deployment starts Celery's workers.
     pub(crate) fn is_worked_by(&mut self, celery: Option<(String, Option<String>)>) {
         self.started_celery = celery;
     }
 
-    /// The workers and schedulers, and the directories that they are imported from.
+    /// Returns the workers and schedulers, and the directories from which they are imported.
     pub(crate) fn workers(
         &self,
         requires: &BTreeSet<String>,
@@ -91,7 +91,7 @@ impl CodeFacts {
         (workers, bases)
     }
 
-    /// The names that the command lines of workers take.
+    /// Returns the names for the command lines of workers.
     pub(crate) fn queue_facts(&self) -> QueueFacts {
         let celery = self.celery_object();
         let named = |found: &FoundObject| {
@@ -138,8 +138,9 @@ impl CodeFacts {
         }
     }
 
-    /// The scheduler as a process of its own: inside of a worker, it shares its log files and dies
-    /// with it, and several workers would have several.
+    /// Returns the command of the scheduler as a separate process: inside of a worker, it would
+    /// share the worker's log files and die with it, and several workers would run several
+    /// schedulers.
     fn celery_beat(&self, app: &str, requires: &BTreeSet<String>, name: &str) -> Option<String> {
         if requires.contains("django-celery-beat") {
             let scheduler = "django_celery_beat.schedulers:DatabaseScheduler";
@@ -149,13 +150,13 @@ impl CodeFacts {
             .then(|| format!("celery -A {app} beat --schedule /var/lib/{name}/beat"))
     }
 
-    /// The command that works for a queue other than Celery's.
+    /// Returns the command that processes a queue other than Celery's.
     fn queue_worker(&self, requires: &BTreeSet<String>) -> Option<QueueWorker> {
         let has = |name: &str| requires.contains(name);
         if let Some(command) = self.django_queue_worker(requires) {
             Some(QueueWorker::of_program(command))
         } else if has("rq") && (self.enqueues || !self.queues.is_empty()) {
-            // What watches queues requires rq, too.
+            // Programs that monitor queues require rq, too.
             Some(QueueWorker::of_program(self.rq_worker()))
         } else if has("dramatiq") {
             self.dramatiq_worker()
@@ -168,7 +169,7 @@ impl CodeFacts {
         }
     }
 
-    /// The command of manage.py that works for a queue.
+    /// Returns the command of manage.py that processes a queue.
     fn django_queue_worker(&self, requires: &BTreeSet<String>) -> Option<String> {
         let has = |name: &str| requires.contains(name);
         let manage = self.manage_file()?;
@@ -229,7 +230,7 @@ impl CodeFacts {
         })
     }
 
-    /// The commands of manage.py that loop for ever: the first four.
+    /// Iterates over the first four commands of manage.py that loop forever.
     fn looping_commands(&self) -> impl Iterator<Item = Worker> {
         self.manage_file().into_iter().flat_map(|manage| {
             self.loops.iter().take(4).map(move |command| {
@@ -243,7 +244,7 @@ impl CodeFacts {
     }
 }
 
-/// The names of rq's queues: the first argument of `Queue(`.
+/// Returns the names of rq's queues: the first argument of `Queue(`.
 pub(super) fn queues(text: &str) -> Vec<String> {
     if !text.contains("rq") {
         return Vec::new();
