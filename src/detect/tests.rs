@@ -2117,3 +2117,27 @@ fn static_files_lie_where_the_settings_say() {
         assert_eq!(found(root, url), None, "{root} {url}");
     }
 }
+
+#[test]
+fn the_address_in_the_configuration_of_a_server_is_a_fact() {
+    let fact = |files: &[(&str, &str)]| match survey(files).facts.get("server-address") {
+        Some(fact) => {
+            let (line, _) = fact.at.clone().unwrap().position.unwrap();
+            format!("{:?} {line}", fact.value)
+        }
+        None => String::new(),
+    };
+    let ini = "[app:main]\nuse = egg:shop\n\n[server:main]\nlisten = *:6543\n";
+    let pyramid = ("requirements.txt", "pyramid==2.0\nwaitress==3.0\n");
+    assert_eq!(
+        fact(&[("production.ini", ini), pyramid]),
+        "String(\"0.0.0.0:6543\") 4"
+    );
+    let config = "app = {'root': 'shop.root'}\nserver = {'port': '8080', 'host': '127.0.0.1'}\n";
+    let pecan = ("requirements.txt", "pecan==1.5\n");
+    assert_eq!(
+        fact(&[("config.py", config), pecan]),
+        "String(\"127.0.0.1:8080\") 2"
+    );
+    assert_eq!(fact(&[("config.py", "app = {'root': 'x'}\n"), pecan]), "");
+}
