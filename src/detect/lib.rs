@@ -37,6 +37,7 @@ use pkgapp_core::error::Result;
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_pypa::VersionSpecifiers;
 
+use self::app_json::AppJson;
 use self::choices::ProjectChoices;
 use self::code::{CodeFacts, WrittenPath};
 use self::deployment::DeploymentFiles;
@@ -261,7 +262,10 @@ impl Survey {
             gap,
             requires,
         };
-        survey.propose_settings(&code);
+        let app_json = AppJson::read(root);
+        let questions = app_json.open_questions(survey.name.as_str(), survey.migrate.is_some());
+        survey.open.extend(questions);
+        survey.propose_settings(&code, app_json);
         survey.look_at_static_files(&code);
         survey.say_what_is_open(&project, &code);
         survey.facts = survey.project_facts(&code);
@@ -269,9 +273,9 @@ impl Survey {
     }
 
     /// Takes the variables that could be settings: not those that pkgapp or systemd set.
-    fn propose_settings(&mut self, code: &CodeFacts) {
+    fn propose_settings(&mut self, code: &CodeFacts, app_json: AppJson) {
         let mut settings = code.settings_read();
-        app_json::complete(&mut settings, app_json::variables(&self.root));
+        app_json::complete(&mut settings, app_json.variables);
         settings.retain(|setting| {
             let name = &setting.name;
             !self.data_variables.contains(name)
