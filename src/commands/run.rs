@@ -4,19 +4,31 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cli::{GlobalOptions, RunArgs};
+use pkgapp_config::{Config, Deploy, PartName};
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::fs;
 use pkgapp_core::process;
 use pkgapp_core::process::Stream;
 use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::backend::{self, Backend};
 use pkgapp_deploy::fleet::{Fleet, Machine, folded, verdict};
 use pkgapp_deploy::hosts::{CommandOutput, HostCommand, HostFailure, KEPT_BYTES, interrupt};
+use pkgapp_deploy::service_command::ServiceCommand;
 
 use super::{load_deploy, open_fleet};
 
 pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let command = command(args)?;
     let deploy = load_deploy(args.name.as_deref(), global, report)?;
+    let service = deploy
+        .as_ref()
+        .map(|(app, deploy)| LikeService::of(args, app, deploy))
+        .transpose()?
+        .flatten();
+    let command_on = |machine: &Machine<'_>| match &service {
+        Some(service) => service.command(&command, &machine.member.variables),
+        None => with_variables(&command, &machine.member.variables),
+    };
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "run", report)?;
     let one = fleet.machines.len() == 1;
     let show = match (report.style(), one, args.stream) {
@@ -30,7 +42,7 @@ pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Re
 
     let mut ended = RunSummary::default();
     fleet.each_shown(
-        |machine| run_on(machine, &command, show, width, report),
+        |machine| run_on(machine, &command_on(machine), show, width, report),
         |batch| {
             let batch = batch.into_iter().map(|(at, ran)| {
                 let ran = ran.unwrap_or_else(|| Err(HostFailure::NeverReached(interrupt::error())));
@@ -127,6 +139,47 @@ fn command(args: &RunArgs) -> Result<HostCommand> {
     Ok(command.ends_with_us())
 }
 
+/// Returns the command with the variables of a host in its environment.
+fn with_variables(command: &HostCommand, variables: &BTreeMap<String, String>) -> HostCommand {
+    let mut command = command.clone();
+    command.env.extend(variables.clone());
+    command
+}
+
+/// The service that a command is to run like, and the way of its release onto hosts.
+struct LikeService {
+    backend: Box<dyn Backend>,
+    prefix: String,
+    command: ServiceCommand,
+}
+
+impl LikeService {
+    fn of(args: &RunArgs, app: &Config, deploy: &Deploy) -> Result<Option<Self>> {
+        let Some(service) = &args.service else {
+            return Ok(None);
+        };
+        let service = PartName::parse(service).map_err(|error| error.kind(ErrorKind::Usage))?;
+        Ok(Some(Self {
+            backend: backend::choose(&app.name, Some(deploy), None, args.sudo)?,
+            prefix: app.package.prefix.value.to_string(),
+            command: ServiceCommand {
+                service,
+                words: args.command.clone(),
+            },
+        }))
+    }
+
+    /// Returns a command that runs like the service; its words and limits are those of `plain`.
+    fn command(&self, plain: &HostCommand, variables: &BTreeMap<String, String>) -> HostCommand {
+        let mut command = self
+            .backend
+            .service_command(&self.prefix, &self.command, variables);
+        command.what = plain.what.clone();
+        command.timeout = plain.timeout;
+        command
+    }
+}
+
 /// Returns the command for a script of the user, which runs in the interpreter of its first line
 /// (execve(2), "Interpreter scripts"), or else in sh.
 fn scripted(what: &str, text: &str, args: &[String]) -> HostCommand {
@@ -160,14 +213,12 @@ fn run_on(
     width: usize,
     report: &Report,
 ) -> Result<CommandResult, HostFailure> {
-    let mut command = command.clone();
-    command.env.extend(machine.member.variables.clone());
     if show == Show::Grouped {
         machine.row.state("running");
     }
     let mut printed = Printed::default();
     let head = format!("{:width$} | ", machine.member.name);
-    let result = machine.host.run(&command, &mut |stream, line| match show {
+    let result = machine.host.run(command, &mut |stream, line| match show {
         Show::AsItIs => report.data(stream, line),
         Show::Stream => report.data_of_many(stream, &head, line),
         Show::Grouped => printed.add(stream, line),

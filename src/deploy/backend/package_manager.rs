@@ -1,5 +1,7 @@
 //! The backend for hosts where one is root: the host's package manager installs packages.
 
+use std::collections::BTreeMap;
+
 use super::package_commands::PackageCommands;
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
@@ -11,6 +13,7 @@ use crate::preflight::{AllowFlags, is_there, no_signature, no_space, version_ref
 use crate::probe;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
+use crate::service_command::ServiceCommand;
 use crate::step::{PushStage, Step};
 use crate::stored::{RuntimeChange, RuntimeChanges, StoredPackage, Transition};
 use pkgapp_core::error::{Error, Result};
@@ -76,6 +79,15 @@ impl Backend for PackageManagerBackend {
         script::command("asking for its condition", script::STATUS, &remote, "")
             .parameter("name", self.name.as_str())
             .question()
+    }
+
+    fn service_command(
+        &self,
+        prefix: &str,
+        command: &ServiceCommand,
+        variables: &BTreeMap<String, String>,
+    ) -> HostCommand {
+        command.of_package(&self.name, prefix, variables, self.sudo)
     }
 
     fn select<'a>(

@@ -13,6 +13,8 @@
 //! configuration for `shared/etc`. `fill.sh` puts the places of the host into it; for tarballs of
 //! earlier versions, `derive.sh` makes it of `host/`.
 
+use std::collections::BTreeMap;
+
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
 use crate::builder::StepBuilder;
@@ -24,6 +26,7 @@ use crate::probe;
 use crate::requirements::HostRequirements;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
+use crate::service_command::ServiceCommand;
 use crate::step::{PushStage, Step};
 use crate::stored::{StoredPackage, Transition};
 use pkgapp_config::{SharedPath, TarballMode, UnitsOf};
@@ -116,6 +119,15 @@ impl Backend for ReleaseDirectoryBackend {
         script::command("asking for its condition", script::OWN_STATUS, &remote, "")
             .args([self.name.as_str(), prefix])
             .question()
+    }
+
+    fn service_command(
+        &self,
+        _: &str,
+        command: &ServiceCommand,
+        variables: &BTreeMap<String, String>,
+    ) -> HostCommand {
+        command.of_release_directory(&self.name, variables, &self.remote_state(None))
     }
 
     fn select<'a>(
