@@ -20,15 +20,7 @@ use super::{load_deploy, open_fleet};
 pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let command = command(args)?;
     let deploy = load_deploy(args.name.as_deref(), global, report)?;
-    let service = deploy
-        .as_ref()
-        .map(|(app, deploy)| LikeService::of(args, app, deploy))
-        .transpose()?
-        .flatten();
-    let command_on = |machine: &Machine<'_>| match &service {
-        Some(service) => service.command(&command, &machine.member.variables),
-        None => with_variables(&command, &machine.member.variables),
-    };
+    let service = LikeService::of(args, deploy.as_ref())?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "run", report)?;
     let one = fleet.machines.len() == 1;
     let show = match (report.style(), one, args.stream) {
@@ -42,7 +34,10 @@ pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Re
 
     let mut ended = RunSummary::default();
     fleet.each_shown(
-        |machine| run_on(machine, &command_on(machine), show, width, report),
+        |machine| {
+            let command = command_on(machine, &command, service.as_ref());
+            run_on(machine, &command, show, width, report)
+        },
         |batch| {
             let batch = batch.into_iter().map(|(at, ran)| {
                 let ran = ran.unwrap_or_else(|| Err(HostFailure::NeverReached(interrupt::error())));
@@ -139,8 +134,16 @@ fn command(args: &RunArgs) -> Result<HostCommand> {
     Ok(command.ends_with_us())
 }
 
-/// Returns the command with the variables of a host in its environment.
-fn with_variables(command: &HostCommand, variables: &BTreeMap<String, String>) -> HostCommand {
+/// Returns the command for a host, whose variables are in its environment.
+fn command_on(
+    machine: &Machine<'_>,
+    command: &HostCommand,
+    service: Option<&LikeService>,
+) -> HostCommand {
+    let variables = &machine.member.variables;
+    if let Some(service) = service {
+        return service.command(command, variables);
+    }
     let mut command = command.clone();
     command.env.extend(variables.clone());
     command
@@ -154,8 +157,8 @@ struct LikeService {
 }
 
 impl LikeService {
-    fn of(args: &RunArgs, app: &Config, deploy: &Deploy) -> Result<Option<Self>> {
-        let Some(service) = &args.service else {
+    fn of(args: &RunArgs, deploy: Option<&(Config, Deploy)>) -> Result<Option<Self>> {
+        let (Some(service), Some((app, deploy))) = (&args.service, deploy) else {
             return Ok(None);
         };
         let service = PartName::parse(service).map_err(|error| error.kind(ErrorKind::Usage))?;

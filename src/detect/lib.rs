@@ -262,14 +262,20 @@ impl Survey {
             gap,
             requires,
         };
-        let app_json = AppJson::read(root);
-        let questions = app_json.open_questions(survey.name.as_str(), survey.migrate.is_some());
-        survey.open.extend(questions);
+        let app_json = survey.ask_about_heroku();
         survey.propose_settings(&code, app_json);
         survey.look_at_static_files(&code);
         survey.say_what_is_open(&project, &code);
         survey.facts = survey.project_facts(&code);
         Ok(survey)
+    }
+
+    /// Reads an app.json, and says what it leaves to be done.
+    fn ask_about_heroku(&mut self) -> AppJson {
+        let app_json = AppJson::read(&self.root);
+        let questions = app_json.open_questions(self.name.as_str(), self.migrate.is_some());
+        self.open.extend(questions);
+        app_json
     }
 
     /// Takes the variables that could be settings: not those that pkgapp or systemd set.

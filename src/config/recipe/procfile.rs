@@ -126,13 +126,7 @@ pub(super) fn read(
             tables.add_release(&release_commands(&line), &at);
             continue;
         }
-        match formation.of(&name) {
-            Some((0, _)) => {}
-            Some((quantity, from)) if quantity > 1 && !command.listens(&name) => {
-                tables.add(&name, &command, &at, Some((quantity, from)));
-            }
-            _ => tables.add(&name, &command, &at, None),
-        }
+        tables.add_numbered(&name, &command, &at, &formation);
     }
     if seen.is_empty() && sources.mistakes().is_empty() {
         let error = Error::new("the Procfile declares no process");
@@ -361,6 +355,23 @@ fn shell_warning(line: &ProcessLine<'_>) -> Option<Error> {
 }
 
 impl ProcfileTables {
+    /// Adds a process as often as it is to run. Several of one kind would fight for its port.
+    fn add_numbered(
+        &mut self,
+        name: &str,
+        command: &ProcessCommand,
+        at: &Origin,
+        formation: &Formation,
+    ) {
+        match formation.of(name) {
+            Some((0, _)) => {}
+            Some((quantity, from)) if quantity > 1 && !command.listens(name) => {
+                self.add(name, command, at, Some((quantity, from)));
+            }
+            _ => self.add(name, command, at, None),
+        }
+    }
+
     /// Adds a process, and how many of it run.
     fn add(
         &mut self,
