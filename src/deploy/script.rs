@@ -488,4 +488,39 @@ mod tests {
             pkgapp_testing::run(check.args(["--exclude", EXCLUDED]).arg(file));
         }
     }
+
+    /// A value may hold anything, and a file with secrets is not told of.
+    #[test]
+    fn settings_without_a_value_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let files = [
+            write("settings.env", "#A=1\nB=\n  C = x y\nD=1\n"),
+            write("secrets.env", "B = s3cret\nAA=1\nE= \n"),
+            directory.path().join("gone.env").display().to_string(),
+        ];
+        let parameters = [
+            ("name", "shop"),
+            ("prefix", "/opt/shop"),
+            ("sums", ""),
+            ("runtimes", ""),
+            ("needs", "A B C D E F"),
+            ("environment_files", &files.join("\n")),
+        ];
+        let state = directory.path().join("state");
+        let (_, said) = run(&state, PACKAGE_FACTS, &parameters);
+        let lacks: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("lacks="))
+            .collect();
+        assert_eq!(lacks, ["A", "E", "F"], "{said}");
+        assert!(
+            !said.contains("s3cret") && said.contains("facts=end"),
+            "{said}"
+        );
+    }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{Layer, LayerEntryKind};
+use crate::needed_settings::NeededSettings;
 use crate::prune::PruneSavings;
 use crate::runtime::{InterpreterHome, RecordedInterpreter, Runtime, SHARED, directory};
 use crate::tree::{EntryOrigin, Tree, TreeEntry};
@@ -40,6 +41,8 @@ pub struct Release<'a> {
     pub import_from: &'a [ReleasePath],
     /// The recipes that its configuration is based on, and the facts that they used.
     pub recipes: &'a AppliedRecipes,
+    /// The settings that only hosts have values for.
+    pub settings: Option<NeededSettings>,
 }
 
 /// `.pkgapp/release.json`: equal releases have equal records, so there is no time, machine or user
@@ -68,6 +71,9 @@ pub struct ReleaseRecord {
     /// `None` in releases of older versions, and without recipes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<BTreeMap<String, String>>,
+    /// The settings that only hosts have values for, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<NeededSettings>,
 }
 
 /// A recipe in a release's record.
@@ -119,6 +125,7 @@ impl ReleaseRecord {
             distributions: Vec::new(),
             recipes: Vec::new(),
             facts: None,
+            settings: None,
         })
     }
 }
@@ -183,6 +190,7 @@ impl Release<'_> {
             distributions,
             recipes: applied.iter().map(RecordedRecipe::of).collect(),
             facts: (!applied.is_empty()).then(|| facts.collect()),
+            settings: self.settings.clone(),
         })
     }
 
@@ -313,6 +321,7 @@ mod tests {
             runtime: None,
             import_from: &import_from,
             recipes: &AppliedRecipes::default(),
+            settings: None,
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();

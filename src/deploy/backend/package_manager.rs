@@ -9,7 +9,9 @@ use crate::builder::StepBuilder;
 use crate::facts::HostFacts;
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
-use crate::preflight::{AllowFlags, is_there, no_signature, no_space, version_refusal};
+use crate::preflight::{
+    AllowFlags, is_there, lacks_settings, no_signature, no_space, version_refusal,
+};
 use crate::probe;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
@@ -127,6 +129,7 @@ impl Backend for PackageManagerBackend {
         }
 
         errors.extend(unwritable(facts));
+        errors.extend(lacks_settings(artifact, facts, str::to_owned).filter(|_| facts.root));
         let order = facts.orders.get(&selected.index).copied();
         errors.extend(version_refusal(artifact, order, allow, facts));
         errors

@@ -21,7 +21,7 @@ use crate::builder::StepBuilder;
 use crate::facts::{HostFacts, LoginDirectory, VersionOrder};
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
-use crate::preflight::{AllowFlags, is_there, no_space, version_refusal};
+use crate::preflight::{AllowFlags, is_there, lacks_settings, no_space, version_refusal};
 use crate::probe;
 use crate::requirements::HostRequirements;
 use crate::script::{self, RemoteState};
@@ -163,6 +163,8 @@ impl Backend for ReleaseDirectoryBackend {
         if !is_there(artifact, facts) {
             let order = by_release(artifact, facts);
             errors.extend(version_refusal(artifact, order, allow, facts));
+            let place = |file: &str| format!("{into}/shared{file}");
+            errors.extend(lacks_settings(artifact, facts, place));
         }
         errors
     }

@@ -257,7 +257,7 @@ fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
 }
 
 /// The settings that only hosts can give a value.
-fn host_settings(app: &Config) -> Option<HostSettings> {
+pub(crate) fn host_settings(app: &Config) -> Option<HostSettings> {
     let needed: Vec<(String, InstallPath)> = app
         .settings
         .iter()
