@@ -112,4 +112,20 @@ mod tests {
             assert_eq!(quantities(text), [], "{text}");
         }
     }
+
+    proptest::proptest! {
+        /// Values of such a place are quoted in errors and by `explain`.
+        #[test]
+        fn places_lie_in_the_text(other in "\\PC{0,8}", name in "\\PC{1,6}", escaped: bool) {
+            let text = serde_json::json!({ other: 1, "formation": { name: { "quantity": 2 } } });
+            let mut text = text.to_string();
+            if escaped {
+                text = text.replace("formation", "f\\u006frmation");
+            }
+            for (_, quantity, span) in quantities(&text) {
+                assert_eq!(quantity, 2);
+                assert!(text.get(span).is_some());
+            }
+        }
+    }
 }
