@@ -834,6 +834,16 @@ pub struct RunArgs {
     /// Run the script FILE; COMMAND holds its arguments
     #[arg(long, value_name = "FILE", env = "PKGAPP_SCRIPT", hide_env = true)]
     pub script: Option<PathBuf>,
+    /// Run the command like SERVICE of the installed release: its user, variables, and sandbox
+    #[arg(
+        long,
+        value_name = "SERVICE",
+        requires = "name",
+        conflicts_with = "script",
+        env = "PKGAPP_SERVICE",
+        hide_env = true
+    )]
+    pub service: Option<String>,
     /// Run the command as root with sudo
     #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub sudo: bool,

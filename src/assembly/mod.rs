@@ -39,6 +39,7 @@ use pkgapp_release::build_run::{self, RunCommand, RunEnvironment};
 use pkgapp_release::conffiles;
 use pkgapp_release::depends::{self, ElfScan, HostDependencies};
 use pkgapp_release::layer::{ByteCompiler, Layer, LayerBuilder};
+use pkgapp_release::needed_settings::NeededSettings;
 use pkgapp_release::package::{Package, PackageInfo};
 use pkgapp_release::prune::Pruner;
 use pkgapp_release::release::Release;
@@ -125,6 +126,7 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
         runtime: python.runtime.as_ref(),
         import_from: &app.import_from,
         recipes: &app.recipes,
+        settings: NeededSettings::of(app)?,
     };
     let composed = build.compose(&release, &python, &builder, &layers, date)?;
     layers.extend(composed.written.iter().cloned());

@@ -4,19 +4,23 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::cli::{GlobalOptions, RunArgs};
+use pkgapp_config::{Config, Deploy, PartName};
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::fs;
 use pkgapp_core::process;
 use pkgapp_core::process::Stream;
 use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::backend::{self, Backend};
 use pkgapp_deploy::fleet::{Fleet, Machine, folded, verdict};
 use pkgapp_deploy::hosts::{CommandOutput, HostCommand, HostFailure, KEPT_BYTES, interrupt};
+use pkgapp_deploy::service_command::ServiceCommand;
 
 use super::{load_deploy, open_fleet};
 
 pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let command = command(args)?;
     let deploy = load_deploy(args.name.as_deref(), global, report)?;
+    let service = LikeService::of(args, deploy.as_ref())?;
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "run", report)?;
     let show = Show::choose(&fleet, args.stream, report.style());
     let names = fleet.machines.iter().map(|machine| &machine.member.name);
@@ -24,7 +28,10 @@ pub(super) fn run(args: &RunArgs, global: &GlobalOptions, report: &Report) -> Re
 
     let mut ended = RunSummary::default();
     fleet.each_shown(
-        |machine| run_on(machine, &command, show, width, report),
+        |machine| {
+            let command = command_on(machine, &command, service.as_ref());
+            run_on(machine, &command, show, width, report)
+        },
         |batch| {
             let never_reached = || Err(HostFailure::NeverReached(interrupt::error()));
             let batch: Vec<HostResult<'_>> = batch
@@ -132,6 +139,55 @@ fn command(args: &RunArgs) -> Result<HostCommand> {
     Ok(command.ends_with_us())
 }
 
+/// Returns the command for a host, whose variables are in its environment.
+fn command_on(
+    machine: &Machine<'_>,
+    command: &HostCommand,
+    service: Option<&LikeService>,
+) -> HostCommand {
+    let variables = &machine.member.variables;
+    if let Some(service) = service {
+        return service.command(command, variables);
+    }
+    let mut command = command.clone();
+    command.env.extend(variables.clone());
+    command
+}
+
+/// The service that a command is to run like, and the way of its release onto hosts.
+struct LikeService {
+    backend: Box<dyn Backend>,
+    prefix: String,
+    command: ServiceCommand,
+}
+
+impl LikeService {
+    fn of(args: &RunArgs, deploy: Option<&(Config, Deploy)>) -> Result<Option<Self>> {
+        let (Some(service), Some((app, deploy))) = (&args.service, deploy) else {
+            return Ok(None);
+        };
+        let service = PartName::parse(service).map_err(|error| error.kind(ErrorKind::Usage))?;
+        Ok(Some(Self {
+            backend: backend::choose(&app.name, Some(deploy), None, args.sudo)?,
+            prefix: app.package.prefix.value.to_string(),
+            command: ServiceCommand {
+                service,
+                words: args.command.clone(),
+            },
+        }))
+    }
+
+    /// Returns a command that runs like the service; its words and limits are those of `plain`.
+    fn command(&self, plain: &HostCommand, variables: &BTreeMap<String, String>) -> HostCommand {
+        let mut command = self
+            .backend
+            .service_command(&self.prefix, &self.command, variables);
+        command.what = plain.what.clone();
+        command.timeout = plain.timeout;
+        command
+    }
+}
+
 /// Returns the command for a script of the user, which runs in the interpreter of its first line
 /// (execve(2), "Interpreter scripts"), or else in sh.
 fn scripted(what: &str, text: &str, args: &[String]) -> HostCommand {
@@ -165,14 +221,12 @@ fn run_on(
     width: usize,
     report: &Report,
 ) -> Result<CommandResult, HostFailure> {
-    let mut command = command.clone();
-    command.env.extend(machine.member.variables.clone());
     if show == Show::Grouped {
         machine.row.state("running");
     }
     let mut printed = Printed::default();
     let head = format!("{:width$} | ", machine.member.name);
-    let result = machine.host.run(&command, &mut |stream, line| match show {
+    let result = machine.host.run(command, &mut |stream, line| match show {
         Show::AsItIs => report.data(stream, line),
         Show::Stream => report.data_of_many(stream, &head, line),
         Show::Grouped => printed.add(stream, line),

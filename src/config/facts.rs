@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 36] = [
+pub const FACTS: [(&str, FactType, &str); 37] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -50,6 +50,11 @@ pub const FACTS: [(&str, FactType, &str); 36] = [
         "pecan-config",
         FactType::Path,
         "the configuration file of Pecan",
+    ),
+    (
+        "server-address",
+        FactType::String,
+        "the address in the configuration file of its server",
     ),
     (
         "server-program",

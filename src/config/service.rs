@@ -11,6 +11,7 @@ use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::path::{InstallPath, ReleasePath};
 
 use super::command::CommandLine;
+use super::document::SourceTexts;
 use super::glob::overlap;
 use super::monitoring::{self, ServiceHealth};
 use super::reader::{Located, TableReader, ValueReader, listed, nearest};
@@ -72,6 +73,8 @@ pub struct Service {
     pub reload: Option<ReloadAction>,
     /// What systemd listens on for it.
     pub socket: Option<SocketAddress>,
+    /// Where it listens if it opens a socket itself, and its command line does not say so.
+    pub address: Option<SocketAddress>,
     /// Who may connect to a socket in the file system.
     pub socket_access: SocketAccess,
     /// When it is started again; by default [`RestartPolicy::OnFailure`].
@@ -447,11 +450,16 @@ impl Service {
         let socket = table
             .get("socket")
             .and_then(|value| value.parsed(SocketAddress::parse));
+        let address = own_address(&table, socket.is_some());
         let socket_access = SocketAccess::read(&table, socket.as_ref());
         let instances = table
             .get("instances")
             .and_then(|value| count(&value, 1, 1000));
-        let health = ServiceHealth::read(&table, socket.as_ref(), instances.is_some());
+        let health = ServiceHealth::read(
+            &table,
+            socket.as_ref().or(address.as_ref()),
+            instances.is_some(),
+        );
         let watchdog = monitoring::watchdog(&table, service_type);
         let on_upgrade = table
             .get("on-upgrade")
@@ -465,6 +473,7 @@ impl Service {
             service_type,
             reload,
             socket,
+            address,
             socket_access,
             restart,
             health,
@@ -544,6 +553,20 @@ impl SocketAddress {
                 .hint("write an address and a port, such as `0.0.0.0:8000` or `[::]:8000`, or the path of a socket")),
         }
     }
+}
+
+/// Reads `address`: where a service listens that opens its socket itself.
+fn own_address(table: &TableReader<'_>, has_socket: bool) -> Option<SocketAddress> {
+    let value = table.get("address")?;
+    if !has_socket {
+        return value.parsed(SocketAddress::parse);
+    }
+    // A recipe does not know of the socket that the configuration adds.
+    if value.origin().source == SourceTexts::CONFIGURATION {
+        let error = Error::new("systemd listens for the service, on its `socket`");
+        value.complain(error.hint("leave out `address`, or `socket`"));
+    }
+    None
 }
 
 impl SocketAccess {

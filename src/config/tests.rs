@@ -827,3 +827,26 @@ fn a_site_is_there_if_it_has_domains() {
     assert!(warnings[0].starts_with("the site is served without encryption"));
     assert_eq!(warnings.len(), 1);
 }
+
+#[test]
+fn a_service_that_opens_its_socket_itself_names_its_address() {
+    let upstream = |address: &str| {
+        let lines = format!(
+            "[site]\ndomains = [\"a.example\"]\ntls = \"off\"\n[service.web]\nexec = \"pserve app/p.ini\"\n\
+             address = \"{address}\"\nhealth = \"/healthz\"\n"
+        );
+        let app = app(&[
+            ("pkgapp.toml", &format!("{GOOD}{lines}")),
+            ("requirements.txt", ""),
+        ]);
+        let proxy = app.site.unwrap().proxy;
+        assert!(!proxy.is_admitted);
+        let health = app.services[0].health.clone().unwrap();
+        (proxy.address, health.address.to_string())
+    };
+    let tcp = UpstreamAddress::Tcp("127.0.0.1:6543".parse().unwrap());
+    assert_eq!(upstream("0.0.0.0:6543"), (tcp, "127.0.0.1:6543".to_owned()));
+    let path = "/run/shop/web.sock";
+    let unix = UpstreamAddress::Unix(InstallPath::parse(path).unwrap());
+    assert_eq!(upstream(path), (unix, path.to_owned()));
+}

@@ -94,6 +94,7 @@ impl HostFacts {
                 "kept_runtime" => add(&mut self.kept_runtimes, kept_runtime(value)),
                 "damaged" => add(&mut self.damaged, Some(value.trim().to_owned())),
                 "unwritable" => add(&mut self.unwritable, Some(value.trim().to_owned())),
+                "lacks" => add(&mut self.lacks, Some(value.trim().to_owned())),
                 "left" => add(&mut self.left, sum(value)),
                 "migrated" => add(&mut self.migrated, sum(value)),
                 "pieces" => {

@@ -17,6 +17,7 @@ use pkgapp_format::claims;
 use pkgapp_format::read::{ArtifactKind, PackageReader};
 use pkgapp_pypa::Version;
 use pkgapp_release::depends::SharedRuntime;
+use pkgapp_release::needed_settings::NeededSettings;
 use pkgapp_release::release::{RECORD, ReleaseRecord};
 use pkgapp_release::runtime::BUNDLED;
 use pkgapp_release::services::ServiceUnit;
@@ -58,6 +59,9 @@ pub struct Artifact {
     /// The package of the interpreter that it shares with other applications, if it runs on one.
     #[serde(skip)]
     pub runtime: Option<SharedRuntime>,
+    /// The settings that a host must have values for.
+    #[serde(skip)]
+    pub settings: Option<NeededSettings>,
     /// What is in it.
     #[serde(skip)]
     pub holds: ArtifactContent,
@@ -128,6 +132,7 @@ impl Artifact {
             is_signed: package.is_signed,
             runtime,
             holds,
+            settings: record.settings,
             service: None,
             asks: None,
             made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
@@ -410,12 +415,34 @@ fn check_record(record: &ReleaseRecord, wrong: &mut WrongClaims) {
                 .all(|b| b.is_ascii_alphanumeric() || b"-+".contains(&b));
         wrong.expect(is_commit, "commit", commit);
     }
+    if let Some(settings) = &record.settings {
+        check_settings(settings, wrong);
+    }
     if let Some(interpreter) = &record.interpreter
         && interpreter.home != BUNDLED
     {
         let home = &interpreter.home;
         wrong.expect(claims::is_package_name(home), "interpreter", home);
         wrong.expect_version("interpreter's version", &interpreter.version);
+    }
+}
+
+/// How many settings a release may ask a host for, and in how many files.
+const MOST_SETTINGS: usize = 1000;
+
+fn check_settings(settings: &NeededSettings, wrong: &mut WrongClaims) {
+    let is_few = settings.places.len().max(settings.files.len()) <= MOST_SETTINGS;
+    wrong.expect(is_few, "number of settings", "too many");
+    for name in settings.places.keys() {
+        wrong.expect(
+            pkgapp_config::check_setting_name(name).is_ok(),
+            "setting",
+            name,
+        );
+    }
+    for file in settings.places.values().chain(&settings.files) {
+        let is_path = InstallPath::parse(file).is_ok() && !file.contains(char::is_control);
+        wrong.expect(is_path, "file of settings", file);
     }
 }
 
@@ -463,6 +490,7 @@ fn kernels_name(arch: &str) -> Option<&str> {
 
 #[cfg(test)]
 pub(super) mod tests {
+    use std::collections::BTreeMap;
     use std::time::Duration;
 
     use serde_json::{Value, json};
@@ -503,6 +531,7 @@ pub(super) mod tests {
                 "/usr/lib/systemd/system/shop-web.service",
                 SERVICE,
             )),
+            settings: None,
             asks: None,
             made: SystemTime::UNIX_EPOCH,
             pieces: FilePieces::default(),
@@ -670,6 +699,26 @@ pub(super) mod tests {
                 "{said}: {refused}"
             );
         }
+    }
+
+    #[test]
+    fn settings_have_names_and_files_or_are_refused() {
+        let refused = |name: &str, file: &str| {
+            let settings = NeededSettings {
+                places: BTreeMap::from([(name.to_owned(), file.to_owned())]),
+                files: vec![file.to_owned()],
+            };
+            let mut wrong = WrongClaims::default();
+            check_settings(&settings, &mut wrong);
+            wrong.0.join(", ")
+        };
+        assert_eq!(refused("SHOP_KEY", "/etc/shop/secrets.env"), "");
+        assert_eq!(refused("$(id)", "/etc/x.env"), "the setting `$(id)`");
+        let told = refused("A", "/etc/x\nlacks=B");
+        assert!(
+            told.starts_with("the file of settings `/etc/x\\nlacks=B`"),
+            "{told}"
+        );
     }
 
     #[test]

@@ -85,6 +85,9 @@ pub struct HostFacts {
     /// its interpreter's, if they are known.
     #[serde(skip)]
     pub pieces: BTreeMap<Sha256Sum, FilePieces>,
+    /// The settings that a release needs a value for, and no file has one.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub lacks: BTreeSet<String>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
     /// Packages that a roll-back has left: they worked, and are not gone back to unless they are

@@ -63,6 +63,7 @@ mod rollback;
 pub mod rollout;
 mod script;
 mod select;
+pub mod service_command;
 pub mod step;
 mod stored;
 mod upgrade;

@@ -204,7 +204,7 @@ fn unit_text(name: &AppName, migrate: &Migrate, artifact: &Artifact) -> Result<S
 
 /// The variable PATH of a migration, unless the service sets its own: a shell finds the programs of
 /// the release.
-fn search_path(prefix: &str) -> String {
+pub(super) fn search_path(prefix: &str) -> String {
     format!("PATH={prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
 }
 
@@ -251,7 +251,7 @@ fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -
 }
 
 /// Variables as sh takes them.
-fn exports(variables: &BTreeMap<String, String>) -> String {
+pub(super) fn exports(variables: &BTreeMap<String, String>) -> String {
     variables
         .iter()
         .map(|(name, value)| format!("export {name}={}\n", shell_quoted(value)))
@@ -259,7 +259,7 @@ fn exports(variables: &BTreeMap<String, String>) -> String {
 }
 
 /// Variables as a file for `EnvironmentFile=` (systemd.exec(5)).
-fn environment_file(variables: &BTreeMap<String, String>) -> String {
+pub(super) fn environment_file(variables: &BTreeMap<String, String>) -> String {
     variables
         .iter()
         .map(|(name, value)| format!("{name}={}\n", environment_quoted(value)))

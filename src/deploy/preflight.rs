@@ -108,6 +108,31 @@ pub(super) fn version_refusal(
     }
 }
 
+/// Refuses a host without values for settings that the release needs; `place` is where a file of
+/// packages lies there.
+pub(super) fn lacks_settings(
+    artifact: &Artifact,
+    facts: &HostFacts,
+    place: impl Fn(&str) -> String,
+) -> Option<Error> {
+    let settings = artifact.settings.as_ref()?;
+    let lacking = settings.places.iter();
+    let lacking: Vec<String> = lacking
+        .filter(|(name, _)| facts.lacks.contains(*name))
+        .map(|(name, file)| format!("`{name}` in `{}`", place(file)))
+        .collect();
+    if lacking.is_empty() {
+        return None;
+    }
+    let error = Error::new(format!(
+        "the release needs settings that have no value there: {}",
+        lacking.join(", ")
+    ));
+    Some(error.hint(
+        "write lines such as `NAME=value` into these files there, or make the settings `optional`",
+    ))
+}
+
 /// What a push writes about a package and its installation, the log included, about.
 const NOTES: u64 = 128 << 10;
 
@@ -157,4 +182,44 @@ pub(super) fn no_space(
         human_bytes(need)
     ));
     Some(error.hint("make room there"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::super::artifact::tests::candidate;
+    use super::*;
+    use pkgapp_format::read::ArtifactKind;
+    use pkgapp_release::needed_settings::NeededSettings;
+
+    #[test]
+    fn a_host_without_values_is_told_where_they_belong() {
+        let mut artifact = candidate(ArtifactKind::Deb, "1.1.0", None);
+        let mut facts = HostFacts {
+            lacks: BTreeSet::from(["SHOP_KEY".to_owned(), "SHOP_OTHER".to_owned()]),
+            ..HostFacts::default()
+        };
+        let refusal = |artifact: &Artifact, facts: &HostFacts| {
+            let place = |file: &str| format!("/home/app/shared{file}");
+            lacks_settings(artifact, facts, place).map(|error| error.to_string())
+        };
+        assert_eq!(refusal(&artifact, &facts), None);
+
+        let file = "/etc/shop/secrets.env".to_owned();
+        let names = ["SHOP_KEY", "SHOP_REGION"].map(|name| (name.to_owned(), file.clone()));
+        artifact.settings = Some(NeededSettings {
+            places: BTreeMap::from(names),
+            files: vec![file],
+        });
+        let told = refusal(&artifact, &facts).unwrap();
+        assert!(
+            told.contains(
+                "no value there: `SHOP_KEY` in `/home/app/shared/etc/shop/secrets.env`\n"
+            ),
+            "{told}"
+        );
+        facts.lacks.clear();
+        assert_eq!(refusal(&artifact, &facts), None);
+    }
 }

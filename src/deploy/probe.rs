@@ -1,10 +1,13 @@
 //! The question to a host that is answered with its [`facts`](super::facts).
 
+use std::collections::BTreeSet;
+
 use super::artifact::Artifact;
 use super::script::{self, RemoteState};
 use crate::hosts::HostCommand;
 use pkgapp_core::name::AppName;
 use pkgapp_format::read::ArtifactKind;
+use pkgapp_release::needed_settings::NeededSettings;
 
 /// Returns the command that gathers the facts; its artifacts are known by their index afterwards.
 pub(super) fn command(
@@ -25,6 +28,12 @@ pub(super) fn command(
         .iter()
         .map(|other| format!("{}={}", other.name, other.sha256))
         .collect();
+    let settings: Vec<&NeededSettings> = own
+        .iter()
+        .filter_map(|artifact| artifact.settings.as_ref())
+        .collect();
+    let needs = distinct(settings.iter().flat_map(|settings| settings.places.keys()));
+    let files = distinct(settings.iter().flat_map(|settings| &settings.files));
     let asked = artifacts
         .iter()
         .flat_map(|artifact| arguments(artifact, artifacts));
@@ -34,8 +43,15 @@ pub(super) fn command(
         .parameter("prefix", prefix)
         .parameter("sums", sums.join(" "))
         .parameter("runtimes", runtimes.join(" "))
+        .parameter("needs", needs.join(" "))
+        .parameter("environment_files", files.join("\n"))
         .args(asked)
         .question()
+}
+
+fn distinct<'a>(texts: impl Iterator<Item = &'a String>) -> Vec<&'a str> {
+    let texts: BTreeSet<&str> = texts.map(String::as_str).collect();
+    texts.into_iter().collect()
 }
 
 /// What the script is told of an artifact: its format, name, version and dependencies.

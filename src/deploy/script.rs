@@ -20,6 +20,7 @@ pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
 pub(super) const INSTALL: &str = include_str!("scripts/install.sh");
 pub(super) const HEALTH: &str = include_str!("scripts/health.sh");
 pub(super) const RECORD: &str = include_str!("scripts/record.sh");
+pub(super) const RUN: &str = include_str!("scripts/run.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
 
 pub(super) const USER: &str = include_str!("scripts/tarball/user.sh");
@@ -27,6 +28,7 @@ pub(super) const OWN_FACTS: &str = include_str!("scripts/tarball/facts.sh");
 pub(super) const FILL: &str = include_str!("scripts/tarball/fill.sh");
 pub(super) const DERIVE: &str = include_str!("scripts/tarball/derive.sh");
 pub(super) const UNPACK: &str = include_str!("scripts/tarball/stage.sh");
+const OWN_RUN: &str = include_str!("scripts/tarball/run.sh");
 const OWN_MIGRATE: &str = include_str!("scripts/tarball/migrate.sh");
 pub(super) const SWITCH: &str = include_str!("scripts/tarball/transaction.sh");
 pub(super) const RETAIN: &str = include_str!("scripts/tarball/retain.sh");
@@ -170,6 +172,18 @@ pub(super) fn own_migrate() -> String {
         WITH_ENVIRONMENT,
         ")\n",
         OWN_MIGRATE,
+    ]
+    .concat()
+}
+
+/// The script that runs a command like a service of the release that `current` leads to.
+pub(super) fn own_run() -> String {
+    [
+        FILL,
+        "with_environment() (\n",
+        WITH_ENVIRONMENT,
+        ")\n",
+        OWN_RUN,
     ]
     .concat()
 }
@@ -422,14 +436,22 @@ mod tests {
         let packages = packages.map(|body| [system(PackageManager::AptGet), body].concat());
         let asked = [PACKAGE_FACTS, STATUS].map(|body| [ANY_SYSTEM, body].concat());
         let managers = PackageManager::ALL.map(|manager| [system(manager), STATUS].concat());
-        let (unpack, own_migrate) = (unpack(), own_migrate());
-        let releases = [OWN_FACTS, &unpack, &own_migrate, RETAIN, OWN_STATUS];
+        let (unpack, own_migrate, own_run) = (unpack(), own_migrate(), own_run());
+        let releases = [
+            OWN_FACTS,
+            &unpack,
+            &own_migrate,
+            &own_run,
+            RETAIN,
+            OWN_STATUS,
+        ];
         let releases = releases.map(|body| [USER, body].concat());
 
         let transactions = PackageManager::ALL.map(|manager| transaction(manager).to_owned());
         let begun = packages.into_iter().chain(asked).chain(managers);
         begun
             .chain(releases)
+            .chain([RUN.to_owned()])
             .map(|script| [PRELUDE, &script].concat())
             .chain(transactions)
             .chain([switch()])
@@ -465,5 +487,40 @@ mod tests {
             check.args(["--shell", "sh", "--severity", "warning", "--format", "gcc"]);
             pkgapp_testing::run(check.args(["--exclude", EXCLUDED]).arg(file));
         }
+    }
+
+    /// A value may hold anything, and a file with secrets is not told of.
+    #[test]
+    fn settings_without_a_value_are_told() {
+        let directory = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = directory.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path.display().to_string()
+        };
+        let files = [
+            write("settings.env", "#A=1\nB=\n  C = x y\nD=1\n"),
+            write("secrets.env", "B = s3cret\nAA=1\nE= \n"),
+            directory.path().join("gone.env").display().to_string(),
+        ];
+        let parameters = [
+            ("name", "shop"),
+            ("prefix", "/opt/shop"),
+            ("sums", ""),
+            ("runtimes", ""),
+            ("needs", "A B C D E F"),
+            ("environment_files", &files.join("\n")),
+        ];
+        let state = directory.path().join("state");
+        let (_, said) = run(&state, PACKAGE_FACTS, &parameters);
+        let lacks: Vec<&str> = said
+            .lines()
+            .filter_map(|line| line.strip_prefix("lacks="))
+            .collect();
+        assert_eq!(lacks, ["A", "E", "F"], "{said}");
+        assert!(
+            !said.contains("s3cret") && said.contains("facts=end"),
+            "{said}"
+        );
     }
 }

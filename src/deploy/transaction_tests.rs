@@ -172,6 +172,7 @@ impl FakeHost {
             sha256: Sha256Sum::of(text.as_bytes()),
             size: text.len() as u64,
             depends: Vec::new(),
+            settings: None,
             service: None,
             ..artifact
         }

@@ -1,5 +1,5 @@
-//! The variables in a project's app.json, as Heroku and Dokku read it: which of them are required,
-//! their values, and their descriptions.
+//! A project's app.json, as Heroku and Dokku read it: the variables that the application requires,
+//! their values and what they are for, and what else Heroku does for it.
 
 use std::path::Path;
 
@@ -14,23 +14,158 @@ const FILE: &str = "app.json";
 /// The maximum size of the file in bytes.
 const LARGEST: u64 = 128 * 1024;
 
-/// Returns the variables in the order of the file; none if the file is not valid JSON.
-pub(super) fn variables(root: &Path) -> Vec<FoundSetting> {
-    let file = root.join(FILE);
-    let is_small = std::fs::metadata(&file).is_ok_and(|metadata| metadata.len() <= LARGEST);
-    let Some(text) = pins::text(&file).ok().filter(|_| is_small) else {
-        return Vec::new();
-    };
-    let document: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    let Some(env) = document.get("env").and_then(Value::as_object) else {
-        return Vec::new();
-    };
-    let variable = |(name, declared): (&String, &Value)| {
+/// How many names a sentence lists, and the characters of each text in it.
+const MOST_NAMES: usize = 10;
+const MOST_CHARACTERS: usize = 200;
+
+/// Add-ons that set a variable, and what is before `_URL` in its name unless `as` says it.
+const ADD_ONS: [(&str, &str); 2] = [("heroku-postgresql", "DATABASE"), ("heroku-redis", "REDIS")];
+
+/// The buildpack of Python, which is what pkgapp does.
+const OWN_BUILDPACK: [&str; 2] = ["heroku/python", "heroku-buildpack-python"];
+
+/// Commands that `[migrate]` and `[build]` of recipes run.
+const PREPARATIONS: [&str; 4] = ["migrate", "upgrade head", "db upgrade", "collectstatic"];
+
+/// The parts of an app.json that mean something for a package.
+#[derive(Debug, Default)]
+pub(super) struct AppJson {
+    /// The variables, in the order of the file.
+    pub(super) variables: Vec<FoundSetting>,
+    /// `scripts.postdeploy`.
+    postdeploy: Option<String>,
+    addons: Vec<AddOn>,
+    buildpacks: Vec<String>,
+}
+
+/// A service that Heroku provides.
+#[derive(Debug)]
+struct AddOn {
+    /// Without its plan: `heroku-postgresql`.
+    name: String,
+    /// What is before `_URL` in the name of its variable.
+    variable: Option<String>,
+}
+
+impl AppJson {
+    /// Reads the file; one that is no JSON says nothing.
+    pub(super) fn read(root: &Path) -> Self {
+        let file = root.join(FILE);
+        let is_small = std::fs::metadata(&file)
+            .is_ok_and(|metadata| metadata.is_file() && metadata.len() <= LARGEST);
+        let Some(text) = pins::text(&file).ok().filter(|_| is_small) else {
+            return Self::default();
+        };
+        let document: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        let list = |name: &str| document.get(name).and_then(Value::as_array);
+        let addons: Vec<AddOn> = list("addons")
+            .into_iter()
+            .flatten()
+            .filter_map(AddOn::read)
+            .collect();
+        let buildpacks = list("buildpacks").into_iter().flatten();
+        let buildpacks = buildpacks.filter_map(|item| line(item.get("url").or(Some(item))));
+        let scripts = document.get("scripts");
+        Self {
+            variables: variables(&document, &addons, &text),
+            postdeploy: scripts.and_then(|scripts| line(scripts.get("postdeploy"))),
+            buildpacks: buildpacks
+                .filter(|url| !OWN_BUILDPACK.iter().any(|own| url.contains(own)))
+                .collect(),
+            addons,
+        }
+    }
+
+    /// Returns sentences about what Heroku does and pkgapp does not.
+    pub(super) fn open_questions(&self, name: &str, has_migration: bool) -> Vec<String> {
+        let mut questions = Vec::new();
+        let postdeploy = self.postdeploy.as_deref();
+        if let Some(command) =
+            postdeploy.filter(|command| !has_migration || !is_preparation(command))
+        {
+            questions.push(format!(
+                "Heroku runs `{}` once, after the first deployment ({FILE}): run it yourself, or \
+                 write it into `[migrate]` if it may run for each release",
+                limited(command)
+            ));
+        }
+        if !self.addons.is_empty() {
+            questions.push(format!(
+                "{FILE} asks Heroku for {}: provide them, and put their addresses into \
+                 `/etc/{name}/secrets.env` on hosts",
+                named(self.addons.iter().map(|addon| addon.name.as_str()))
+            ));
+        }
+        if !self.buildpacks.is_empty() {
+            questions.push(format!(
+                "Heroku also builds with {} ({FILE}): write their commands into `[build]`",
+                named(self.buildpacks.iter().map(String::as_str))
+            ));
+        }
+        questions
+    }
+}
+
+impl AddOn {
+    /// Reads `"heroku-redis:mini"`, or a table with more about it.
+    fn read(item: &Value) -> Option<Self> {
+        let plan = line(item.get("plan").or(Some(item)))?;
+        let name = plan.split(':').next().unwrap_or(&plan).to_owned();
+        let known = ADD_ONS.iter().find(|(known, _)| *known == name);
+        let variable = known.map(|(_, variable)| {
+            line(item.get("as")).map_or_else(|| (*variable).to_owned(), |name| name.to_uppercase())
+        });
+        Some(Self { name, variable })
+    }
+}
+
+/// Returns whether a command only does what recipes do anyway.
+fn is_preparation(command: &str) -> bool {
+    let mut commands = command.split("&&");
+    commands.all(|command| PREPARATIONS.iter().any(|known| command.contains(known)))
+}
+
+/// Names in backticks.
+fn named<'t>(names: impl Iterator<Item = &'t str>) -> String {
+    let names: Vec<String> = names
+        .take(MOST_NAMES)
+        .map(|name| format!("`{}`", limited(name)))
+        .collect();
+    names.join(", ")
+}
+
+/// The beginning of a text that somebody else has written, as it can be shown.
+fn limited(text: &str) -> String {
+    let shown: String = text.chars().take(MOST_CHARACTERS).collect();
+    shown.escape_debug().to_string()
+}
+
+/// Returns the variables in `env`, and those of add-ons.
+fn variables(document: &Value, addons: &[AddOn], text: &str) -> Vec<FoundSetting> {
+    let env = document.get("env").and_then(Value::as_object);
+    let declared = env.into_iter().flatten().filter_map(|(name, declared)| {
         let mut found = variable(name, declared)?;
-        found.line = line_of(&text, name);
+        found.line = line_of(text, name);
         Some(found)
-    };
-    env.iter().filter_map(variable).collect()
+    });
+    let mut variables: Vec<FoundSetting> = declared.collect();
+    for addon in addons {
+        let name = addon.variable.as_ref().map(|name| format!("{name}_URL"));
+        let Some(name) = name.filter(|name| variables.iter().all(|found| found.name != *name))
+        else {
+            continue;
+        };
+        variables.push(FoundSetting {
+            name,
+            kind: SettingKind::Secret,
+            default: None,
+            is_optional: false,
+            help: Some(format!("Address, for which Heroku has {}", addon.name)),
+            file: FILE.into(),
+            line: line_of(text, "addons"),
+        });
+    }
+    variables
 }
 
 /// Adds the facts of app.json to the variables that the code reads, and the variables that only

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use pkgapp_config::{FactValue, ProjectFacts, has_dot};
 use pkgapp_core::error::Location;
 
-use super::code::{CodeFacts, Factory, Gateway, WebApp};
+use super::code::{CodeFacts, Factory, Gateway, WebApp, address};
 use super::{PinState, Survey, migration};
 
 impl Survey {
@@ -78,6 +78,14 @@ impl FactCollector<'_> {
         Some(place)
     }
 
+    /// The address in a server's configuration file; `near` stands beside it there.
+    fn server_address(&mut self, file: &Path, read: fn(&str) -> Option<String>, near: &str) {
+        let text = pkgapp_core::fs::read_to_string(&self.root.join(file));
+        let address = text.ok().and_then(|text| read(&text));
+        let at = self.place(file, &[near.to_owned()]);
+        self.text("server-address", address.as_deref(), at);
+    }
+
     fn web(&mut self, survey: &Survey, code: &CodeFacts) {
         match &survey.web {
             Some(WebApp::Object {
@@ -99,10 +107,12 @@ impl FactCollector<'_> {
                 let at = self.place(Path::new(file), &["[server:".to_owned()]);
                 self.text("paste-ini", Some(file), at.clone());
                 self.set("paste-server", FactValue::Boolean(*has_server), at);
+                self.server_address(Path::new(file), address::of_paste, "[server:main]");
             }
             Some(WebApp::Pecan(file)) => {
                 let at = self.place(Path::new(file), &[]);
                 self.text("pecan-config", Some(file), at);
+                self.server_address(Path::new(file), address::of_pecan, "server");
             }
             None => {}
         }

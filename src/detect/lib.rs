@@ -37,6 +37,7 @@ use pkgapp_core::error::Result;
 use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_pypa::VersionSpecifiers;
 
+use self::app_json::AppJson;
 use self::choices::ProjectChoices;
 use self::code::{CodeFacts, WrittenPath};
 use self::deployment::DeploymentFiles;
@@ -261,17 +262,26 @@ impl Survey {
             gap,
             requires,
         };
-        survey.propose_settings(&code);
+        let app_json = survey.ask_about_heroku();
+        survey.propose_settings(&code, app_json);
         survey.look_at_static_files(&code);
         survey.say_what_is_open(&project, &code);
         survey.facts = survey.project_facts(&code);
         Ok(survey)
     }
 
+    /// Reads an app.json, and says what it leaves to be done.
+    fn ask_about_heroku(&mut self) -> AppJson {
+        let app_json = AppJson::read(&self.root);
+        let questions = app_json.open_questions(self.name.as_str(), self.migrate.is_some());
+        self.open.extend(questions);
+        app_json
+    }
+
     /// Takes the variables that could be settings: not those that pkgapp or systemd set.
-    fn propose_settings(&mut self, code: &CodeFacts) {
+    fn propose_settings(&mut self, code: &CodeFacts, app_json: AppJson) {
         let mut settings = code.settings_read();
-        app_json::complete(&mut settings, app_json::variables(&self.root));
+        app_json::complete(&mut settings, app_json.variables);
         settings.retain(|setting| {
             let name = &setting.name;
             !self.data_variables.contains(name)

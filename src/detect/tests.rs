@@ -2021,6 +2021,69 @@ fn an_app_json_says_what_variables_are_for() {
 }
 
 #[test]
+fn an_app_json_asks_for_what_pkgapp_does_not_do() {
+    let project = ("pyproject.toml", "[project]\nname = 'app'\nversion = '1'\n");
+    let open = |app: &str| survey(&[("app.json", app), project]).open;
+    let app = r#"{"name": "shop", "scripts": {"postdeploy": "python manage.py migrate && python seed.py"},
+  "addons": ["heroku-postgresql", {"plan": "heroku-redis:mini", "as": "cache"}, {"plan": "papertrail\u001b"}, 5],
+  "buildpacks": [{"url": "heroku/nodejs"}, {"url": "heroku/python"}, 7]
+}"#;
+    assert_eq!(
+        open(app),
+        [
+            "Heroku runs `python manage.py migrate && python seed.py` once, after the first deployment \
+             (app.json): run it yourself, or write it into `[migrate]` if it may run for each release",
+            "app.json asks Heroku for `heroku-postgresql`, `heroku-redis`: provide them, and put their \
+             addresses into `/etc/app/secrets.env` on hosts",
+            "Heroku also builds with `heroku/nodejs` (app.json): write their commands into `[build]`",
+        ]
+    );
+    assert_eq!(
+        proposed(&[("app.json", app)]),
+        [
+            "DATABASE_URL secret host app.json:2",
+            "CACHE_URL secret host app.json:2"
+        ]
+    );
+    let named = r#"{"env": {"DATABASE_URL": "postgres://"}, "addons": ["heroku-postgresql"]}"#;
+    assert_eq!(
+        proposed(&[("app.json", named)]),
+        ["DATABASE_URL secret host app.json:1"]
+    );
+    for nothing in [
+        "{}",
+        "5",
+        "{\"addons\": {}, \"buildpacks\": \"x\", \"scripts\": []}",
+        "{\"scripts\": {\"postdeploy\": \"a\\nb\"}}",
+    ] {
+        assert_eq!(open(nothing), [""; 0], "{nothing}");
+    }
+}
+
+/// The recipe for Django migrates.
+#[test]
+fn an_app_json_says_nothing_of_migrations_that_a_recipe_has() {
+    let open = |command: &str| {
+        let app = format!("{{\"scripts\": {{\"postdeploy\": \"{command}\"}}}}");
+        let manage = "import os\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'shop.settings')\n\
+                      from django.core.management import execute_from_command_line\n";
+        let files = [
+            ("app.json", app.as_str()),
+            ("manage.py", manage),
+            ("shop/settings.py", "INSTALLED_APPS = []\n"),
+            ("requirements.txt", "django==5.2\n"),
+        ];
+        let open = survey(&files).open;
+        open.iter().filter(|line| line.contains("Heroku")).count()
+    };
+    assert_eq!(open("python manage.py migrate --noinput"), 0);
+    assert_eq!(
+        open("./manage.py migrate && ./manage.py createcachetable"),
+        1
+    );
+}
+
+#[test]
 fn the_health_route_of_what_is_served_is_a_fact() {
     let fact = |files: &[(&str, &str)], name: &str| match survey(files).facts.get(name) {
         Some(fact) => match &fact.value {
@@ -2116,4 +2179,28 @@ fn static_files_lie_where_the_settings_say() {
     ] {
         assert_eq!(found(root, url), None, "{root} {url}");
     }
+}
+
+#[test]
+fn the_address_in_the_configuration_of_a_server_is_a_fact() {
+    let fact = |files: &[(&str, &str)]| match survey(files).facts.get("server-address") {
+        Some(fact) => {
+            let (line, _) = fact.at.clone().unwrap().position.unwrap();
+            format!("{:?} {line}", fact.value)
+        }
+        None => String::new(),
+    };
+    let ini = "[app:main]\nuse = egg:shop\n\n[server:main]\nlisten = *:6543\n";
+    let pyramid = ("requirements.txt", "pyramid==2.0\nwaitress==3.0\n");
+    assert_eq!(
+        fact(&[("production.ini", ini), pyramid]),
+        "String(\"0.0.0.0:6543\") 4"
+    );
+    let config = "app = {'root': 'shop.root'}\nserver = {'port': '8080', 'host': '127.0.0.1'}\n";
+    let pecan = ("requirements.txt", "pecan==1.5\n");
+    assert_eq!(
+        fact(&[("config.py", config), pecan]),
+        "String(\"127.0.0.1:8080\") 2"
+    );
+    assert_eq!(fact(&[("config.py", "app = {'root': 'x'}\n"), pecan]), "");
 }

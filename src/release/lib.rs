@@ -14,6 +14,7 @@ pub mod conffiles;
 pub mod depends;
 pub mod imports;
 pub mod layer;
+pub mod needed_settings;
 pub mod package;
 pub mod prune;
 pub mod release;

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{Layer, LayerEntryKind};
+use crate::needed_settings::NeededSettings;
 use crate::prune::PruneSavings;
 use crate::runtime::{InterpreterHome, RecordedInterpreter, Runtime, SHARED, directory};
 use crate::tree::{EntryOrigin, Tree, TreeEntry};
@@ -41,6 +42,8 @@ pub struct Release<'a> {
     pub import_from: &'a [ReleasePath],
     /// The recipes that the configuration is based on, and the facts that they used.
     pub recipes: &'a AppliedRecipes,
+    /// The settings that only hosts have values for.
+    pub settings: Option<NeededSettings>,
 }
 
 /// The content of `.pkgapp/release.json`. Equal releases have equal records, so a record contains
@@ -69,6 +72,9 @@ pub struct ReleaseRecord {
     /// `None` in releases of older versions, and without recipes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub facts: Option<BTreeMap<String, String>>,
+    /// The settings that only hosts have values for, if there are any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<NeededSettings>,
 }
 
 /// A recipe in a release's record.
@@ -120,6 +126,7 @@ impl ReleaseRecord {
             distributions: Vec::new(),
             recipes: Vec::new(),
             facts: None,
+            settings: None,
         })
     }
 }
@@ -184,6 +191,7 @@ impl Release<'_> {
             distributions,
             recipes: applied.iter().map(RecordedRecipe::of).collect(),
             facts: (!applied.is_empty()).then(|| facts.collect()),
+            settings: self.settings.clone(),
         })
     }
 
@@ -318,6 +326,7 @@ mod tests {
             runtime: None,
             import_from: &import_from,
             recipes: &AppliedRecipes::default(),
+            settings: None,
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();

@@ -15,6 +15,7 @@
 #   LAB_DIR                   where hosts and their images are kept (default: /var/tmp/pkgapp-lab)
 #   PKGAPP_REQUIRE_TOOLS=1    a missing tool, or not being root, is a failure instead of a skip
 #   KEEP=1                    leave the hosts up and the work directory in place
+#   LAB_PACKAGES              where downloaded packages of the distribution are kept (default: /var/tmp/pkgapp-lab-packages)
 #
 # Suites find here: $suite (its name), $here (tests/lab), $root (the clone), $hosts, $work, $pkgapp, $passed, $failed.
 
@@ -130,6 +131,92 @@ wait_for() {
     [ $SECONDS -lt $end ] || return 1
     sleep 0.2
   done
+}
+
+# --- the distribution's nginx ------------------------------------------------------------------------------------------
+
+# fetch_nginx: downloads Debian's nginx into $packages, where it stays for the next suite; skips the suite if that fails.
+fetch_nginx() {
+  local name
+  packages=${LAB_PACKAGES:-/var/tmp/pkgapp-lab-packages}
+  mkdir -p "$packages"
+  for name in nginx nginx-common; do
+    if ! compgen -G "$packages/${name}_*.deb" >/dev/null; then
+      (cd "$packages" && apt-get download -qq "$name") >"$work/download" 2>&1 ||
+        skip "apt-get cannot download $name: $(tail -n1 "$work/download")"
+    fi
+  done
+}
+
+# make_nginx_rpm: makes $nginx_rpm of the same files, with the configuration and the user that Red Hat's has. Needs rpmbuild.
+make_nginx_rpm() {
+  local tree=$work/nginx-tree name
+  mkdir "$tree"
+  for name in nginx nginx-common; do dpkg-deb -x "$packages/${name}"_*.deb "$tree"; done
+  rm -rf "$tree"/etc/nginx/sites-* "$tree"/etc/{init.d,default,ufw,logrotate.d} "${tree:?}/usr/share"
+  mkdir -p "$tree/usr/lib/systemd/system"
+  mv "$tree/lib/systemd/system/nginx.service" "$tree/usr/lib/systemd/system"
+  rm -rf "${tree:?}/lib"
+  sed -i -e 's/^user .*/user nginx;/' -e '/sites-enabled/d' "$tree/etc/nginx/nginx.conf"
+  cat >"$work/nginx.spec" <<END
+Name: nginx
+Version: 1.22.1
+Release: 1
+Summary: nginx as Red Hat lays it out
+License: BSD-2-Clause
+AutoReqProv: no
+%description
+For tests.
+%pre
+getent passwd nginx >/dev/null || useradd -r -s /sbin/nologin nginx
+%install
+cp -a $tree/. %{buildroot}
+%post
+mkdir -p /var/lib/nginx /var/log/nginx
+systemctl daemon-reload
+systemctl start nginx
+%files
+/etc/nginx
+/usr/sbin/nginx
+/usr/lib/systemd/system/nginx.service
+END
+  rpmbuild -bb --define "_topdir $work/rpmbuild" --define '__strip /bin/true' --define '_build_id_links none' \
+    "$work/nginx.spec" >"$work/rpmbuild.log" 2>&1 || { tail "$work/rpmbuild.log" >&2; return 1; }
+  nginx_rpm=$(echo "$work"/rpmbuild/RPMS/*/nginx-*.rpm)
+}
+
+# add_nginx KIND HOST: installs nginx on a host with apt (deb) or dnf (rpm).
+add_nginx() {
+  local name
+  if [ "$1" = rpm ]; then
+    copy "$2" "$nginx_rpm" /root/nginx.rpm
+    on "$2" rpm --force-debian -U /root/nginx.rpm
+    return
+  fi
+  for name in nginx nginx-common; do copy "$2" "$(echo "$packages/${name}"_*.deb)" "/root/$name.deb"; done
+  on "$2" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 --no-install-recommends \
+    install -y /root/nginx.deb /root/nginx-common.deb
+}
+
+# install_packages HOST NAME...: installs packages of Debian with apt. They and their dependencies are downloaded here, since
+# hosts reach no mirror, and stay in $LAB_PACKAGES for the next run; skips the suite if that fails.
+install_packages() {
+  local host=$1 cache=${LAB_PACKAGES:-/var/tmp/pkgapp-lab-packages} options file files=()
+  shift
+  mkdir -p "$cache/partial"
+  on "$host" cat /var/lib/dpkg/status >"$work/status"
+  options=(-y --no-install-recommends -o "Dir::State::status=$work/status" -o "Dir::Cache::archives=$cache" -o Debug::NoLocking=1)
+  apt-get -qq --download-only "${options[@]}" install "$@" >"$work/download" 2>&1 ||
+    skip "apt-get cannot download $*: $(tail -n1 "$work/download")"
+  # `Inst caddy (2.6.2-5 Debian:12/stable [amd64])`; a file's name has no colon.
+  apt-get --simulate "${options[@]}" install "$@" | sed -n 's/^Inst \([^ ]*\) (\([^ ]*\) .*\[\([a-z0-9]*\)\].*/\1_\2_\3.deb/p' |
+    sed 's/:/%3a/g' >"$work/files"
+  while read -r file; do
+    copy "$host" "$cache/$file" "/root/$file"
+    files+=("/root/$file")
+  done <"$work/files"
+  on "$host" env DEBIAN_FRONTEND=noninteractive apt-get -qq -o Dpkg::Use-Pty=0 -o Dpkg::Options::=--force-confold \
+    --no-install-recommends install -y "${files[@]}"
 }
 
 # --- checks -----------------------------------------------------------------------------------------------------------

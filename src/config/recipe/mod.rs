@@ -9,6 +9,7 @@ mod builtin;
 mod distribution;
 mod file;
 mod fill;
+mod formation;
 mod origin;
 mod parameter;
 mod procfile;

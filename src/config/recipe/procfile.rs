@@ -12,9 +12,11 @@ use pkgapp_core::text::shell_quoted;
 
 use super::super::command;
 use super::super::document::{
-    DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument, SourceTexts,
+    DocumentInteger, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
+    SourceTexts,
 };
 use super::super::service::PartName;
+use super::formation::Formation;
 
 /// The file, beside the configuration.
 pub(super) const FILE: &str = "Procfile";
@@ -87,6 +89,7 @@ pub(super) fn read(
     }
     let text = document.text().to_owned();
     let source = sources.add(document);
+    let formation = Formation::read(root, sources);
     let mut tables = ProcfileTables::default();
     let mut seen: Vec<String> = Vec::new();
     for line in lines(&text) {
@@ -121,9 +124,9 @@ pub(super) fn read(
         }
         if name == RELEASE {
             tables.add_release(&release_commands(&line), &at);
-        } else {
-            tables.add(&name, &command, &at);
+            continue;
         }
+        tables.add_numbered(&name, &command, &at, &formation);
     }
     if seen.is_empty() && sources.mistakes().is_empty() {
         let error = Error::new("the Procfile declares no process");
@@ -184,6 +187,11 @@ impl ProcessCommand {
             self.exec = format!("app/{plain}{}", &self.exec[path.len()..]);
         }
         self
+    }
+
+    /// Returns whether the process opens a port, which it cannot share with others of its kind.
+    fn listens(&self, name: &str) -> bool {
+        name == WEB || self.takes_socket || self.reads_port || self.exec.contains(PORT)
     }
 
     /// Returns the command with its variables, as it runs in a directory.
@@ -347,14 +355,44 @@ fn shell_warning(line: &ProcessLine<'_>) -> Option<Error> {
 }
 
 impl ProcfileTables {
-    /// Adds a process.
-    fn add(&mut self, name: &str, command: &ProcessCommand, at: &Origin) {
+    /// Adds a process as often as it is to run. Several of one kind would fight for its port.
+    fn add_numbered(
+        &mut self,
+        name: &str,
+        command: &ProcessCommand,
+        at: &Origin,
+        formation: &Formation,
+    ) {
+        match formation.of(name) {
+            Some((0, _)) => {}
+            Some((quantity, from)) if quantity > 1 && !command.listens(name) => {
+                self.add(name, command, at, Some((quantity, from)));
+            }
+            _ => self.add(name, command, at, None),
+        }
+    }
+
+    /// Adds a process, and how many of it run.
+    fn add(
+        &mut self,
+        name: &str,
+        command: &ProcessCommand,
+        at: &Origin,
+        quantity: Option<(u32, &Origin)>,
+    ) {
         let text =
             |text: &str| DocumentItem::new(DocumentValue::String(text.to_owned()), at.clone());
         let mut table = DocumentTable::default();
         table.insert_new("exec", at, text(&command.exec));
         if command.takes_socket {
             table.insert_new("socket", at, text(LISTEN));
+        }
+        if let Some((quantity, from)) = quantity {
+            let number = DocumentValue::Integer(DocumentInteger {
+                text: quantity.to_string(),
+                value: Some(quantity.into()),
+            });
+            table.insert_new("instances", from, DocumentItem::new(number, from.clone()));
         }
         let mut env = DocumentTable::default();
         for (name, value) in &command.env {

@@ -296,6 +296,58 @@ fn processes_of_a_procfile_find_their_port_and_their_programs() {
     );
 }
 
+/// `web` has one port, so that a number of it means nothing on one host.
+#[test]
+fn an_app_json_numbers_the_processes_of_a_procfile() {
+    let procfile = "web: gunicorn shop.wsgi\nworker: celery -A shop worker\nclock: python clock.py\n\
+                    api: uwsgi --http :$PORT\nidle: python idle.py\n";
+    let app_json = "{\"formation\": {\n\"web\": {\"quantity\": 2},\n\"worker\": {\"quantity\": 3},\n\
+                    \"api\": {\"quantity\": 2}, \"idle\": {\"quantity\": 0}, \"gone\": {\"quantity\": 4}}}";
+    let load = |lines: &str, app_json: &str| {
+        let text = format!("{}{lines}", configuration("recipe = \"procfile\"\n"));
+        let directory = project(&[
+            ("pkgapp.toml", &text),
+            ("manage.py", ""),
+            ("app.json", app_json),
+            ("Procfile", procfile),
+        ]);
+        load(directory.path(), &facts(directory.path(), &[]))
+    };
+    let app = load("", app_json).unwrap();
+    let found: Vec<(&str, Option<u32>)> = app
+        .services
+        .iter()
+        .map(|service| (service.name.as_str(), service.instances))
+        .collect();
+    assert_eq!(
+        found,
+        [
+            ("web", None),
+            ("worker", Some(3)),
+            ("clock", None),
+            ("api", None)
+        ]
+    );
+    let at = value(&app, "service.worker.instances")
+        .place()
+        .unwrap()
+        .clone();
+    assert!(at.file.ends_with("app.json"));
+    assert_eq!(at.position, Some((3, 1)));
+
+    let instances = |app: &Config| {
+        let mut services = app.services.iter();
+        let worker = services.find(|service| service.name.as_str() == "worker");
+        worker.unwrap().instances
+    };
+    let app = load("[service.worker]\ninstances = 2\n", app_json).unwrap();
+    assert_eq!(instances(&app), Some(2));
+    let error = load("", &app_json.replace('3', "3000")).unwrap_err();
+    assert!(error.to_string().contains("app.json:3:1"), "{error}");
+    let large = format!("{app_json}{}", " ".repeat(128 << 10));
+    assert_eq!(instances(&load("", &large).unwrap()), None);
+}
+
 /// Distributions that are not locked yet.
 struct UnlockedDistributions;
 

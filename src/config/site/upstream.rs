@@ -121,13 +121,22 @@ impl ProxiedService {
         let (address, is_socket) = match &service.socket {
             Some(SocketAddress::Tcp(address)) => (UpstreamAddress::Tcp(reachable(*address)), false),
             Some(SocketAddress::Unix(path)) => (plain_socket(path)?, true),
-            None => (address_in(&service.process.exec.words)?, false),
+            None => (Self::own_address(service)?, false),
         };
         Some(Self {
             name: service.name.clone(),
             is_admitted: is_socket && service.socket_access.group.is_none(),
             address,
         })
+    }
+
+    /// Where a service listens that opens its socket itself.
+    fn own_address(service: &Service) -> Option<UpstreamAddress> {
+        match &service.address {
+            Some(SocketAddress::Tcp(address)) => Some(UpstreamAddress::Tcp(reachable(*address))),
+            Some(SocketAddress::Unix(path)) => plain_socket(path),
+            None => address_in(&service.process.exec.words),
+        }
     }
 }
 

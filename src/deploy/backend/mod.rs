@@ -8,6 +8,7 @@ mod package_commands;
 mod package_manager;
 mod release_directory;
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use super::artifact::Artifact;
@@ -17,6 +18,7 @@ use super::migration::Migration;
 use super::preflight::AllowFlags;
 use super::script::RemoteState;
 use super::select::SelectedArtifacts;
+use super::service_command::ServiceCommand;
 use super::step::Step;
 use super::stored::{StoredPackage, Transition};
 use crate::hosts::HostCommand;
@@ -48,6 +50,15 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// Returns the command that tells the condition of what is installed.
     fn status(&self, prefix: &str) -> HostCommand;
+
+    /// Returns the command that runs another one like a service of what is installed; `variables`
+    /// are the host's.
+    fn service_command(
+        &self,
+        prefix: &str,
+        command: &ServiceCommand,
+        variables: &BTreeMap<String, String>,
+    ) -> HostCommand;
 
     /// Selects the artifacts for a host.
     ///

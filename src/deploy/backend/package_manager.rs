@@ -1,5 +1,7 @@
 //! The backend for hosts where one is root: the host's package manager installs packages.
 
+use std::collections::BTreeMap;
+
 use super::package_commands::PackageCommands;
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
@@ -7,10 +9,13 @@ use crate::builder::StepBuilder;
 use crate::facts::HostFacts;
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
-use crate::preflight::{AllowFlags, is_there, no_signature, no_space, version_refusal};
+use crate::preflight::{
+    AllowFlags, is_there, lacks_settings, no_signature, no_space, version_refusal,
+};
 use crate::probe;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
+use crate::service_command::ServiceCommand;
 use crate::step::{PushStage, Step};
 use crate::stored::{RuntimeChange, RuntimeChanges, StoredPackage, Transition};
 use pkgapp_core::error::{Error, Result};
@@ -78,6 +83,15 @@ impl Backend for PackageManagerBackend {
             .question()
     }
 
+    fn service_command(
+        &self,
+        prefix: &str,
+        command: &ServiceCommand,
+        variables: &BTreeMap<String, String>,
+    ) -> HostCommand {
+        command.of_package(&self.name, prefix, variables, self.sudo)
+    }
+
     fn select<'a>(
         &self,
         artifacts: &'a [Artifact],
@@ -115,6 +129,7 @@ impl Backend for PackageManagerBackend {
         }
 
         errors.extend(unwritable(facts));
+        errors.extend(lacks_settings(artifact, facts, str::to_owned).filter(|_| facts.root));
         let order = facts.orders.get(&selected.index).copied();
         errors.extend(version_refusal(artifact, order, allow, facts));
         errors

@@ -13,17 +13,20 @@
 //! configuration for `shared/etc`. `fill.sh` puts the places of the host into it; for tarballs of
 //! earlier versions, `derive.sh` makes it of `host/`.
 
+use std::collections::BTreeMap;
+
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
 use crate::builder::StepBuilder;
 use crate::facts::{HostFacts, LoginDirectory, VersionOrder};
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
-use crate::preflight::{AllowFlags, is_there, no_space, version_refusal};
+use crate::preflight::{AllowFlags, is_there, lacks_settings, no_space, version_refusal};
 use crate::probe;
 use crate::requirements::HostRequirements;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
+use crate::service_command::ServiceCommand;
 use crate::step::{PushStage, Step};
 use crate::stored::{StoredPackage, Transition};
 use pkgapp_config::{SharedPath, TarballMode, UnitsOf};
@@ -118,6 +121,15 @@ impl Backend for ReleaseDirectoryBackend {
             .question()
     }
 
+    fn service_command(
+        &self,
+        _: &str,
+        command: &ServiceCommand,
+        variables: &BTreeMap<String, String>,
+    ) -> HostCommand {
+        command.of_release_directory(&self.name, variables, &self.remote_state(None))
+    }
+
     fn select<'a>(
         &self,
         artifacts: &'a [Artifact],
@@ -151,6 +163,8 @@ impl Backend for ReleaseDirectoryBackend {
         if !is_there(artifact, facts) {
             let order = by_release(artifact, facts);
             errors.extend(version_refusal(artifact, order, allow, facts));
+            let place = |file: &str| format!("{into}/shared{file}");
+            errors.extend(lacks_settings(artifact, facts, place));
         }
         errors
     }

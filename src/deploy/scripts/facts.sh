@@ -4,6 +4,8 @@
 #   name prefix   the application's
 #   sums          the SHA-256 of the artifacts of the application
 #   runtimes      NAME=SHA256 of the interpreters that come along
+#   needs         settings that a release needs a value for, and the files that may have it, one a line
+#   environment_files
 if [ $mode = tarball ]; then prefix=$into/current; fi
 
 (
@@ -51,6 +53,21 @@ if [ -n "$installed" ] && [ -f "$prefix/.pkgapp/release.json" ]; then
 fi
 
 if [ $mode = package ]; then tell_artifacts "$@"; fi
+
+# has_value SETTING: whether one of the files says it. The files may hold secrets: no value is told.
+has_value() {
+  while IFS= read -r file; do
+    other=$file
+    if [ $mode = tarball ]; then other=$into/shared$file; fi
+    if grep -qs "^[[:space:]]*$1[[:space:]]*=[[:space:]]*[^[:space:]]" "$file" "$other"; then return 0; fi
+  done <<FILES
+${environment_files-}
+FILES
+  return 1
+}
+for setting in ${needs-}; do
+  has_value "$setting" || fact lacks "$setting"
+done
 
 # What earlier pushes left here. What cannot be read, as after a loss of power, is told and counts as absent.
 # is_sound IN SUM: the package that is kept there has the bytes that it should have, or nobody relies on them now. Who installs

@@ -1,5 +1,6 @@
 //! The lines of an application's modules that make an object which a server or a worker is given.
 
+pub(super) mod address;
 mod databases;
 mod expression;
 mod health;

@@ -85,6 +85,7 @@ impl Bench {
             runtime: None,
             import_from: &[],
             recipes: &pkgapp_config::AppliedRecipes::default(),
+            settings: None,
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();

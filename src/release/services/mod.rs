@@ -257,7 +257,7 @@ fn has_own_state(process: &ProcessSettings) -> bool {
 }
 
 /// Returns the settings that need a value on each host.
-fn host_settings(app: &Config) -> Option<HostSettings> {
+pub(crate) fn host_settings(app: &Config) -> Option<HostSettings> {
     let needed: Vec<(String, InstallPath)> = app
         .settings
         .iter()

@@ -1,0 +1,62 @@
+//! The settings that a host must have a value for before a release comes, as the release's record
+//! has them: a push asks the host.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use pkgapp_config::Config;
+use pkgapp_core::error::Result;
+use pkgapp_core::fs;
+
+use crate::services;
+
+/// Settings without which the application does not run, and that no package has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NeededSettings {
+    /// Their names, and the files on hosts where their values belong.
+    pub places: BTreeMap<String, String>,
+    /// All files of variables that something reads.
+    pub files: Vec<String>,
+}
+
+impl NeededSettings {
+    /// Returns the settings of an application; `None` if it needs none.
+    ///
+    /// # Errors
+    /// A configuration file cannot be read.
+    pub fn of(app: &Config) -> Result<Option<Self>> {
+        let Some(settings) = services::host_settings(app) else {
+            return Ok(None);
+        };
+        let prefix = &app.package.prefix.value;
+        let own = app.settings_of_crons().map(|(path, _)| path);
+        let mut files = settings.files;
+        files.retain(|file| Some(file) != own.as_ref());
+        if files.iter().any(|file| file.below(prefix).is_some()) {
+            // The release has values itself.
+            return Ok(None);
+        }
+        let packaged = packaged_variables(app)?;
+        let places: BTreeMap<String, String> = settings
+            .needed
+            .into_iter()
+            .filter(|(name, _)| !packaged.contains(name))
+            .map(|(name, place)| (name, place.to_string()))
+            .collect();
+        let files = files.iter().map(ToString::to_string).collect();
+        Ok((!places.is_empty()).then_some(Self { places, files }))
+    }
+}
+
+/// Returns the variables that the configuration files of the package set.
+fn packaged_variables(app: &Config) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for config in &app.configs {
+        let bytes = fs::read(&config.source)?;
+        let text = String::from_utf8_lossy(&bytes);
+        let assignments = text.lines().filter_map(|line| line.split_once('='));
+        names.extend(assignments.map(|(name, _)| name.trim().to_owned()));
+    }
+    Ok(names)
+}
