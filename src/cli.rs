@@ -290,6 +290,8 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp rollback production --to 1.4.1
     Rollback(RollbackArgs),
+    /// Confirm the release that awaits it on hosts, after `push --confirm manual`
+    Confirm(ConfirmArgs),
     /// Show the installed version and unit states on hosts
     ///
     /// Shows the installed version, its commit and installation time, the state of units, and
@@ -1068,6 +1070,9 @@ pub struct RollbackArgs {
     pub rollout: RolloutArgs,
 }
 
+/// How long a lost host is tried again, in seconds, unless it is said.
+const RECONNECT_S: u32 = 60;
+
 /// The options of `push` and `rollback`.
 #[derive(Debug, Clone, Args)]
 pub struct RolloutArgs {
@@ -1092,6 +1097,26 @@ pub struct RolloutArgs {
     /// Leave hosts on the new version if others fail
     #[arg(long, env = "PKGAPP_KEEP", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub keep: bool,
+    /// Confirm a release that works over a new connection (auto), with `pkgapp confirm` (manual), or
+    /// not at all (off); unconfirmed hosts go back [default: `[deploy.NAME] confirm`]
+    #[arg(
+        long,
+        value_name = "WHO",
+        env = "PKGAPP_CONFIRM",
+        hide_env = true,
+        value_parser = confirm
+    )]
+    pub confirm: Option<pkgapp_config::ConfirmMode>,
+    /// Let unconfirmed hosts go back after TIME, such as `10min` [default: `[deploy.NAME]
+    /// confirm-within`, or 2min for auto and 15min for manual]
+    #[arg(
+        long,
+        value_name = "TIME",
+        env = "PKGAPP_CONFIRM_WITHIN",
+        hide_env = true,
+        value_parser = probation
+    )]
+    pub confirm_within: Option<Duration>,
     /// Continue without unreachable hosts
     #[arg(long, env = "PKGAPP_SKIP_UNREACHABLE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub skip_unreachable: bool,
@@ -1103,7 +1128,7 @@ pub struct RolloutArgs {
     #[arg(
         long,
         value_name = "SECONDS",
-        default_value_t = 60,
+        default_value_t = RECONNECT_S,
         env = "PKGAPP_RECONNECT",
         hide_env = true
     )]
@@ -1111,6 +1136,63 @@ pub struct RolloutArgs {
     /// The hosts to use.
     #[command(flatten)]
     pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp confirm`.
+#[derive(Debug, Args)]
+pub struct ConfirmArgs {
+    /// Deployment to use (`[deploy.NAME]`)
+    #[arg(value_name = "NAME", env = "PKGAPP_DEPLOY", hide_env = true)]
+    pub name: Option<String>,
+    /// Become root with sudo [default: `[deploy.NAME] sudo`]
+    #[arg(long, env = "PKGAPP_SUDO", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    pub sudo: bool,
+    /// Confirm a release that is deployed to DIR without root [default: `[deploy.NAME] into`]
+    #[arg(long, value_name = "DIR", env = "PKGAPP_INTO", hide_env = true)]
+    pub into: Option<String>,
+    /// The hosts to use.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+impl ConfirmArgs {
+    /// Returns the options of the rollout that confirms.
+    pub fn rollout(&self) -> RolloutArgs {
+        RolloutArgs {
+            dry_run: false,
+            commands: false,
+            sudo: self.sudo,
+            into: self.into.clone(),
+            batches: Vec::new(),
+            max_failed: None,
+            keep: false,
+            confirm: None,
+            confirm_within: None,
+            skip_unreachable: false,
+            wait: None,
+            reconnect: RECONNECT_S,
+            hosts: self.hosts.clone(),
+        }
+    }
+}
+
+/// Reads who confirms a release.
+fn confirm(text: &str) -> Result<pkgapp_config::ConfirmMode, String> {
+    let names = pkgapp_config::ConfirmMode::NAMES;
+    let known = names.iter().find(|(name, _)| *name == text);
+    known
+        .map(|(_, confirm)| *confirm)
+        .ok_or_else(|| "expected `auto`, `manual`, or `off`".to_owned())
+}
+
+/// Reads how long a release is in probation.
+fn probation(text: &str) -> Result<Duration, String> {
+    let span = pkgapp_config::TimeSpan::parse(text).map_err(|error| error.message().to_owned())?;
+    let shortest = pkgapp_config::SHORTEST_PROBATION;
+    if span.duration < shortest {
+        return Err(format!("it must be at least {}s", shortest.as_secs()));
+    }
+    Ok(span.duration)
 }
 
 /// Reads a number or a percentage of hosts.

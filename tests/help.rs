@@ -17,6 +17,7 @@ fn help_texts() {
         &["render"],
         &["push"],
         &["rollback"],
+        &["confirm"],
         &["status"],
         &["history"],
         &["completions"],

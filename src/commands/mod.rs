@@ -5,6 +5,7 @@ mod bootstrap;
 mod build;
 mod cache;
 mod check;
+mod confirm;
 mod diff;
 mod explain;
 mod export;
@@ -71,6 +72,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         CliCommand::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
         CliCommand::Push(args) => push::push(args, &cli.global, report),
         CliCommand::Rollback(args) => rollback::rollback(args, &cli.global, report),
+        CliCommand::Confirm(args) => confirm::confirm(args, &cli.global, report),
         CliCommand::Status(args) => status::status(args, &cli.global, report),
         CliCommand::History(args) => status::history(args, &cli.global, report),
         CliCommand::Completions(args) => {

@@ -9,7 +9,8 @@ use serde::{Deserialize, Serialize};
 use crate::assembly;
 use crate::cli::{FormatName, GlobalOptions, PushArgs, RolloutArgs};
 use pkgapp_config::{
-    Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, HealthChecks, InterpreterChoice, Migrate,
+    Config, ConfirmMode, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, HealthChecks, InterpreterChoice,
+    Migrate,
 };
 use pkgapp_core::commit;
 use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
@@ -23,10 +24,10 @@ use pkgapp_deploy::health::HealthCheck;
 use pkgapp_deploy::hosts::{Host, HostFailure, interrupt};
 use pkgapp_deploy::owner::{self, PushOwner};
 use pkgapp_deploy::plan::{HostPlan, Plan};
-use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
+use pkgapp_deploy::policy::{DeployPolicy, OnFailure, Probation, TargetHost};
 use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
-    HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
+    HostStatus, Observer, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
 use pkgapp_format::read::ArtifactKind;
 
@@ -370,6 +371,12 @@ pub(super) fn policy(
         batches,
         max_failed: args.max_failed.unwrap_or(deploy.max_failed),
         check: health_check(deploy),
+        probation: probation(deploy, args)?,
+        on_failure: if args.keep {
+            OnFailure::Keep
+        } else {
+            OnFailure::GoBack
+        },
         migrate_user: migration_user(app, deploy),
         migrate: deploy.migrate.clone(),
         hooks: deploy.hooks.clone(),
@@ -378,6 +385,24 @@ pub(super) fn policy(
             .wait
             .map_or(deploy.wait, |wait| Duration::from_secs(wait.into())),
         allow: AllowFlags::default(),
+    })
+}
+
+/// Returns what becomes of a release that works. Another confirmation than the configured one has
+/// its own time.
+fn probation(deploy: &Deploy, args: &RolloutArgs) -> Result<Probation> {
+    let confirm = args.confirm.unwrap_or(deploy.confirm);
+    if confirm == ConfirmMode::Off && args.confirm_within.is_some() {
+        let error = Error::new("`--confirm-within` is for releases that are confirmed");
+        return Err(error
+            .kind(ErrorKind::Usage)
+            .hint("leave it out, or choose `--confirm auto`"));
+    }
+    let configured = deploy.confirm_within.filter(|_| confirm == deploy.confirm);
+    let within = args.confirm_within.or(configured);
+    Ok(Probation {
+        confirm,
+        within: within.unwrap_or_else(|| confirm.default_within()),
     })
 }
 
@@ -573,11 +598,6 @@ impl RollingPlan<'_> {
             watch: &watch,
             parallel: self.fleet.parallel(),
             reconnect: Duration::from_secs(self.args.reconnect.into()),
-            on_failure: if self.args.keep {
-                OnFailure::Keep
-            } else {
-                OnFailure::GoBack
-            },
             unreachable: self.unreachable(),
             stop: &interrupt::requested,
         }
@@ -614,6 +634,7 @@ fn describe_status(status: HostStatus, host: &HostPlan) -> String {
     match status {
         HostStatus::Idle => host.change(),
         HostStatus::Changed => format!("{}, healthy", host.change()),
+        HostStatus::Awaiting => format!("{}, healthy, awaits confirmation", host.change()),
         HostStatus::Unchanged => format!("unchanged, {}", from.unwrap_or("not installed")),
         HostStatus::Unreachable => "not reached".to_owned(),
         HostStatus::WentBack => format!("went back to {before}"),
@@ -687,7 +708,21 @@ impl PushSummary {
         } else {
             ErrorKind::Failed
         };
-        Error::all(self.errors).map_or(Ok(()), |error| Err(error.kind(kind)))
+        if let Some(error) = Error::all(self.errors) {
+            return Err(error.kind(kind));
+        }
+        let is_awaiting = |(host, end): &(String, HostStatus)| {
+            (*end == HostStatus::Awaiting).then(|| format!("`{host}`"))
+        };
+        let awaiting: Vec<String> = self.hosts.iter().filter_map(is_awaiting).collect();
+        if awaiting.is_empty() {
+            return Ok(());
+        }
+        let error = Error::new(format!("{} await confirmation", awaiting.join(", ")));
+        Err(error
+            .kind(ErrorKind::Unconfirmed)
+            .note("without it they go back by themselves")
+            .hint("look at them, then run `pkgapp confirm` with the same hosts"))
     }
 }
 

@@ -8,7 +8,7 @@ use crate::cli::{GlobalOptions, HistoryArgs, StatusArgs};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::backend;
-use pkgapp_deploy::facts::HostFacts;
+use pkgapp_deploy::facts::{HostFacts, TransactionState};
 use pkgapp_deploy::fleet::{Fleet, Machine, verdict};
 use pkgapp_deploy::history::{AppCondition, CLOSED, HistoryEntry};
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
@@ -149,9 +149,14 @@ fn unfinished(known: &KnownHost) -> Vec<String> {
     }
     if let Some(transaction) = &facts.transaction {
         let version = &transaction.version;
-        lines.push(format!(
-            "an installation of {version} has not been confirmed"
-        ));
+        lines.push(match transaction.state {
+            TransactionState::Probation(left) => {
+                format!(
+                    "{version} is in probation: it goes back in {left} s unless it is confirmed"
+                )
+            }
+            _ => format!("an installation of {version} has not been confirmed"),
+        });
     }
     lines
 }

@@ -23,6 +23,14 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long units must have run by then, unless it is configured.
 pub const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
+/// How long a release is in probation, unless it is configured: the time in which a pusher, or a
+/// person, has to confirm it.
+const AUTO_WITHIN: Duration = Duration::from_secs(120);
+const MANUAL_WITHIN: Duration = Duration::from_secs(900);
+
+/// The shortest probation: a pusher has to log in again within it.
+pub const SHORTEST_PROBATION: Duration = Duration::from_secs(10);
+
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -52,6 +60,11 @@ pub struct Deploy {
     /// `wait`: how long to wait for another push and for the package manager's lock; by default
     /// 120 s.
     pub wait: Duration,
+    /// Who confirms a release that works; by default the pusher.
+    pub confirm: ConfirmMode,
+    /// `confirm-within`: when a host goes back that was not confirmed; by default 2 min, and 15 min
+    /// if a person confirms.
+    pub confirm_within: Option<Duration>,
     /// `unreachable`: whether the others go on without a host that can't be reached; by default
     /// they don't.
     pub skip_unreachable: bool,
@@ -63,6 +76,62 @@ pub struct Deploy {
     pub tarball: Option<TarballMode>,
     /// Where it is declared.
     pub at: Location,
+}
+
+/// `confirm`: who confirms that a host which has a new release can still be reached and is as it
+/// should be. Until then the release is in probation, and without it the host goes back.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ConfirmMode {
+    /// The pusher, over a connection that is made for it.
+    #[default]
+    Auto,
+    /// A person, with `pkgapp confirm`.
+    Manual,
+    /// Nobody: there is no probation.
+    Off,
+}
+
+impl ConfirmMode {
+    /// The words of the configuration.
+    pub const NAMES: [(&str, Self); 3] = [
+        ("auto", Self::Auto),
+        ("manual", Self::Manual),
+        ("off", Self::Off),
+    ];
+
+    /// Reads `confirm` and `confirm-within`.
+    fn read(table: &TableReader<'_>) -> Option<(Self, Option<Duration>)> {
+        let confirm = table.get("confirm");
+        let confirm = confirm.map_or(Some(Self::default()), |value| value.choice(&Self::NAMES));
+        let Some(value) = table.get("confirm-within") else {
+            return Some((confirm?, None));
+        };
+
+        let within = value.time_span(SHORTEST_PROBATION..=DAY);
+        if confirm == Some(Self::Off) {
+            let error = Error::new("`confirm-within` is for releases that are confirmed");
+            value.complain(error.hint("remove it, or `confirm = \"off\"`"));
+            return None;
+        }
+        Some((confirm?, Some(within?)))
+    }
+
+    /// Returns the word of the configuration.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+            Self::Off => "off",
+        }
+    }
+
+    /// Returns how long a release is in probation unless it is configured.
+    pub fn default_within(self) -> Duration {
+        match self {
+            Self::Manual => MANUAL_WITHIN,
+            Self::Auto | Self::Off => AUTO_WITHIN,
+        }
+    }
 }
 
 /// `mode = "tarball"`, with `into`, `shared` and `units`.
@@ -217,6 +286,8 @@ impl Deploy {
             hooks: DeployHooks::default(),
             keep: 3,
             wait: DEFAULT_WAIT,
+            confirm: ConfirmMode::default(),
+            confirm_within: None,
             skip_unreachable: false,
             protected: false,
             tarball: None,
@@ -266,6 +337,7 @@ impl Deploy {
             .get("keep")
             .map_or(Some(default.keep), |value| count(&value, 2, 1000));
         let wait = table.duration("wait", "wait_s", default.wait, Duration::ZERO..=DAY);
+        let confirmation = ConfirmMode::read(&table);
         let unreachable = table.get("unreachable");
         let skip = unreachable.map_or(Some(default.skip_unreachable), |value| {
             value.choice(&[("fail", false), ("skip", true)])
@@ -275,7 +347,7 @@ impl Deploy {
             .map_or(Some(default.protected), |value| value.boolean());
         let tarball = TarballMode::read(&table, sudo == Some(true), migrate.as_ref());
         table.finish();
-        let protected = protected?;
+        let (protected, (confirm, confirm_within)) = (protected?, confirmation?);
         let (hosts, sudo, max_failed, keep, skip_unreachable) =
             (hosts?, sudo?, max_failed?, keep?, skip?);
         Some(Self {
@@ -290,6 +362,8 @@ impl Deploy {
             hooks,
             keep,
             wait: wait?,
+            confirm,
+            confirm_within,
             skip_unreachable,
             protected,
             tarball: tarball?,

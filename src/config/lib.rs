@@ -53,9 +53,9 @@ use pkgapp_pypa::{
 pub use command::CommandLine;
 pub use deploy::ipv6;
 pub use deploy::{
-    BatchSize, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
-    HostPattern, Migrate, MigrateOn, MigrationCommands, SharedPath, TarballMode, UnitsOf,
-    check_into,
+    BatchSize, ConfirmMode, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks,
+    HostGroup, HostPattern, Migrate, MigrateOn, MigrationCommands, SHORTEST_PROBATION, SharedPath,
+    TarballMode, UnitsOf, check_into,
 };
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};

@@ -235,25 +235,15 @@ impl<'s> TableReader<'s> {
         default: Duration,
         range: RangeInclusive<Duration>,
     ) -> Option<Duration> {
-        let seconds = |duration: &Duration| i64::try_from(duration.as_secs()).unwrap_or(i64::MAX);
         let value = self.get(key);
         if let Some(old_value) = self.get_older(key, older, value.is_some()) {
-            let number = old_value.integer(seconds(range.start())..=seconds(range.end()))?;
+            let number = old_value.integer(seconds(*range.start())..=seconds(*range.end()))?;
             return u64::try_from(number).ok().map(Duration::from_secs);
         }
         let Some(value) = value else {
             return Some(default);
         };
-        let duration = value.parsed(TimeSpan::parse)?.duration;
-        if !range.contains(&duration) {
-            let (from, to) = (seconds(range.start()), seconds(range.end()));
-            value.complain(Error::new(format!(
-                "`{}` must be between `{from}s` and `{to}s`",
-                value.label()
-            )));
-            return None;
-        }
-        Some(duration)
+        value.time_span(range)
     }
 
     /// Returns the value of a key's older name, and notes the warning; a key that has both names
@@ -544,6 +534,20 @@ impl<'s> ValueReader<'s> {
         Some(parse(self.text()?).map_err(|error| error.at(self.at())))
     }
 
+    /// Returns a time span of a range.
+    pub(super) fn time_span(&self, range: RangeInclusive<Duration>) -> Option<Duration> {
+        let duration = self.parsed(TimeSpan::parse)?.duration;
+        if range.contains(&duration) {
+            return Some(duration);
+        }
+        let (from, to) = (seconds(*range.start()), seconds(*range.end()));
+        self.complain(Error::new(format!(
+            "`{}` must be between `{from}s` and `{to}s`",
+            self.label()
+        )));
+        None
+    }
+
     /// As [`ValueReader::parsed`], with the place.
     pub(super) fn placed<T>(&self, parse: impl FnOnce(&'s str) -> Result<T>) -> Option<Located<T>> {
         self.parsed(parse).map(|value| Located {
@@ -736,4 +740,9 @@ pub(super) fn one_line<'t>(label: &str, text: &'t str) -> Result<&'t str> {
         ))),
         None => Ok(text),
     }
+}
+
+/// Returns whole seconds for messages and for older keys, which count them.
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

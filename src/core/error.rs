@@ -29,6 +29,9 @@ pub enum ErrorKind {
     Usage,
     /// Some hosts changed and some did not. Exit code 3.
     Partial,
+    /// Nothing is at fault: what was done awaits a confirmation, and is undone without one. Exit
+    /// code 5.
+    Unconfirmed,
     /// A bug in pkgapp. Exit code 101.
     Bug,
 }
@@ -40,6 +43,7 @@ impl ErrorKind {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Partial => 3,
+            Self::Unconfirmed => 5,
             Self::Bug => 101,
         }
     }

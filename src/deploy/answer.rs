@@ -185,7 +185,7 @@ impl HostFacts {
         self.transaction = values.0.get("transaction.state").map(|state| Transaction {
             version: values.text("transaction.version").to_owned(),
             sum: values.text("transaction.sum").to_owned(),
-            state: transaction_state(state),
+            state: transaction_state(state, values.text("transaction.remaining")),
         });
     }
 }
@@ -197,9 +197,12 @@ fn add<T>(list: &mut impl Extend<T>, item: Option<T>) -> bool {
     is_clear
 }
 
-fn transaction_state(text: &str) -> TransactionState {
+fn transaction_state(text: &str, remaining: &str) -> TransactionState {
     match text {
         "running" => TransactionState::Running,
+        "probation" => remaining
+            .parse()
+            .map_or(TransactionState::Interrupted, TransactionState::Probation),
         "done" => TransactionState::Done,
         "restored" => TransactionState::Restored,
         "refused" => TransactionState::Refused,

@@ -11,12 +11,14 @@ use super::migration::Migration;
 use super::pieces::FilePieces;
 use super::script::{self, RemoteState};
 use super::step::{PushStage, Step, StepAction};
-use super::stored::{FailureMark, IncomingPackage, StoredPackage};
+use super::stored::{FailureMark, IncomingPackage, ReleaseTrial, StoredPackage, Transition};
 use crate::hosts::script::assignments;
 use crate::hosts::{HostCommand, Upload, UploadContent, UploadForm};
-use pkgapp_config::CommandLine;
+use pkgapp_config::{CommandLine, ConfirmMode};
+use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::human_bytes;
+use pkgapp_core::text::shell_quoted;
 
 /// What all steps of one push on one host have in common.
 #[derive(Debug, Clone)]
@@ -63,6 +65,7 @@ impl StepBuilder<'_> {
         dead: &str,
         patience: Duration,
         coming: &[IncomingPackage<'_>],
+        joins: Option<Sha256Sum>,
     ) -> Step {
         let told = coming.iter().flat_map(|coming| {
             let IncomingPackage {
@@ -83,6 +86,10 @@ impl StepBuilder<'_> {
             .parameter("dead", dead)
             .parameter("patience", patience)
             .parameter("seen", seen)
+            .parameter(
+                "joins",
+                joins.map(|sum| sum.to_string()).unwrap_or_default(),
+            )
             .args(told);
         Self::run(PushStage::Lock, None, command.ends_with_us())
     }
@@ -207,28 +214,93 @@ impl StepBuilder<'_> {
         &self,
         what: &str,
         line: String,
-        from: Option<&str>,
         goal: &str,
-        parameters: &[(&str, String)],
+        transition: &Transition<'_>,
+        mut parameters: Vec<(&'static str, String)>,
         script: &str,
     ) -> Step {
+        parameters.extend(self.trial_parameters(transition.trial));
+        let what = match transition.trial {
+            Some(trial) => {
+                let conditions = trial.check.conditions().join(", ");
+                format!("{what} and waiting until {conditions}")
+            }
+            None => what.to_owned(),
+        };
         let command = self
-            .command(what, script::INSTALL)
+            .command(&what, script::INSTALL)
             .parameter("name", self.name.as_str())
             .parameter("goal", goal)
-            .parameter("expected", from.unwrap_or_default())
-            .parameter("parameters", assignments(parameters))
+            .parameter("expected", transition.from.unwrap_or_default())
+            .parameter("parameters", assignments(&parameters))
             .parameter("transaction", script);
         Self::run(PushStage::Install, Some(line), command)
     }
 
-    pub(super) fn health(&self, check: &HealthCheck) -> Step {
+    /// What a transaction does to find out that its release stays.
+    fn trial_parameters(&self, trial: Option<&ReleaseTrial<'_>>) -> Vec<(&'static str, String)> {
+        let mut parameters = vec![("prefix", self.prefix.clone())];
+        let [check, command, confirm, within] = match trial {
+            Some(ReleaseTrial { check, probation }) => {
+                parameters.extend(self.check_parameters(check));
+                let words = check.command.iter().flat_map(|command| &command.words);
+                [
+                    "yes".to_owned(),
+                    words
+                        .map(|word| shell_quoted(word))
+                        .collect::<Vec<_>>()
+                        .join(" "),
+                    probation.confirm.name().to_owned(),
+                    probation.within.as_secs().to_string(),
+                ]
+            }
+            None => ["", "", ConfirmMode::Off.name(), ""].map(str::to_owned),
+        };
+        parameters.extend([
+            ("check", check),
+            ("check_command", command),
+            ("confirm", confirm),
+            ("within", within),
+        ]);
+        parameters
+    }
+
+    /// What works.sh is told, besides the command.
+    fn check_parameters(&self, check: &HealthCheck) -> [(&'static str, String); 4] {
         let asked: Vec<String> = check
             .services
             .iter()
             .map(|asked| format!("{}-{}.service", self.name, asked.name))
             .collect();
         let url = check.url.as_ref().map_or("", url::Url::as_str);
+        [
+            ("patience", check.timeout.as_secs().to_string()),
+            ("settle", check.settle.as_secs().to_string()),
+            ("asked", asked.join(" ")),
+            ("url", url.to_owned()),
+        ]
+    }
+
+    /// Finds out whether a new connection needs no questions.
+    pub(super) fn try_login(&self) -> Step {
+        let command = self
+            .command("trying a second login", script::TRY_LOGIN)
+            .over_new_connection()
+            .question();
+        Self::run(PushStage::Login, None, command)
+    }
+
+    /// Confirms a package that is in probation.
+    pub(super) fn confirm(&self, sum: Sha256Sum) -> Step {
+        let command = self
+            .command("confirming it over a new connection", script::CONFIRM)
+            .parameter("name", self.name.as_str())
+            .parameter("sum", sum.to_string())
+            .over_new_connection();
+        Self::run(PushStage::Confirm, None, command)
+    }
+
+    pub(super) fn health(&self, check: &HealthCheck) -> Step {
         let words = check
             .command
             .iter()
@@ -240,10 +312,7 @@ impl StepBuilder<'_> {
             )
             .parameter("name", self.name.as_str())
             .parameter("prefix", self.prefix.clone())
-            .parameter("patience", check.timeout.as_secs().to_string())
-            .parameter("settle", check.settle.as_secs().to_string())
-            .parameter("asked", asked.join(" "))
-            .parameter("url", url)
+            .parameters(self.check_parameters(check))
             .args(words);
         // After Ctrl-C it is still waited for: a host that has changed gets to the end of its
         // steps.

@@ -261,6 +261,8 @@ pub struct Transaction {
 pub enum TransactionState {
     /// It goes on by itself.
     Running,
+    /// Its release works, and goes back after so many seconds unless it is confirmed.
+    Probation(u64),
     /// It ended well.
     Done,
     /// It failed, and what was before is in place.

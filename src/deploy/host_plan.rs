@@ -1,17 +1,20 @@
 //! The parts of a host's plan that a push and a roll-back have in common.
 
+use std::iter;
+
 use serde_json::{Value, json};
 
 use super::builder::StepBuilder;
 use super::facts::{HostFacts, KeptPackage, Transaction, TransactionState};
 use super::owner;
 use super::plan::HostPlan;
-use super::policy::{DeployPolicy, TargetHost};
+use super::policy::{DeployPolicy, OnFailure, TargetHost};
 use super::step::{PushStage, Step};
 use super::stored::{
-    FailureMark, IncomingPackage, RuntimeChange, RuntimeChanges, StoredPackage, Transition,
+    FailureMark, Fallback, IncomingPackage, ReleaseTrial, RuntimeChange, RuntimeChanges,
+    StoredPackage, Transition,
 };
-use pkgapp_config::CommandLine;
+use pkgapp_config::{CommandLine, ConfirmMode};
 use pkgapp_core::digest::Sha256Sum;
 
 /// How a push ends, for the history, when the package manager could not install it.
@@ -44,7 +47,8 @@ impl<'a> HostPlanner<'a> {
         }
     }
 
-    pub(super) fn lock(&self, coming: &[IncomingPackage<'_>]) -> Step {
+    /// `joins` is a package that is not waited for while it is in probation.
+    pub(super) fn lock(&self, coming: &[IncomingPackage<'_>], joins: Option<Sha256Sum>) -> Step {
         let holder = self.facts.lock.as_ref();
         let seen = holder.map(|holder| holder.token.as_str());
         let dead = seen.filter(|token| owner::is_dead(token));
@@ -54,6 +58,7 @@ impl<'a> HostPlanner<'a> {
             dead.unwrap_or_default(),
             self.policy.patience,
             coming,
+            joins,
         )
     }
 
@@ -63,11 +68,59 @@ impl<'a> HostPlanner<'a> {
         policy.backend.prepare(&self.steps, &policy.prefix, package)
     }
 
-    /// Makes the step from one release to another.
+    /// Makes the step from one release to another that asks no further questions.
     pub(super) fn switch(&self, transition: &Transition<'_>) -> Step {
         self.policy
             .backend
             .switch(&self.steps, self.facts, transition)
+    }
+
+    /// Returns how a host finds out that a release stays; `None`: there is no way back from it, or
+    /// none is wanted, and the pusher asks.
+    fn trial(&self, fallback: &Fallback) -> Option<ReleaseTrial<'a>> {
+        let policy = self.policy;
+        (*fallback != Fallback::None && policy.on_failure == OnFailure::GoBack).then_some(
+            ReleaseTrial {
+                check: &policy.check,
+                probation: policy.probation,
+            },
+        )
+    }
+
+    /// Makes the steps from one release to another that works and is confirmed.
+    pub(super) fn activate(&self, transition: &Transition<'_>) -> Vec<Step> {
+        let trial = self.trial(transition.fallback);
+        let switch = self.switch(&Transition {
+            trial: trial.as_ref(),
+            ..*transition
+        });
+        let then = match (trial, transition.to) {
+            (None, _) | (_, None) => Some(self.health()),
+            (Some(trial), Some(package)) => (trial.probation.confirm == ConfirmMode::Auto)
+                .then(|| self.steps.confirm(package.sha256)),
+        };
+        iter::once(switch).chain(then).collect()
+    }
+
+    /// Returns whether a person has to confirm the change after the push.
+    pub(super) fn awaits(&self, fallback: &Fallback) -> bool {
+        let trial = self.trial(fallback);
+        trial.is_some_and(|trial| trial.probation.confirm == ConfirmMode::Manual)
+    }
+
+    /// Tells people that one of them has to confirm it.
+    pub(super) fn awaited(&self) -> String {
+        format!(
+            "a person has to confirm the release within {} s: `pkgapp confirm`",
+            self.policy.probation.within.as_secs()
+        )
+    }
+
+    /// Makes the step that finds out whether the host lets the pusher in again, which confirms
+    /// over a new connection.
+    pub(super) fn try_login(&self, fallback: &Fallback) -> Option<Step> {
+        let trial = self.trial(fallback)?;
+        (trial.probation.confirm == ConfirmMode::Auto).then(|| self.steps.try_login())
     }
 
     pub(super) fn health(&self) -> Step {
@@ -173,6 +226,7 @@ impl<'a> HostPlanner<'a> {
             prepare: Vec::new(),
             migrate: Vec::new(),
             switch: Vec::new(),
+            awaits: false,
             abandon: Vec::new(),
             failed: Vec::new(),
             refused: Vec::new(),
@@ -230,6 +284,9 @@ fn unseen_end(transaction: &Transaction) -> String {
     match transaction.state {
         TransactionState::Running => {
             format!("the installation of {goal} by an earlier push goes on; waits for its end")
+        }
+        TransactionState::Probation(left) => {
+            format!("{goal} is in probation: it goes back in {left} s unless it is confirmed")
         }
         TransactionState::Done => {
             format!("an earlier push has installed {goal} and did not see its end")

@@ -47,6 +47,7 @@ mod answer;
 pub mod artifact;
 pub mod backend;
 mod builder;
+mod confirmation;
 pub mod facts;
 pub mod health;
 pub mod history;
@@ -68,6 +69,8 @@ pub mod step;
 mod stored;
 mod upgrade;
 
+#[cfg(test)]
+mod probation_tests;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use serde_json::{Value, json};
 
-use super::policy::DeployPolicy;
+use super::policy::{DeployPolicy, OnFailure};
 use super::step::{PushStage, Step, StepAction};
 use crate::hosts::HostCommand;
 use pkgapp_config::{BatchSize, CommandLine};
@@ -30,6 +30,8 @@ pub struct Plan {
     pub batches: Vec<Vec<usize>>,
     /// How many hosts may fail before all is stopped.
     pub max_failed: u32,
+    /// What is done with hosts that have changed then.
+    pub on_failure: OnFailure,
     /// Programs that run here, before any host changes.
     pub before: Vec<Step>,
     /// Programs that run here, after all hosts have changed.
@@ -55,6 +57,8 @@ pub struct HostPlan {
     pub migrate: Vec<Step>,
     /// From one version to the other. Empty if the host has nothing to do.
     pub switch: Vec<Step>,
+    /// Whether a person has to confirm it after that.
+    pub awaits: bool,
     /// After a step before the installation failed.
     pub abandon: Vec<Step>,
     /// After the installation failed and the host itself went back.
@@ -119,6 +123,7 @@ impl Plan {
                 .map(|range| busy[range].to_vec())
                 .collect(),
             max_failed: policy.max_failed,
+            on_failure: policy.on_failure,
             before: local(PushStage::Before, &policy.hooks.local_before),
             after: local(PushStage::After, &policy.hooks.local_after),
             hosts,

@@ -9,7 +9,7 @@ use super::facts::HostFacts;
 use super::health::HealthCheck;
 use super::owner::PushOwner;
 use super::preflight::AllowFlags;
-use pkgapp_config::{BatchSize, DeployHooks, Migrate};
+use pkgapp_config::{BatchSize, ConfirmMode, DeployHooks, Migrate};
 use pkgapp_core::name::AppName;
 
 /// What is known before any host is asked.
@@ -29,6 +29,10 @@ pub struct DeployPolicy {
     pub max_failed: u32,
     /// When a host works.
     pub check: HealthCheck,
+    /// What becomes of a release that works.
+    pub probation: Probation,
+    /// What is done with hosts that have changed when others fail.
+    pub on_failure: OnFailure,
     /// What is done once before the first switch.
     pub migrate: Option<Migrate>,
     /// As whom, if the release has no service to do it like.
@@ -41,6 +45,24 @@ pub struct DeployPolicy {
     pub patience: Duration,
     /// What is refused otherwise.
     pub allow: AllowFlags,
+}
+
+/// What becomes of a release that works: it stays if it is confirmed in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probation {
+    /// Who confirms it.
+    pub confirm: ConfirmMode,
+    /// The time in which that must be.
+    pub within: Duration,
+}
+
+/// What is done with hosts that have changed when others fail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnFailure {
+    /// They go back.
+    GoBack,
+    /// They stay, also one whose new release does not work.
+    Keep,
 }
 
 /// A host and what is true there.

@@ -101,15 +101,30 @@ fn plan_host(
     let package = StoredPackage::from(kept);
     let hooks = planner.hooks(&package);
     let entry = |result: &str| planner.entry("rollback", &package, changes, result);
-    let change = version_change(kept, changes, facts);
-    let switch = switch(&planner, &hooks, &package, change, changes, &entry("ok"));
+    let left = left_by(facts, package.sha256).map(StoredPackage::from);
+    let transition = Transition {
+        from: facts.installed.as_deref(),
+        to: Some(&package),
+        change: version_change(kept, changes, facts),
+        fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
+        runtime: changes,
+        lock_wait: policy.patience,
+        trial: None,
+    };
 
-    let mut prepare = vec![planner.lock(&[])];
+    let awaits = planner.awaits(transition.fallback);
+    if awaits {
+        notes.push(planner.awaited());
+    }
+
+    let mut prepare = vec![planner.lock(&[], None)];
+    prepare.extend(planner.try_login(transition.fallback));
     prepare.extend(planner.prepare(&package));
     let [failed, refused] = planner.without_success(&hooks, Some(&package), entry);
     HostPlan {
         prepare,
-        switch,
+        switch: switch(&planner, &hooks, &transition, left.as_ref(), &entry("ok")),
+        awaits,
         abandon: hooks.undrain,
         failed,
         refused,
@@ -118,31 +133,22 @@ fn plan_host(
     }
 }
 
-/// The steps from the installed release to a package, and back to what is left if they fail.
+/// The steps from the installed release, which is `left`, to a package, and back if they fail.
 fn switch(
     planner: &HostPlanner<'_>,
     hooks: &HookSteps,
-    package: &StoredPackage,
-    change: VersionChange,
-    runtime: &RuntimeChanges,
+    transition: &Transition<'_>,
+    left: Option<&StoredPackage>,
     entry: &Value,
 ) -> Vec<Step> {
-    let facts = planner.facts;
-    let left = left_by(facts, package.sha256).map(StoredPackage::from);
     let mut steps: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
-    steps.push(planner.switch(&Transition {
-        from: facts.installed.as_deref(),
-        to: Some(package),
-        change,
-        fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
-        runtime,
-        lock_wait: planner.policy.patience,
-    }));
-    steps.push(planner.health());
+    steps.extend(planner.activate(transition));
     steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
-    // What was left is not gone back to again, although nothing is wrong with it.
-    let marked = left.as_ref().map(|left| (FailureMark::Left, left));
-    steps.push(planner.record(Some(Some(package)), marked, entry));
+    if !planner.awaits(transition.fallback) {
+        // What was left is not gone back to again, although nothing is wrong with it.
+        let marked = left.map(|left| (FailureMark::Left, left));
+        steps.push(planner.record(Some(transition.to), marked, entry));
+    }
     steps
 }
 

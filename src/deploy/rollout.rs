@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::plan::{HostPlan, Plan};
+use super::policy::OnFailure;
 use super::script;
 use super::step::{PushStage, Step, StepAction};
 use crate::hosts::{CommandOutput, Host, HostFailure, line_text};
@@ -39,8 +40,6 @@ pub struct Rollout<'a> {
     pub parallel: usize,
     /// How long to try to reach a host again that was lost in the middle, e.g. as it reboots.
     pub reconnect: Duration,
-    /// What is done with hosts that have changed when others fail.
-    pub on_failure: OnFailure,
     /// What is done when a host can't be reached before anything has changed.
     pub unreachable: Unreachable,
     /// Returns whether the user wants it to stop: no further host is begun then.
@@ -53,15 +52,6 @@ impl std::fmt::Debug for Rollout<'_> {
             .field("plan", self.plan)
             .finish_non_exhaustive()
     }
-}
-
-/// What is done with hosts that have changed when others fail.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum OnFailure {
-    /// They go back.
-    GoBack,
-    /// They stay.
-    Keep,
 }
 
 /// What is done when a host can't be reached.
@@ -110,6 +100,8 @@ pub enum HostStatus {
     Unreachable,
     /// It is on the new version and works.
     Changed,
+    /// It is on the new version, and goes back unless a person confirms it.
+    Awaiting,
     /// It was on the new version and went back.
     WentBack,
     /// It is on the new version, and not all that follows was done.
@@ -131,6 +123,7 @@ impl HostStatus {
             Self::Unchanged => "unchanged",
             Self::Unreachable => "unreachable",
             Self::Changed => "changed",
+            Self::Awaiting => "awaiting",
             Self::WentBack => "went-back",
             Self::Unconfirmed => "unconfirmed",
             Self::Unknown => "unknown",
@@ -143,13 +136,18 @@ impl HostStatus {
     pub fn is_change(self) -> bool {
         matches!(
             self,
-            Self::Changed | Self::Unconfirmed | Self::Unknown | Self::Unwell | Self::Broken
+            Self::Changed
+                | Self::Awaiting
+                | Self::Unconfirmed
+                | Self::Unknown
+                | Self::Unwell
+                | Self::Broken
         )
     }
 
     /// Returns whether the host is where the plan wants it.
     pub fn is_good(self) -> bool {
-        matches!(self, Self::Idle | Self::Changed)
+        matches!(self, Self::Idle | Self::Changed | Self::Awaiting)
     }
 }
 
@@ -375,7 +373,7 @@ impl Rollout<'_> {
 
     /// Switches batch after batch.
     fn switch_all(&self, state: &RolloutState) {
-        let mut failed = 0;
+        let (mut failed, mut awaiting) = (0, 0);
         let mut changed: Vec<usize> = Vec::new();
         for (number, batch) in self.plan.batches.iter().enumerate() {
             let batch: Vec<usize> = batch
@@ -387,12 +385,13 @@ impl Rollout<'_> {
             for index in batch {
                 match state.end_of(index) {
                     HostStatus::Changed => changed.push(index),
+                    HostStatus::Awaiting => awaiting += 1,
                     _ => failed += 1,
                 }
             }
             if failed > self.plan.max_failed as usize {
                 state.stop();
-                if self.on_failure == OnFailure::GoBack {
+                if self.plan.on_failure == OnFailure::GoBack {
                     self.each(&changed, |index| {
                         let end = self.go_back(index, state);
                         state.end(index, end, None);
@@ -400,7 +399,13 @@ impl Rollout<'_> {
                 }
                 return;
             }
-            if (self.stop)() && number + 1 < self.plan.batches.len() {
+            let is_last = number + 1 == self.plan.batches.len();
+            if awaiting > 0 && !is_last {
+                // A person looks at these before others get it.
+                state.stop();
+                return;
+            }
+            if (self.stop)() && !is_last {
                 state.fail(interrupted("hosts of later batches have not changed"));
                 state.stop();
                 return;
@@ -412,10 +417,11 @@ impl Rollout<'_> {
     fn switch(&self, index: usize, state: &RolloutState) {
         let plan = &self.plan.hosts[index];
         let broken = match self.walk(index, &plan.switch, state) {
+            Ok(()) if plan.awaits => return state.end(index, HostStatus::Awaiting, None),
             Ok(()) => return state.end(index, HostStatus::Changed, None),
             Err(broken) => broken,
         };
-        let after_installation = broken.step.stage > PushStage::Install;
+        let after_installation = broken.step.stage > PushStage::Confirm;
         let (stage, reached) = (
             broken.step.stage,
             matches!(broken.failure, HostFailure::Failed { .. }),
@@ -427,14 +433,14 @@ impl Rollout<'_> {
         let lost = matches!(broken.failure, HostFailure::Lost(_));
         state.end(index, HostStatus::Unchanged, self.told(index, broken));
         let end = match stage {
-            _ if after_installation => match (reached, self.on_failure) {
+            _ if after_installation => match (reached, self.plan.on_failure) {
                 (true, OnFailure::GoBack) if stage != PushStage::Record => {
                     self.go_back(index, state)
                 }
                 _ => HostStatus::Unconfirmed,
             },
             PushStage::Install if lost || status == Some(script::UNTOLD) => HostStatus::Unknown,
-            PushStage::Install if status == Some(script::RESTORED) => {
+            PushStage::Install | PushStage::Confirm if status == Some(script::RESTORED) => {
                 self.tidy(index, &plan.failed, state);
                 HostStatus::Unchanged
             }
@@ -442,7 +448,11 @@ impl Rollout<'_> {
                 self.tidy(index, &plan.refused, state);
                 HostStatus::Unchanged
             }
-            PushStage::Install if status == Some(script::FAILED) => HostStatus::Broken,
+            PushStage::Install | PushStage::Confirm if status == Some(script::FAILED) => {
+                HostStatus::Broken
+            }
+            // It goes back by itself, unless the word has come.
+            PushStage::Confirm => HostStatus::Unknown,
             _ => {
                 if stage > PushStage::Before {
                     self.tidy(index, &plan.abandon, state);
@@ -574,7 +584,8 @@ impl Rollout<'_> {
                 // A script that a signal has ended, as at a shutdown, was cut off; the transaction
                 // may go on.
                 Err(HostFailure::Failed { output, error })
-                    if step.stage == PushStage::Install && output.status > 128 =>
+                    if matches!(step.stage, PushStage::Install | PushStage::Confirm)
+                        && output.status > 128 =>
                 {
                     HostFailure::Lost(error)
                 }
@@ -582,7 +593,7 @@ impl Rollout<'_> {
             };
             let again = match &failure {
                 HostFailure::Failed { .. } => false,
-                HostFailure::NeverReached(_) => true,
+                HostFailure::NeverReached(_) => step.stage != PushStage::Login,
                 HostFailure::Lost(_) => {
                     began_there = true;
                     step.stage.is_repeatable()
@@ -763,7 +774,7 @@ impl RolloutState {
     /// scriptlets print comes on standard error. Of other steps, such as hooks, both are
     /// foreign.
     fn leave(&self, index: usize, step: &Step, output: &CommandOutput) {
-        if step.stage != PushStage::Install {
+        if !matches!(step.stage, PushStage::Install | PushStage::Confirm) {
             return;
         }
         let text = output.text();

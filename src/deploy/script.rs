@@ -17,8 +17,26 @@ pub(super) const SWEEP: &str = include_str!("scripts/sweep.sh");
 pub(super) const STAGE: &str = include_str!("scripts/stage.sh");
 const MIGRATE: &str = include_str!("scripts/migrate.sh");
 pub(super) const COMMAND: &str = include_str!("scripts/command.sh");
-pub(super) const INSTALL: &str = include_str!("scripts/install.sh");
-pub(super) const HEALTH: &str = include_str!("scripts/health.sh");
+pub(super) const INSTALL: &str = concat!(
+    include_str!("scripts/outcome.sh"),
+    include_str!("scripts/install.sh")
+);
+pub(super) const CONFIRM: &str = concat!(
+    include_str!("scripts/outcome.sh"),
+    include_str!("scripts/probation.sh"),
+    include_str!("scripts/confirm.sh")
+);
+pub(super) const HEALTH: &str = concat!(
+    include_str!("scripts/works.sh"),
+    include_str!("scripts/health.sh")
+);
+/// Nothing but a login.
+pub(super) const TRY_LOGIN: &str = ":\n";
+const BEGIN: &str = include_str!("scripts/begin.sh");
+const WORKS: &str = include_str!("scripts/works.sh");
+pub(super) const PROBATION: &str = include_str!("scripts/probation.sh");
+const TRANSACTION: &str = include_str!("scripts/transaction.sh");
+pub(super) const ACTIVATION: &str = include_str!("scripts/activation.sh");
 pub(super) const RECORD: &str = include_str!("scripts/record.sh");
 pub(super) const RUN: &str = include_str!("scripts/run.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
@@ -30,7 +48,7 @@ pub(super) const DERIVE: &str = include_str!("scripts/tarball/derive.sh");
 pub(super) const UNPACK: &str = include_str!("scripts/tarball/stage.sh");
 const OWN_RUN: &str = include_str!("scripts/tarball/run.sh");
 const OWN_MIGRATE: &str = include_str!("scripts/tarball/migrate.sh");
-pub(super) const SWITCH: &str = include_str!("scripts/tarball/transaction.sh");
+const SWITCH: &str = include_str!("scripts/tarball/transaction.sh");
 pub(super) const RETAIN: &str = include_str!("scripts/tarball/retain.sh");
 pub(super) const OWN_STATUS: &str = include_str!("scripts/tarball/status.sh");
 /// Runs a command with the variables of environment files; see the template.
@@ -61,19 +79,6 @@ macro_rules! package_managers {
                     include_str!(concat!("scripts/packages/", $kind, "/common.sh")),
                     include_str!(concat!("scripts/packages/", $kind, "/", $file)),
                     include_str!("scripts/system.sh"),
-                ),)*)*
-            }
-        }
-
-        /// Returns the script of a transaction of this manager; it finds its parameters beside
-        /// itself.
-        pub(super) const fn transaction(manager: PackageManager) -> &'static str {
-            match manager {
-                $($(PackageManager::$manager => concat!(
-                    "manager=", $program, "\n",
-                    include_str!(concat!("scripts/packages/", $kind, "/common.sh")),
-                    include_str!(concat!("scripts/packages/", $kind, "/", $file)),
-                    include_str!("scripts/transaction.sh"),
                 ),)*)*
             }
         }
@@ -188,10 +193,24 @@ pub(super) fn own_run() -> String {
     .concat()
 }
 
-/// The script that switches `current`; it finds its parameters beside itself.
+/// The transaction of a package manager; it finds its parameters beside itself.
+pub(super) fn transaction(manager: PackageManager) -> String {
+    let library = system(manager);
+    [
+        BEGIN,
+        PRELUDE,
+        library,
+        WORKS,
+        PROBATION,
+        TRANSACTION,
+        ACTIVATION,
+    ]
+    .concat()
+}
+
+/// The transaction that switches `current`; it finds its parameters beside itself.
 pub(super) fn switch() -> String {
-    let begin = "#!/bin/sh\ndir=$(dirname \"$0\")\n. \"$dir/parameters\"\n";
-    [begin, PRELUDE, USER, SWITCH].concat()
+    [BEGIN, PRELUDE, USER, WORKS, PROBATION, SWITCH, ACTIVATION].concat()
 }
 
 #[cfg(test)]
@@ -237,11 +256,12 @@ mod tests {
             .collect()
     }
 
-    const LOCKED: [(&str, &str); 4] = [
+    const LOCKED: [(&str, &str); 5] = [
         ("owner", "ada"),
         ("dead", ""),
         ("patience", "2"),
         ("seen", ""),
+        ("joins", ""),
     ];
 
     const ASKED: [(&str, &str); 4] = [
@@ -431,7 +451,7 @@ mod tests {
     fn assembled() -> Vec<String> {
         let migrate = migrate();
         let packages = [
-            LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, HEALTH, RECORD,
+            LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, CONFIRM, HEALTH, RECORD,
         ];
         let packages = packages.map(|body| [system(PackageManager::AptGet), body].concat());
         let asked = [PACKAGE_FACTS, STATUS].map(|body| [ANY_SYSTEM, body].concat());
@@ -447,7 +467,7 @@ mod tests {
         ];
         let releases = releases.map(|body| [USER, body].concat());
 
-        let transactions = PackageManager::ALL.map(|manager| transaction(manager).to_owned());
+        let transactions = PackageManager::ALL.map(transaction);
         let begun = packages.into_iter().chain(asked).chain(managers);
         begun
             .chain(releases)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::hosts::{HostCommand, Upload, UploadContent};
+use crate::hosts::{ConnectionUse, HostCommand, Upload, UploadContent};
 
 /// One step on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,8 @@ pub enum StepAction {
 pub enum PushStage {
     /// Take the host's lock.
     Lock,
+    /// Find out whether the host lets the pusher in again.
+    Login,
     /// Send the package.
     Upload,
     /// Unpack it aside, for the migration.
@@ -48,6 +50,8 @@ pub enum PushStage {
     Drain,
     /// Switch: install, or go back.
     Install,
+    /// Confirm that it stays, over a new connection.
+    Confirm,
     /// Find out whether it works.
     Health,
     /// Take the host into service.
@@ -65,12 +69,14 @@ impl PushStage {
     pub fn name(self) -> &'static str {
         match self {
             Self::Lock => "lock",
+            Self::Login => "login",
             Self::Upload => "upload",
             Self::Stage => "stage",
             Self::Migrate => "migrate",
             Self::Before => "before",
             Self::Drain => "drain",
             Self::Install => "install",
+            Self::Confirm => "confirm",
             Self::Health => "health",
             Self::Undrain => "undrain",
             Self::After => "after",
@@ -100,6 +106,7 @@ impl Step {
                     "args": command.args,
                     "env": command.env,
                     "sudo": command.sudo,
+                    "new_connection": command.connection == ConnectionUse::New,
                     "timeout_s": command.timeout.map(|timeout| timeout.as_secs()),
                 }
             }),

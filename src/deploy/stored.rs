@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use super::artifact::{Artifact, ArtifactContent};
 use super::facts::{KeptPackage, KeptRuntime, RunsOn, VersionOrder};
+use super::health::HealthCheck;
 use super::pieces::FilePieces;
+use super::policy::Probation;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_format::read::ArtifactKind;
 
@@ -204,8 +206,17 @@ impl VersionChange {
     }
 }
 
+/// How a host finds out by itself that a release stays.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ReleaseTrial<'a> {
+    /// When it works.
+    pub(super) check: &'a HealthCheck,
+    /// What becomes of it then.
+    pub(super) probation: Probation,
+}
+
 /// A change of the installed release, and the way back if it fails.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub struct Transition<'a> {
     /// The installed version.
     pub(super) from: Option<&'a str>,
@@ -217,6 +228,8 @@ pub struct Transition<'a> {
     pub(super) runtime: &'a RuntimeChanges,
     /// How long to wait for the lock of the package manager.
     pub(super) lock_wait: Duration,
+    /// How the host finds out that the release stays; `None`: it does not ask.
+    pub(super) trial: Option<&'a ReleaseTrial<'a>>,
 }
 
 impl Transition<'_> {

@@ -115,6 +115,9 @@ fn plan_host(
 
     notes.extend(failed_before(artifact, facts));
     let upgrade = Upgrade::new(&planner, selected, &mut notes);
+    if upgrade.awaits() {
+        notes.push(planner.awaited());
+    }
     let migration = migration.filter(|_| !upgrade.is_there || upgrade.is_half_done);
     let migrates_everywhere = migration.is_some_and(|migration| migration.on == MigrateOn::All);
     let migrate = upgrade.migrate(migration);
@@ -132,6 +135,7 @@ fn plan_host(
         migrate: once,
         switch: upgrade.switch(&hooks, everywhere),
         back: upgrade.back(&hooks),
+        awaits: upgrade.awaits(),
         abandon: hooks.undrain,
         failed,
         refused,
@@ -250,7 +254,10 @@ impl<'a> Upgrade<'a> {
             runtime: None,
         }));
 
-        let mut steps = vec![self.planner.lock(&coming)];
+        let mut steps = vec![self.planner.lock(&coming, Some(artifact.sha256))];
+        if self.installs() {
+            steps.extend(self.planner.try_login(&self.fallback));
+        }
         if let Some(runtime) = self.runtime
             && facts.kept_runtime(runtime.sha256).is_none()
         {
@@ -287,24 +294,36 @@ impl<'a> Upgrade<'a> {
 
     fn switch(&self, hooks: &HookSteps, migrate: Vec<Step>) -> Vec<Step> {
         let planner = self.planner;
-        let installs = !self.is_there || self.is_half_done || self.runtime.is_some();
         let mut steps = hooks.before.clone();
         steps.extend(migrate);
         steps.extend(hooks.drain.clone());
-        if installs {
-            steps.push(planner.switch(&Transition {
+        if self.installs() {
+            steps.extend(planner.activate(&Transition {
                 from: planner.facts.installed.as_deref(),
                 to: Some(&self.package),
                 change: self.version_change(),
                 fallback: &self.fallback,
                 runtime: &self.changes,
                 lock_wait: planner.policy.patience,
+                trial: None,
             }));
+        } else {
+            steps.push(planner.health());
         }
-        steps.push(planner.health());
         steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
-        steps.push(planner.record(Some(Some(&self.package)), None, &self.entry("ok")));
+        if !self.awaits() {
+            steps.push(planner.record(Some(Some(&self.package)), None, &self.entry("ok")));
+        }
         steps
+    }
+
+    fn installs(&self) -> bool {
+        !self.is_there || self.is_half_done || self.runtime.is_some()
+    }
+
+    /// Returns whether a person has to confirm it.
+    fn awaits(&self) -> bool {
+        self.installs() && self.planner.awaits(&self.fallback)
     }
 
     /// Makes the way back for a host that has changed; empty if there is none.
@@ -326,6 +345,7 @@ impl<'a> Upgrade<'a> {
             fallback: &Fallback::None,
             runtime: &undo,
             lock_wait: planner.policy.patience,
+            trial: None,
         }));
         if behind.is_some() {
             steps.push(planner.health());

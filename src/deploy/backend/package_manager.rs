@@ -211,10 +211,10 @@ impl Backend for PackageManagerBackend {
         steps.transaction(
             &what(steps, transition),
             line(steps, &commands, transition),
-            transition.from,
             &goal(transition, there),
-            &parameters,
-            script::transaction(manager),
+            transition,
+            parameters,
+            &script::transaction(manager),
         )
     }
 }
@@ -453,7 +453,6 @@ fn parameters(steps: &StepBuilder<'_>, transition: &Transition<'_>) -> Vec<(&'st
     let [back_file, back_sum, back_version, back_record] = of(transition.fallback.package());
     vec![
         ("name", steps.name.to_string()),
-        ("prefix", steps.prefix.clone()),
         ("lock_wait", transition.lock_wait.as_secs().to_string()),
         ("file", file),
         ("sum", sum),

@@ -263,7 +263,7 @@ impl Backend for ReleaseDirectoryBackend {
         };
         let [version, sum, record] = of(transition.to);
         let [back_version, back_sum, back_record] = of(transition.fallback.package());
-        let parameters = [
+        let parameters = vec![
             ("name", self.name.to_string()),
             ("state", steps.remote.directory.clone()),
             ("PKGAPP_UNITS", self.units.name().to_owned()),
@@ -278,9 +278,9 @@ impl Backend for ReleaseDirectoryBackend {
         steps.transaction(
             &what,
             line,
-            transition.from,
             &transition.goal(),
-            &parameters,
+            transition,
+            parameters,
             &script::switch(),
         )
     }
@@ -837,7 +837,8 @@ WantedBy=default.target
             let (sums, state_text) = (&self.sums, state.display());
             let text = format!(
                 "name=shop\nstate={state_text}\ntoken=t\nPKGAPP_UNITS=none\nversion={}\nsum={}\nrecord={}\n\
-                 back=package\nback_version={}\nback_sum={}\nback_record={}\n",
+                 back=package\nback_version={}\nback_sum={}\nback_record={}\n\
+                 check=\ncheck_command=\nconfirm=off\nwithin=\nwhole=yes\n",
                 IDS[to],
                 sums[to],
                 record(to),

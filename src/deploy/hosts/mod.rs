@@ -103,6 +103,8 @@ pub struct HostCommand {
     pub limits: OutputLimits,
     /// What happens to it when the user interrupts pkgapp, or the connection breaks.
     pub orphan: OrphanPolicy,
+    /// Over which connection it runs.
+    pub connection: ConnectionUse,
 }
 
 /// What a host is granted for a command.
@@ -116,6 +118,16 @@ pub enum OutputLimits {
     Answer,
     /// So much output, and never a silence longer than a host has to answer.
     Stream(u64),
+}
+
+/// Over which connection a command runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConnectionUse {
+    /// Over the one that is there.
+    Shared,
+    /// Over one that is made for it, and asks no questions: it proves that the host lets the user in
+    /// now. The one that is there goes on working long after sshd has ended.
+    New,
 }
 
 /// What becomes of a command whose user is gone.
@@ -143,7 +155,15 @@ impl HostCommand {
             timeout: None,
             limits: OutputLimits::None,
             orphan: OrphanPolicy::Finishes,
+            connection: ConnectionUse::Shared,
         }
+    }
+
+    /// Runs it over a new connection.
+    #[must_use]
+    pub fn over_new_connection(mut self) -> Self {
+        self.connection = ConnectionUse::New;
+        self
     }
 
     /// Sets a variable of the script.

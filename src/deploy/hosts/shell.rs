@@ -16,8 +16,8 @@ use super::select::SelectedHost;
 use super::ssh::{Connection, Connections};
 use super::sudo::{self, Escalation, SudoPasswords, SudoRefusal};
 use super::{
-    CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, OrphanPolicy,
-    OutputLimits, Stream, Upload, Uploaded,
+    CommandOutput, ConnectionUse, Download, Downloaded, Host, HostCommand, HostFailure,
+    OrphanPolicy, OutputLimits, Stream, Upload, Uploaded,
 };
 use super::{KEPT_BYTES, interrupt, line_text, script, transfer};
 
@@ -137,7 +137,7 @@ impl Shell {
                 .map_err(HostFailure::NeverReached)?
                 .into_bytes(),
         );
-        let mut process = self.process(&script::boot(escalation.words()))?;
+        let mut process = self.process(&script::boot(escalation.words()), command.connection)?;
         self.log.line("$", &command.what);
         let mut watcher = Logged {
             log: &self.log,
@@ -166,10 +166,11 @@ impl Shell {
         judged
     }
 
-    fn process(&self, remote: &str) -> Result<Process, HostFailure> {
-        match &self.reach {
-            Reach::Ssh(connection) => connection.process(remote),
-            Reach::Local => {
+    fn process(&self, remote: &str, connection: ConnectionUse) -> Result<Process, HostFailure> {
+        match (&self.reach, connection) {
+            (Reach::Ssh(shared), ConnectionUse::Shared) => shared.process(remote),
+            (Reach::Ssh(shared), ConnectionUse::New) => Ok(shared.new_process(remote)),
+            (Reach::Local, _) => {
                 let mut process = Process::new("/bin/sh");
                 process.args(["-c", remote]);
                 Ok(process)
@@ -259,6 +260,11 @@ impl Shell {
         let (noise, name) = (ended.noise.trim(), &self.name);
         if command.sudo && noise.contains("sudo:") {
             return HostFailure::NeverReached(sudo::refused(name, sudo::refusal(noise), noise));
+        }
+        if let (Reach::Ssh(connection), ConnectionUse::New, 255) =
+            (&self.reach, command.connection, ended.output.status)
+        {
+            return HostFailure::NeverReached(connection.not_reached_again(noise));
         }
         let is_ssh = matches!(self.reach, Reach::Ssh(_));
         if is_ssh && ended.output.status == 255 {

@@ -174,7 +174,31 @@ impl Connection {
         }
     }
 
-    /// ssh with what holds for the master and for its sessions.
+    /// Returns a process that runs `remote` over a connection of its own, without questions.
+    pub(super) fn new_process(&self, remote: &str) -> Process {
+        let mut process = self.ssh(Path::new("none"));
+        process.args(["-o", "ControlMaster=no"]);
+        self.connect_without_questions(&mut process);
+        process.arg("--").arg(self.login()).arg(remote);
+        process
+    }
+
+    /// Returns the error of a connection that was made without questions, of which ssh has said
+    /// `messages`.
+    pub(super) fn not_reached_again(&self, messages: &str) -> Error {
+        let error = diagnosis::not_reached(&self.name, &self.destination(), messages);
+        let error = error.note("a release is confirmed over a new connection");
+        if diagnosis::trouble(messages) != Trouble::Denied {
+            return error;
+        }
+        error.hint(
+            "log in with a key or an agent that needs no questions, or let a person confirm: \
+             `--confirm manual`",
+        )
+    }
+
+    /// ssh with what holds for the master and for its sessions; the socket `none` is no socket
+    /// (ssh_config(5), "ControlPath").
     fn ssh(&self, socket: &Path) -> Process {
         let mut process = Process::new(&self.connections.ssh);
         if let Some(config) = &self.connections.options.config {
@@ -260,15 +284,27 @@ impl Connection {
 
     /// The command that starts the master.
     fn master(&self, socket: &Path, batch: PromptPolicy) -> Process {
-        let options = &self.connections.options;
         let mut process = self.ssh(socket);
-        process.args(["-M", "-N", "-f"]);
+        process.args(["-M", "-N", "-f", "-o", "ControlPersist=no"]);
+        match batch {
+            PromptPolicy::Yes => self.connect_without_questions(&mut process),
+            PromptPolicy::No => self.connect_to(&mut process),
+        }
+        process
+            .arg("--")
+            .arg(self.login())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null());
+        process
+    }
+
+    /// Adds the options of a process that connects by itself.
+    fn connect_to(&self, process: &mut Process) {
         for option in [
-            "ControlPersist=no".to_owned(),
             "ClearAllForwardings=yes".to_owned(),
             format!(
                 "ConnectTimeout={}",
-                options.connect_timeout.as_secs().max(1)
+                self.connections.options.connect_timeout.as_secs().max(1)
             ),
             format!("ServerAliveInterval={}", ALIVE.0),
             format!("ServerAliveCountMax={}", ALIVE.1),
@@ -278,15 +314,11 @@ impl Connection {
         if let Some(port) = self.address.port {
             process.arg("-p").arg(port.to_string());
         }
-        if batch == PromptPolicy::Yes {
-            process.args(["-o", "BatchMode=yes"]).process_group(0);
-        }
-        process
-            .arg("--")
-            .arg(self.login())
-            .stdin(Stdio::null())
-            .stdout(Stdio::null());
-        process
+    }
+
+    fn connect_without_questions(&self, process: &mut Process) {
+        self.connect_to(process);
+        process.args(["-o", "BatchMode=yes"]).process_group(0);
     }
 
     /// Starts the master. The inner failure is what ssh has said.

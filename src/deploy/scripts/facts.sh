@@ -125,10 +125,13 @@ if [ -z "$closed$why_" ] && [ -d "$state" ]; then
   fi
   transaction=$(last_transaction)
   if [ -d "$transaction" ]; then
-    fact transaction.version "$(value "$transaction/parameters" version | tr -d "'")"
-    fact transaction.sum "$(value "$transaction/parameters" sum | tr -d "'")"
+    fact transaction.version "$(parameter_of "$transaction" version)"
+    fact transaction.sum "$(parameter_of "$transaction" sum)"
     result=$(result_in "$transaction")
-    fact transaction.state "$(if runs "$transaction"; then say running; else say "${result:-interrupted}"; fi)"
+    fact transaction.state "$(if [ -z "$result" ] && [ "$(phase_in "$transaction")" = probation ]; then say probation
+    elif runs "$transaction"; then say running
+    else say "${result:-interrupted}"; fi)"
+    fact transaction.remaining "$(first_line "$transaction/remaining")"
     [ -n "$(value "$transaction/parameters" goal)" ] || fact damaged "$transaction/parameters"
     if [ -e "$transaction/result" ] && [ -z "$result" ]; then fact damaged "$transaction/result"; fi
   fi

@@ -1,14 +1,16 @@
 # Starts a transaction as a unit of its own, so that it ends as it should whatever becomes of this connection, of the
-# pusher, or of the host, and waits for its end.
+# pusher, or of the host, and waits until it has ended, or is in probation. Before it stand the functions of outcome.sh.
 #   name          the application's
 #   goal          what the transaction goes to
 #   expected      the version that is expected to be installed now
 #   parameters    the transaction's, as assignments of sh
 #   transaction   its script
 hold_lock
-dir=$state/transaction unit=pkgapp-transaction-$name
-
-result() { result_in "$dir"; }
+# What an earlier push has brought and nobody has confirmed yet is this one's to confirm.
+if runs "$dir" && [ "$(phase_in "$dir")" = probation ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ]; then
+  say "it is there, and in probation, by an earlier push"
+  exit 0
+fi
 if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
 await "$dir"
 
@@ -40,10 +42,10 @@ prepare() {
   new=$state/transaction.new
   rm -rf "$new"
   mkdir -p "$new" && printf "%s\ngoal='%s'\ntoken='%s'\nattempt=%s\nwhole=yes\n" "$parameters" "$goal" "$token" "$attempt" >"$new/parameters" &&
-    printf '%s' "$transaction" >"$new/run" && : >"$new/log" && : >"$new/running" && : >"$new/untried" &&
+    printf '%s' "$transaction" >"$new/run" && : >"$new/log" && : >"$new/running" && : >"$new/busy" && : >"$new/untried" &&
     # Its end is written in the place of this, should the disk be full by then.
     head -c 16384 /dev/zero >"$new/reserve" &&
-    to_disk "$new/parameters" "$new/run" "$new/log" "$new/running" "$new/untried" "$new/reserve" "$new" || return 1
+    to_disk "$new/parameters" "$new/run" "$new/log" "$new/running" "$new/busy" "$new/untried" "$new/reserve" "$new" || return 1
   if [ -d "$dir" ]; then rm -rf "$state/transaction.old" && mv -T "$dir" "$state/transaction.old" || return 1; fi
   mv -T "$new" "$dir" && to_disk "$state" || return 1
   keep_log "$state/transaction.old/log" install
@@ -58,7 +60,8 @@ Description=Installation of $name by pkgapp
 ConditionFileNotEmpty=!$dir/result
 ConditionFileNotEmpty=$dir/run
 [Service]
-Type=oneshot
+Type=simple
+ExecStartPre=/bin/sh $dir/run early
 ExecStart=/bin/sh $dir/run
 KillMode=process
 TimeoutStartSec=infinity
@@ -85,20 +88,13 @@ else
   fi
 fi
 
-# What the log has got since the last time. It is foreign text, and standard output is for what is told of the result alone.
-shown=0
-show() {
-  size=$(stat -c %s "$dir/log")
-  [ "$size" -gt "$shown" ] || return 0
-  tail -c "+$((shown + 1))" "$dir/log" | head -c $((size - shown)) >&2
-  shown=$size
-}
+in_probation() { [ -z "$(result)" ] && [ "$(phase_in "$dir")" = probation ]; }
 silent=0
-while [ -z "$(result)" ]; do
+while [ -z "$(result)" ] && ! in_probation; do
   # Its end is waited for, not looked for.
-  if flock -s -w 1 "$dir/running" true; then
+  if flock -s -w 1 "$dir/busy" true; then
     silent=$((silent + 1))
-    [ -n "$(result)" ] || sleep 0.1
+    [ -n "$(result)" ] || in_probation || sleep 0.1
   else
     silent=0
     show
@@ -113,11 +109,8 @@ while [ -z "$(result)" ]; do
     say "the transaction was not started; \`systemctl status $unit\` on the host tells more"
   fi
 done
-show
-grep . "$dir/result" | sed 's/^/pkgapp:/'
-case $(result) in
-  done) exit 0 ;;
-  restored) exit "$exit_restored" ;;
-  refused) exit "$exit_refused" ;;
-  *) exit "$exit_failed" ;;
-esac
+if in_probation; then
+  show
+  exit 0
+fi
+tell_result

@@ -3,6 +3,7 @@
 #   dead       a token whose owner is known to be dead, or nothing
 #   patience   how long to wait, in seconds
 #   seen       the token of the lock that was there when the host was looked at, or nothing
+#   joins      the SHA-256 of a package that is not waited for while it is in probation, or nothing
 take_lock() {
   if lock_alive && [ "$(value "$state/lock" token)" != "$token" ] && [ "$(value "$state/lock" token)" != "$dead" ]; then
     return 75
@@ -29,8 +30,12 @@ until in_turn take_lock; do
   sleep 1
 done
 # What an earlier push has begun ends by itself; what was known of the host is then no longer so.
-if runs "$state/transaction"; then
-  say "waiting for the installation that an earlier push has started"
+if [ -n "$joins" ] && [ "$(phase_in "$state/transaction")" = probation ] &&
+  [ "$(parameter_of "$state/transaction" sum)" = "$joins" ]; then :
+elif runs "$state/transaction"; then
+  if [ "$(phase_in "$state/transaction")" = probation ]; then
+    say "waiting for the end of the probation of what an earlier push has installed"
+  else say "waiting for the installation that an earlier push has started"; fi
   await "$state/transaction"
 fi
 # A place for each package, in which everything is found under the SHA-256 of its bytes.

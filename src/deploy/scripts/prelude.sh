@@ -66,6 +66,11 @@ result_in() {
     failed) say failed ;;
   esac
 }
+# parameter_of DIRECTORY NAME: what the transaction there was told, of values without a quote.
+parameter_of() { value "$1/parameters" "$2" | tr -d "'"; }
+# The phase of the transaction in DIRECTORY: nothing until its release works, then `probation`, which ends as `confirmed` or
+# `reverting`.
+phase_in() { first_line "$1/phase" || :; }
 whole_lines() { grep -a '^{.*}$' "$1"; } # of FILE, a history
 is_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
 

@@ -56,7 +56,7 @@ done
 # What a loss of power or a full disk has cut off in the middle.
 rm -rf "$packages"/*/*.new "$packages"/*/.[!.]*.pkgapp-*
 name=${state##*/}
-[ $mode = package ] || name=$(value "$(last_transaction)/parameters" name | tr -d "'")
+[ $mode = package ] || name=$(parameter_of "$(last_transaction)" name)
 rm -f "$unit_files/pkgapp-transaction-$name.service.new"
 keep_log "$state/migrate.log" migrate
 for each in transaction.old transaction; do keep_log "$state/$each/log" install; done

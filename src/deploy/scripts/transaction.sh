@@ -1,13 +1,7 @@
-# One transaction of pkgapp: brings one package to one version, and back to the one before if that fails. Nobody needs to
-# watch: what it did is in `log`, how it ended in `result`. It may be run again after a reboot in its middle. Before it stand the
-# functions of the host's package manager.
-dir=$(dirname "$0")
-# The interpreter that the application shares with others, and what is done about it: see `choose_runtime`.
-runtime='' runtime_way='' runtime_file='' runtime_sum='' runtime_version='' runtime_from=''
-back_runtime_way='' back_runtime_file='' back_runtime_sum='' back_runtime_version='' back_runtime_from=''
-. "$dir/parameters"
-[ "${whole-}" = yes ] || exit 1
-set -u
+# One transaction of pkgapp: brings one package to one version, and back to the one before if that fails, does not work, or is
+# not confirmed. Nobody needs to watch: what it did is in `log`, how far it is in `phase`, how it ended in `result`. It may be run
+# again after a reboot in its middle. Before it stand the functions of the host's package manager, works.sh and probation.sh; after
+# it activation.sh, which calls it.
 umask 022
 LC_ALL=C PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin HOME=/root
 DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1 ZYPP_LOCK_TIMEOUT=$lock_wait
@@ -15,34 +9,40 @@ export LC_ALL PATH HOME DEBIAN_FRONTEND NEEDRESTART_MODE APT_LISTCHANGES_FRONTEN
 # A shutdown lets the package manager end (and the unit says how long it may take).
 trap : TERM HUP INT
 exec </dev/null >>"$dir/log" 2>&1
-exec 8>>"$dir/running"
-# Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first.
-flock 8
-[ -s "$dir/result" ] && exit 0
+exec 6>>"$dir/busy" 8>>"$dir/running"
+# Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first. Who waits
+# for the installation alone holds the other one.
+flock 8 && flock 6
+forget_unit() {
+  rm -f "$unit_files/pkgapp-transaction-$name.service" "$unit_files/$wanted_by.wants/pkgapp-transaction-$name.service"
+}
+if [ -s "$dir/result" ]; then
+  # systemd must know the unit until it has started it, and this is what it starts.
+  forget_unit
+  exit 0
+fi
 
-say() { printf '%s\n' "$*"; }
 # Services that a package starts must not inherit what says that this script runs.
-run() { say "+ $*"; "$@" 8>&-; }
+run() { say "+ $*"; "$@" 6>&- 8>&-; }
 
 finish() { # RESULT WHY [SAID]
   if [ -n "${3-}" ]; then say "the scripts of $name $version said:"; say "$3"; fi
   left=$(put_aside "$dir/parameters" | sed 's/^/left=/')
   # The disk may be full: there is space for this. If something else was faster, it is done again by the next push or boot.
   rm -f "$dir/reserve"
+  # A boot that has not started the application yet has units to start that have changed.
+  if [ -n "${SYSTEMD_OFFLINE-}" ]; then SYSTEMD_OFFLINE=0 run ctl daemon-reload; fi
   { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
-  if [ -d /run/systemd/system ]; then
-    rm -f "/etc/systemd/system/pkgapp-transaction-$name.service" \
-      "/etc/systemd/system/multi-user.target.wants/pkgapp-transaction-$name.service"
-  fi
-  # The release, what says so, and all that the package manager has written, as far as it does not see to that itself.
-  sync -f "$prefix" "$dir" /etc /usr /var/lib 2>/dev/null || sync
+  [ "$moment" = early ] || forget_unit
+  settle_disk
   mv "$dir/result.new" "$dir/result"
   sync "$dir" 2>/dev/null || sync
   # systemd forgets the unit, which nothing needs by then, without being told to read everything again.
   exit 0
 }
 
-installed() { version_of "$name"; }
+# The release, what says so, and all that the package manager has written, as far as it does not see to that itself.
+settle_disk() { sync -f "$prefix" "$dir" /etc /usr /var/lib 2>/dev/null || sync; }
 # carry_out WAY ARGUMENT...: runs the command for a way that pkgapp has built (`PackageCommands`), and that `--dry-run` prints.
 carry_out() {
   eval "words_=\$to_$1"
@@ -169,38 +169,46 @@ bring() {
   drop_runtime
 }
 
-why=
-if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ] || is_half_done; then repair; fi
-# It goes, as that needs no space.
-rm -f "$dir/untried"
-sync "$dir" 2>/dev/null || sync
-aim_there
-bring && finish 'done' ""
-reason=$why
-say "$reason"
-# Its scripts may have said why they refuse. The way back prints a lot, so that is repeated behind it.
-said=$(tail -c "+$((begun + 1))" "$dir/log" | grep -e "^$name: " | tail -n 10)
-# A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
-if [ "${status:-0}" -gt 128 ] && [ -d /run/systemd/system ]; then
-  case $(systemctl is-system-running 2>/dev/null) in
-    running | degraded | starting | initializing | maintenance) ;;
-    *) say "the host is shutting down; it is done again after that"; exit 1 ;;
-  esac
-fi
-if guilty; then result=restored
-else
-  result=refused
-  if untouched; then finish refused "$reason"; fi
-fi
-if [ "$back" = none ]; then finish failed "$reason"; fi
-repair
-say "back to ${back_version:-no installation}"
-aim_back
-bring && finish $result "$reason" "$said"
-# What keeps the interpreter from going back, another application for one, does not keep this one.
-if [ -n "$with" ]; then
+# Brings the release of before back and ends.
+go_back() { # RESULT REASON [SAID]
+  if [ "$back" = none ]; then finish failed "$2"; fi
   repair
-  interpreter_way=
-  bring && finish $result "$reason" "$said"
-fi
-finish failed "$reason; and back: $why" "$said"
+  say "back to ${back_version:-no installation}"
+  aim_back
+  bring && finish "$1" "$2" "${3-}"
+  # What keeps the interpreter from going back, another application for one, does not keep this one.
+  if [ -n "$with" ]; then
+    repair
+    interpreter_way=
+    bring && finish "$1" "$2" "${3-}"
+  fi
+  finish failed "$2; and back: $why" "${3-}"
+}
+go_there() {
+  if [ "$attempt" -gt 1 ] || [ ! -e "$dir/untried" ] || is_half_done; then repair; fi
+  # It goes, as that needs no space.
+  rm -f "$dir/untried"
+  sync "$dir" 2>/dev/null || sync
+  aim_there
+  bring
+}
+# Says who is to blame, and goes back.
+give_up() {
+  reason=$why
+  say "$reason"
+  # Its scripts may have said why they refuse. The way back prints a lot, so that is repeated behind it.
+  said=$(tail -c "+$((begun + 1))" "$dir/log" | grep -e "^$name: " | tail -n 10)
+  # A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
+  if [ "${status:-0}" -gt 128 ] && has_systemd; then
+    case $(systemctl is-system-running 2>/dev/null) in
+      running | degraded | starting | initializing | maintenance) ;;
+      *) say "the host is shutting down; it is done again after that"; exit 1 ;;
+    esac
+  fi
+  if [ -n "$is_ill" ] || guilty; then result=restored
+  else
+    result=refused
+    if untouched; then finish refused "$reason"; fi
+  fi
+  go_back "$result" "$reason" "$said"
+}

@@ -4,26 +4,34 @@
 umask 022
 trap : TERM HUP INT
 exec </dev/null >>"$dir/log" 2>&1
-exec 8>>"$dir/running"
-# Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first.
-flock 8
-[ -s "$dir/result" ] && exit 0
+exec 6>>"$dir/busy" 8>>"$dir/running"
+# Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first. Who waits
+# for the switch alone holds the other one.
+flock 8 && flock 6
+forget_unit() {
+  rm -f "$unit_files/pkgapp-transaction-$name.service" "$unit_files/$wanted_by.wants/pkgapp-transaction-$name.service"
+}
+if [ -s "$dir/result" ]; then
+  # systemd must know the unit until it has started it, and this is what it starts.
+  forget_unit
+  exit 0
+fi
 rm -f "$dir/untried"
 
 # What is started here must not inherit what says that this script runs.
-run() { say "+ $*"; "$@" 8>&-; }
+run() { say "+ $*"; "$@" 6>&- 8>&-; }
+settle_disk() { sync -f "$into" "$unit_files" 2>/dev/null || sync; }
 
 finish() { # RESULT WHY
   left=$(if [ -f "$dir/left" ]; then sort -u "$dir/left" | while read -r left; do [ ! -e "${left#left=}" ] || say "$left"; done; fi) || exit 1
   # The disk may be full: there is space for this. If something else was faster, it is done again by the next push or boot.
   rm -f "$dir/reserve"
   { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
-  unit=pkgapp-transaction-$name.service
-  rm -f "$unit_files/$unit" "$unit_files/$wanted_by.wants/$unit"
-  sync -f "$into" "$unit_files" 2>/dev/null || sync
+  [ "$moment" = early ] || forget_unit
+  settle_disk
   mv "$dir/result.new" "$dir/result"
   to_disk "$dir"
-  if has_systemd; then ctl daemon-reload 8>&-; fi
+  if has_systemd; then SYSTEMD_OFFLINE=0 ctl daemon-reload 6>&- 8>&-; fi
   exit 0
 }
 
@@ -128,6 +136,8 @@ start_all() { # KEPT
   while read -r unit; do run ctl --quiet enable "$unit" || return 1; done <"$dir/fresh"
   # Noted only now: whatever was interrupted before is enabled by the next try.
   put "$1/host/enabled" "$state/enabled" || return 1
+  # The boot starts them when this has ended.
+  [ "$moment" != early ] || return 0
   sockets='' services='' timers='' targets='' new_sockets=''
   while read -r unit; do
     # What the user has disabled stays so.
@@ -147,7 +157,7 @@ start_all() { # KEPT
   done <"$1/host/enabled"
   # shellcheck disable=SC2086  # names of units hold no spaces
   {
-    ctl reset-failed $services $sockets 2>/dev/null 8>&-
+    ctl reset-failed $services $sockets 2>/dev/null 6>&- 8>&-
     # A socket that is listening goes on to: who connects waits for the new service. It is changed only without one.
     if [ -n "$new_sockets" ]; then run ctl stop $services && run ctl restart $new_sockets || return 1; fi
     if [ -n "$sockets" ]; then run ctl start $sockets || return 1; fi
@@ -180,11 +190,15 @@ bring() {
   [ "$(installed)" = "$1" ] || { why="$into/current leads to $(installed)"; return 1; }
 }
 
-why=
-bring "$version" "$sum" "$record" && finish 'done' ""
-reason=$why
-say "$reason"
-if [ "$back" = none ]; then finish failed "$reason"; fi
-say "back to ${back_version:-no release}"
-bring "$back_version" "$back_sum" "$back_record" && finish restored "$reason"
-finish failed "$reason; and back: $why"
+go_there() { bring "$version" "$sum" "$record"; }
+go_back() { # RESULT REASON
+  if [ "$back" = none ]; then finish failed "$2"; fi
+  say "back to ${back_version:-no release}"
+  bring "$back_version" "$back_sum" "$back_record" && finish "$1" "$2"
+  finish failed "$2; and back: $why"
+}
+give_up() {
+  reason=$why
+  say "$reason"
+  go_back restored "$reason"
+}
