@@ -426,17 +426,11 @@ fn additions(survey: &Survey) -> Option<String> {
     Some(format!("add = [{}]  # {why}", all.join(", ")))
 }
 
-/// Whether services run in the application's tree: what they open or write counts from there.
-fn runs_in_tree(survey: &Survey) -> bool {
-    survey.opens_from_here || survey.writes.in_working_directory
-}
-
 /// A command as a service has it: its paths count from where it runs.
 fn exec(survey: &Survey, line: &str) -> String {
-    let line = if runs_in_tree(survey) {
-        line.replace(" app/", " ")
-    } else {
-        line.to_owned()
+    let line = match &survey.working_directory {
+        Some(directory) => line.replace(&format!(" {directory}/"), " "),
+        None => line.to_owned(),
     };
     format!("exec = {}", quoted(&line))
 }

@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 36] = [
+pub const FACTS: [(&str, FactType, &str); 37] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -145,6 +145,11 @@ pub const FACTS: [(&str, FactType, &str); 36] = [
         "plain files among them that cannot ship",
     ),
     (
+        "imports-tests",
+        FactType::Boolean,
+        "whether modules that are no tests import from directories of tests",
+    ),
+    (
         "import-from",
         FactType::List,
         "directories that modules are imported from",
@@ -160,9 +165,9 @@ pub const FACTS: [(&str, FactType, &str); 36] = [
         "the directory of the collected static files, by the path that requests for them have",
     ),
     (
-        "in-tree",
-        FactType::Boolean,
-        "whether the code opens files from the working directory",
+        "working-directory",
+        FactType::String,
+        "the directory in the release that the code counts paths from",
     ),
     (
         "data-variables",

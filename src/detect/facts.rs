@@ -18,7 +18,7 @@ impl Survey {
         facts.web(self, code);
         facts.django(self, code);
         facts.workers(code);
-        facts.files(self);
+        facts.files(self, code);
         facts.requirements(self);
         facts.facts
     }
@@ -133,7 +133,7 @@ impl FactCollector<'_> {
             );
         }
         self.text("django-settings", code.settings(), None);
-        if let Some(Ok(())) = code.static_root() {
+        if let Some(Ok(())) = code.static_root().filter(|_| !survey.has_collected) {
             self.set("collects-static", FactValue::Boolean(true), None);
             let compresses = code.compresses() && survey.has("django-compressor");
             self.set("compresses", FactValue::Boolean(compresses), None);
@@ -200,12 +200,15 @@ impl FactCollector<'_> {
         self.text("arq", queues.arq.as_deref(), None);
     }
 
-    fn files(&mut self, survey: &Survey) {
+    fn files(&mut self, survey: &Survey, code: &CodeFacts) {
         if survey.no_wheel.is_some() {
             self.text("source", Some(""), None);
         }
         self.list("files", &survey.include);
         self.list("excluded", &survey.exclude);
+        if code.imports_tests() {
+            self.set("imports-tests", FactValue::Boolean(true), None);
+        }
         self.list("import-from", &survey.import_from);
         let writes = &survey.writes;
         if !writes.paths.is_empty() {
@@ -225,9 +228,11 @@ impl FactCollector<'_> {
                 .map(|file| Location::file(self.root.join(file)));
             self.set("writable", FactValue::List(paths), at);
         }
-        if survey.opens_from_here || writes.in_working_directory {
-            self.set("in-tree", FactValue::Boolean(true), None);
-        }
+        self.text(
+            "working-directory",
+            survey.working_directory.as_deref(),
+            None,
+        );
 
         let state = format!("/var/lib/{}", survey.name);
         let moved = writes.variables.iter();

@@ -37,10 +37,15 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         ));
     }
     if value.starts_with(['"', '\'']) {
-        return Err(format!(
-            "`STATIC_ROOT` is relative to the working directory; {}",
-            way_out()
-        ));
+        // Builds and services run where it counts from.
+        return if told.starts_with("../") {
+            Err(format!(
+                "`STATIC_ROOT` leads out of the working directory; {}",
+                way_out()
+            ))
+        } else {
+            Ok(())
+        };
     }
     if has_any(value, &["environ", "getenv", "env(", "config("]) {
         return Err("`STATIC_ROOT` comes from the environment".to_owned());
@@ -186,7 +191,8 @@ fn without_comment(line: &str) -> &str {
 
 /// The variable that is read at a place and can't be absent, with a value for builds.
 fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static str)> {
-    if !is_reading(&text[..at], read) {
+    let is_in_else = is_in_else(&text[..at]);
+    if !is_reading(&text[..at], read) && !is_in_else {
         return None;
     }
     let rest = text[at + read.len()..].trim_start();
@@ -195,6 +201,10 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
     let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
     let arguments = after.trim_start();
     if !is_name || is_assigned(arguments, read) || is_looked_for(text, name) {
+        return None;
+    }
+    // The branch for production; no settings look for a key to decide anything else.
+    if is_in_else && !name.ends_with("SECRET_KEY") {
         return None;
     }
 
@@ -305,6 +315,18 @@ fn is_conditional(before: &str) -> bool {
         "if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async ",
     ];
     chooses.iter().any(|word| statement.starts_with(word))
+}
+
+/// Whether `SECRET_KEY = ` comes before what follows a text, below the `else` of a module.
+fn is_in_else(before: &str) -> bool {
+    let (above, line) = before.rsplit_once('\n').unwrap_or(("", before));
+    let is_statement = |line: &&str| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')']);
+    line.trim_start().starts_with("SECRET_KEY =")
+        && is_conditional(before)
+        && above
+            .rsplit('\n')
+            .find(is_statement)
+            .is_some_and(|statement| statement.starts_with("else"))
 }
 
 /// Whether a statement asks for nothing but a variable, which builds do not set: its `else` is then

@@ -200,8 +200,20 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
         found.extend(fields(path, text));
     }
     found.retain(|setting| !OF_OTHERS.contains(&setting.name.as_str()));
+    for setting in &mut found {
+        setting.is_optional |= setting.default.is_none() && is_asked_for(text, &setting.name);
+    }
     found.sort_by_key(|setting| setting.line);
     found
+}
+
+/// Whether the code asks for a variable before it reads it: `if "NAME" in os.environ`.
+fn is_asked_for(text: &str, name: &str) -> bool {
+    ['"', '\''].iter().any(|quote| {
+        ["in os.environ", "in environ"]
+            .iter()
+            .any(|mapping| text.contains(&format!("{quote}{name}{quote} {mapping}")))
+    })
 }
 
 /// The variable that is read at a place.
