@@ -1130,6 +1130,11 @@ fn settings_demand_what_they_read_without_a_default() {
         ]
     );
 
+    // A name that django-environ has by itself.
+    let settings = "D = {'x': env.db(engine='django.db.backends.postgresql')}\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["DATABASE_URL"]);
+
     // In production, the `else` of a question for development.
     let settings = "if DEBUG:\n    SECRET_KEY = 'none'\nelse:\n    SECRET_KEY = env('KEY_ID')\n";
     let demands = |text: &str| {

@@ -196,6 +196,9 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
         return None;
     }
     let rest = text[at + read.len()..].trim_start();
+    if let Some(name) = unnamed(read, rest) {
+        return Some((name.to_owned(), build_value(name, read, "")));
+    }
     let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
     let (name, after) = rest[1..].split_once(quote)?;
     let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
@@ -213,6 +216,16 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
         .map_or(arguments, |(inside, _)| inside);
     let is_demanded = !has_default(arguments, inside, read) || is_refused(text, name, inside);
     is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
+}
+
+/// The variable that django-environ reads for a database without being told another name:
+/// `env.db()`, `env.db(engine="…")`.
+fn unnamed(read: &str, arguments: &str) -> Option<&'static str> {
+    let is_unnamed = || {
+        let name = arguments.split(['=', '(', ',']).next().unwrap_or_default();
+        arguments.starts_with(')') || ["engine", "env_options"].contains(&name.trim_end())
+    };
+    (["env.db(", "env.db_url("].contains(&read) && is_unnamed()).then_some("DATABASE_URL")
 }
 
 /// Whether `environ["NAME"] = …` gives the variable a value instead of reading it.
