@@ -8,6 +8,10 @@ use pkgapp_core::error::Location;
 use super::code::{CodeFacts, Factory, Gateway, WebApp};
 use super::{PinState, Survey, migration};
 
+/// Where a build collects static files if a variable says where: relative to the directory that it
+/// and services run in.
+const COLLECTED: &str = "staticfiles";
+
 impl Survey {
     /// Returns the facts about the tree.
     pub(super) fn project_facts(&self, code: &CodeFacts) -> ProjectFacts {
@@ -143,7 +147,7 @@ impl FactCollector<'_> {
         let settings = unnamed.as_ref().map(|(module, _)| module.as_str());
         let at = unnamed.as_ref().and_then(|(_, file)| self.place(file, &[]));
         self.text("settings-module", settings, at);
-        self.build_variables(survey, settings);
+        self.build_variables(survey, code, settings);
         if manage.is_none() {
             let command = migration(code, survey.web.as_ref(), &survey.requires);
             let at = code
@@ -166,14 +170,17 @@ impl FactCollector<'_> {
 
     /// The variables that a build sets: those that the settings demand, and the settings' name if
     /// nothing else tells it.
-    fn build_variables(&mut self, survey: &Survey, settings: Option<&str>) {
+    fn build_variables(&mut self, survey: &Survey, code: &CodeFacts, settings: Option<&str>) {
+        let collected = code.static_variable().map(|name| (name, COLLECTED));
         let demanded = survey
             .variables
             .iter()
-            .map(|(name, value)| (name.as_str(), *value));
+            .map(|(name, value)| (name.as_str(), *value))
+            .filter(|(name, _)| Some(*name) != code.static_variable());
         let named = settings.map(|module| ("DJANGO_SETTINGS_MODULE", module));
         let table: Vec<_> = demanded
             .chain(named)
+            .chain(collected)
             .map(|(name, value)| (name.to_owned(), FactValue::String(value.to_owned())))
             .collect();
         if !table.is_empty() {
@@ -241,9 +248,13 @@ impl FactCollector<'_> {
             .data_variables
             .iter()
             .filter(|name| !writes.variables.contains_key(*name))
+            .filter(|name| Some(name.as_str()) != code.static_variable())
             .map(|name| (name.clone(), state.clone()));
+        let collected = code.static_variable();
+        let collected = collected.map(|name| (name.to_owned(), COLLECTED.to_owned()));
         let variables: Vec<(String, FactValue)> = kept
             .chain(moved)
+            .chain(collected)
             .map(|(name, value)| (name, FactValue::String(value)))
             .collect();
         if !variables.is_empty() {

@@ -249,7 +249,7 @@ impl Survey {
             collect_static: Vec::new(),
             has_collected: writable::has_collected(root, &code),
             variables: demanded_variables(framework, &code),
-            data_variables: code.data_variables().cloned().collect(),
+            data_variables: data_variables(&code),
             settings: Vec::new(),
             working_directory: code.working_directory(writes.in_working_directory, has_backend),
             writes,
@@ -627,6 +627,15 @@ fn import_roots(bases: Vec<PathBuf>, has_backend: bool) -> Vec<String> {
         .into_iter()
         .filter(|name| !name.is_empty() && !has_backend)
         .collect()
+}
+
+/// The variables that say where data and collected static files lie, which recipes set.
+fn data_variables(code: &CodeFacts) -> Vec<String> {
+    let collected = code.static_variable().map(str::to_owned);
+    let mut names: Vec<String> = code.data_variables().cloned().chain(collected).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The command that brings a database up to date.

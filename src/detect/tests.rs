@@ -1130,6 +1130,15 @@ fn settings_demand_what_they_read_without_a_default() {
         ]
     );
 
+    // What the code has in their place stands elsewhere, or not there.
+    let settings = "env = Env(PAGES=(int, 3), NAME=(str,))\nP = env('PAGES')\nN = env('NAME')\n\
+                    D = {'x': env.db('OTHER_URL', engine='a'), 'y': env.db('URL', default='b')}\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(
+        seen.variables.keys().collect::<Vec<_>>(),
+        ["NAME", "OTHER_URL"]
+    );
+
     // A name that django-environ has by itself.
     let settings = "D = {'x': env.db(engine='django.db.backends.postgresql')}\n";
     let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
@@ -1617,6 +1626,28 @@ fn a_manage_py_in_a_package_may_still_be_the_projects() {
     assert!(has_manage("manage.py", "shop.settings"));
     assert!(has_manage("shop/manage.py", "settings"));
     assert!(!has_manage("shop/manage.py", "shop.settings"));
+}
+
+#[test]
+fn a_variable_may_say_where_static_files_are_collected() {
+    let variables = |value: &str| {
+        let settings = format!("STATIC_ROOT = {value}\n");
+        let facts = survey(&[MANAGE, ("shop/settings.py", &settings)]).facts;
+        assert!(facts.get("collects-static").is_some(), "{value}");
+        ["build-variables", "data-variables"].map(|name| {
+            let table = facts.get(name).map(|fact| format!("{:?}", fact.value));
+            table.is_some_and(|table| table.contains("(\"PLACE\", String(\"staticfiles\"))"))
+        })
+    };
+    for elsewhere in [
+        "env('PLACE', default='/srv/static')",
+        "os.getenv('PLACE')",
+        "os.environ['PLACE']  # anywhere",
+    ] {
+        assert_eq!(variables(elsewhere), [true, true]);
+    }
+    let inside = "os.environ.get('PLACE', BASE_DIR / 'static')";
+    assert_eq!(variables(inside), [false, false]);
 }
 
 #[test]

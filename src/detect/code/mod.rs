@@ -18,7 +18,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
 use self::settings::{
-    data_variables, demanded_variables, static_directory, static_root, static_url,
+    data_variables, demanded_variables, static_directory, static_root, static_url, static_variable,
 };
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
@@ -251,6 +251,7 @@ pub(super) struct CodeFacts {
     static_root: Option<Result<(), String>>,
     /// The directory of the tree that STATIC_ROOT names, if it names one in a plain way.
     static_directory: Option<PathBuf>,
+    static_variable: Option<String>,
     /// STATIC_URL, if it is a path.
     static_url: Option<String>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
@@ -485,6 +486,7 @@ impl CodeFacts {
             "STATIC_ROOT" => {
                 self.static_root = Some(static_root(value, module.path, module.text));
                 self.static_directory = static_directory(value, module.path, module.text);
+                self.static_variable = static_variable(value);
             }
             "STATIC_URL" => self.static_url = static_url(value),
             _ => {}
@@ -872,6 +874,13 @@ impl CodeFacts {
     /// The directory that static files are collected in, relative to the tree.
     pub(super) fn static_directory(&self) -> Option<&Path> {
         self.static_directory.as_deref()
+    }
+
+    /// The variable of the environment that says where static files are collected.
+    pub(super) fn static_variable(&self) -> Option<&str> {
+        self.static_variable
+            .as_deref()
+            .filter(|_| self.manage.is_some())
     }
 
     /// Whether django-compressor has to run at a build.

@@ -23,6 +23,9 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         )
     };
 
+    if static_variable(value).is_some() {
+        return Ok(());
+    }
     if has_any(value, &["BASE", "ROOT", "DIR", "__file__", "dirname"]) {
         return Ok(());
     }
@@ -51,6 +54,35 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         return Err("`STATIC_ROOT` comes from the environment".to_owned());
     }
     Ok(())
+}
+
+/// The variable that says where static files are collected, if no build could ship what the code has
+/// in its place: `env("STATIC_ROOT", default="/srv/static")`.
+pub(super) fn static_variable(value: &str) -> Option<String> {
+    let value = without_comment(value).trim();
+    let reads = [
+        "os.environ.get(",
+        "os.getenv(",
+        "getenv(",
+        "os.environ[",
+        "env(",
+        "env.str(",
+        "env.path(",
+        "config(",
+    ];
+    let arguments = reads.iter().find_map(|read| value.strip_prefix(read))?;
+    let quote = arguments
+        .chars()
+        .next()
+        .filter(|c| ['"', '\''].contains(c))?;
+    let (name, default) = arguments[1..].split_once(quote)?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+    let default = default
+        .trim_start_matches([',', ' '])
+        .trim_start_matches("default=");
+    let is_elsewhere = default.starts_with([')', ']', '/'])
+        || default.trim_start_matches(['"', '\'']).starts_with('/');
+    (is_name && is_elsewhere).then(|| name.to_owned())
 }
 
 /// Returns the directory that STATIC_ROOT names, relative to the tree: `BASE_DIR / "x"` or
@@ -214,7 +246,8 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
     let inside = arguments
         .split_once(')')
         .map_or(arguments, |(inside, _)| inside);
-    let is_demanded = !has_default(arguments, inside, read) || is_refused(text, name, inside);
+    let is_demanded = !(has_default(arguments, inside, read) || has_scheme_default(text, name))
+        || is_refused(text, name, inside);
     is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
 }
 
@@ -247,9 +280,21 @@ fn is_looked_for(text: &str, name: &str) -> bool {
 /// Whether a call has another value for a variable that is not set. `arguments` follow the name,
 /// and `inside` is their part up to the parenthesis.
 fn has_default(arguments: &str, inside: &str, read: &str) -> bool {
-    let is_alone = arguments.starts_with([')', ']'])
-        || inside.contains("cast=") && !inside.contains("default=");
+    let is_named = inside.contains("cast=") || inside.contains("engine=");
+    let is_alone = arguments.starts_with([')', ']']) || is_named && !inside.contains("default=");
     !is_alone || ["environ.get(", "getenv("].contains(&read)
+}
+
+/// Whether django-environ is told a variable's default beforehand: `Env(PAGES=(int, 24))`.
+fn has_scheme_default(text: &str, name: &str) -> bool {
+    let head = format!("{name}=(");
+    text.match_indices(&head).any(|(at, _)| {
+        let rest = &text[at + head.len()..];
+        let is_whole = !text[..at].ends_with(|c: char| c == '_' || c.is_alphanumeric());
+        let inside = rest.split(')').next().unwrap_or(rest);
+        let default = inside.split_once(',').map_or("", |(_, default)| default);
+        is_whole && !default.trim().is_empty()
+    })
 }
 
 /// Whether a variable is read after a text, in every run: not in a comment, not in a condition, and
