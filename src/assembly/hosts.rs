@@ -242,7 +242,38 @@ pub(super) fn check_started(app: &Config, tree: &Tree) -> Result<()> {
                 .hint("add its directory to `[app] include`, or set `working-directory` to the directory on hosts that has it"));
         }
     }
+    check_scripts(app, tree)
+}
+
+/// Refuses commands that name a script as it lies in the release, but run in another directory.
+fn check_scripts(app: &Config, tree: &Tree) -> Result<()> {
+    for process in processes(app) {
+        let script = script(&process.exec.words);
+        let (Some(directory), Some(script)) = (&process.working_directory, script) else {
+            continue;
+        };
+        let elsewhere = app.package.prefix.value.join(&script);
+        if tree.get(&directory.join(&script)).is_none() && tree.get(&elsewhere).is_some() {
+            let path = elsewhere
+                .below(directory)
+                .map_or_else(|| elsewhere.to_string(), |inside| inside.to_string());
+            return Err(Error::new(format!(
+                "this command runs in `{directory}`, which has no `{script}`"
+            ))
+            .at(process.exec.at.clone())
+            .hint(format!("write `{path}`")));
+        }
+    }
     Ok(())
+}
+
+/// The relative path of a script that a command starts: `python app/manage.py worker`.
+fn script(words: &[String]) -> Option<ReleasePath> {
+    let [python, script, ..] = words else {
+        return None;
+    };
+    let is_script = ["python", "python3"].contains(&python.as_str()) && script.ends_with(".py");
+    ReleasePath::parse(script).ok().filter(|_| is_script)
 }
 
 /// Returns the directories in the release that services and timers run in.
