@@ -1143,6 +1143,17 @@ fn settings_demand_what_they_read_without_a_default() {
     let settings = "D = {'x': env.db(engine='django.db.backends.postgresql')}\n";
     let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
     assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["DATABASE_URL"]);
+    for (call, presence) in [
+        ("env.db()", "host"),
+        ("env.db(engine='a')", "host"),
+        ("env.db(default='sqlite:///a')", "optional"),
+    ] {
+        let settings = format!("import environ\nD = {call}\n");
+        assert_eq!(
+            proposed(&[MANAGE, ("shop/settings.py", &settings)]),
+            [format!("DATABASE_URL secret {presence} shop/settings.py:2")]
+        );
+    }
 
     // In production, the `else` of a question for development.
     let settings = "if DEBUG:\n    SECRET_KEY = 'none'\nelse:\n    SECRET_KEY = env('KEY_ID')\n";
