@@ -1657,6 +1657,12 @@ fn a_variable_may_say_where_static_files_are_collected() {
     ] {
         assert_eq!(variables(elsewhere), [true, true]);
     }
+    let settings = [
+        ("shop/settings/main.py", "STATIC_ROOT = env('PLACE')\n"),
+        ("shop/settings/shared.py", "STATIC_ROOT = BASE_DIR / 'a'\n"),
+    ];
+    let seen = survey(&[&[MANAGE][..], &settings].concat());
+    assert_eq!(seen.data_variables, ["PLACE"]);
     let inside = "os.environ.get('PLACE', BASE_DIR / 'static')";
     assert_eq!(variables(inside), [false, false]);
 }

@@ -486,7 +486,8 @@ impl CodeFacts {
             "STATIC_ROOT" => {
                 self.static_root = Some(static_root(value, module.path, module.text));
                 self.static_directory = static_directory(value, module.path, module.text);
-                self.static_variable = static_variable(value);
+                // Settings for production override those that all have.
+                self.static_variable = static_variable(value).or(self.static_variable.take());
             }
             "STATIC_URL" => self.static_url = static_url(value),
             _ => {}
@@ -866,7 +867,7 @@ impl CodeFacts {
     /// The path of requests for static files, and the directory that they are collected in,
     /// relative to the tree.
     pub(super) fn static_files(&self) -> Option<(&str, &Path)> {
-        let collects = matches!(self.static_root(), Some(Ok(())));
+        let collects = matches!(self.static_root(), Some(Ok(()))) && self.static_variable.is_none();
         let url = self.static_url.as_deref().filter(|_| collects)?;
         Some((url, self.static_directory.as_deref()?))
     }
