@@ -39,6 +39,19 @@ fn two_distributions_with_one_file_are_named() {
 }
 
 #[test]
+fn strayed_files_of_distributions_may_differ() {
+    let sandbox = with(&[
+        Wheel::simple("first", "1.0")
+            .file("LICENSE", "A\n")
+            .file("tests/test_it.py", "A = 1\n"),
+        Wheel::simple("second", "2.0")
+            .file("LICENSE", "B\n")
+            .file("tests/test_it.py", "B = 2\n"),
+    ]);
+    sandbox.build(["--format", "deb"]);
+}
+
+#[test]
 fn equal_files_of_two_distributions_ship_once() {
     let sandbox = with(&[
         Wheel::simple("first", "1.0")

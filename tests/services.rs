@@ -599,6 +599,23 @@ fn every_generated_file_is_in_the_packages() {
 }
 
 #[test]
+fn a_script_is_named_from_where_its_command_runs() {
+    let with = |script: &str| {
+        let tables = format!(
+            "[service.api]\nexec = \"python {script} work\"\nworking-directory = \"/opt/api/app\"\n"
+        );
+        application("api", &[("uvicorn", "uvicorn")], &tables)
+    };
+    with("api.py").build(["--format", "tar.gz"]);
+    let said = with("app/api.py").pkgapp(["build"]).fails();
+    assert!(
+        said.contains("this command runs in `/opt/api/app`, which has no `app/api.py`")
+            && said.contains("hint: write `api.py`"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_command_whose_module_is_not_there_is_refused() {
     let tables = "[service.api]\nexec = \"uvicorn api.v2:app\"\n";
     let sandbox = application("api", &[("uvicorn", "uvicorn")], tables);

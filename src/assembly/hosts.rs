@@ -1,6 +1,7 @@
 //! The requirements of a release on its hosts, and the files that hosts create themselves.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use pkgapp_config::{
@@ -225,9 +226,11 @@ pub(super) fn check_started(app: &Config, tree: &Tree) -> Result<()> {
     }
     // Services run in the prefix, and servers import from their working directory.
     modules = modules.and(prefix.clone());
+    for directory in working_directories(app) {
+        modules = modules.and(directory.clone());
+    }
 
-    let tree_root = prefix.join(&ReleasePath::parse("app")?);
-    for command in commands(app, &tree_root) {
+    for command in commands(app) {
         let mut started = imports::started_modules(&command.words).into_iter();
         let is_missing = |module: &&str| {
             !modules.has(module)
@@ -239,30 +242,77 @@ pub(super) fn check_started(app: &Config, tree: &Tree) -> Result<()> {
                 .hint("add its directory to `[app] include`, or set `working-directory` to the directory on hosts that has it"));
         }
     }
+    check_scripts(app, tree)
+}
+
+/// Refuses commands that name a script as it lies in the release, but run in another directory.
+fn check_scripts(app: &Config, tree: &Tree) -> Result<()> {
+    for process in processes(app) {
+        let script = script(&process.exec.words);
+        let (Some(directory), Some(script)) = (&process.working_directory, script) else {
+            continue;
+        };
+        let elsewhere = app.package.prefix.value.join(&script);
+        if tree.get(&directory.join(&script)).is_none() && tree.get(&elsewhere).is_some() {
+            let path = elsewhere
+                .below(directory)
+                .map_or_else(|| elsewhere.to_string(), |inside| inside.to_string());
+            return Err(Error::new(format!(
+                "this command runs in `{directory}`, which has no `{script}`"
+            ))
+            .at(process.exec.at.clone())
+            .hint(format!("write `{path}`")));
+        }
+    }
     Ok(())
+}
+
+/// The relative path of a script that a command starts: `python app/manage.py worker`.
+fn script(words: &[String]) -> Option<ReleasePath> {
+    let [python, script, ..] = words else {
+        return None;
+    };
+    let is_script = ["python", "python3"].contains(&python.as_str()) && script.ends_with(".py");
+    ReleasePath::parse(script).ok().filter(|_| is_script)
+}
+
+/// Returns the directories in the release that services and timers run in.
+fn working_directories(app: &Config) -> impl Iterator<Item = &InstallPath> {
+    processes(app)
+        .filter_map(|process| process.working_directory.as_ref())
+        .filter(|directory| is_in_release(app, directory))
+}
+
+fn is_in_release(app: &Config, directory: &InstallPath) -> bool {
+    Path::new(directory.as_str()).starts_with(app.package.prefix.value.as_str())
+}
+
+fn processes(app: &Config) -> impl Iterator<Item = &ProcessSettings> {
+    let timers = app.timers.iter().map(|timer| &timer.process);
+    let services = app.services.iter().map(|service| &service.process);
+    services.chain(timers)
 }
 
 /// Returns the commands that import from the release, without those that a working directory or a
 /// variable points elsewhere.
-fn commands<'a>(app: &'a Config, tree_root: &InstallPath) -> Vec<&'a CommandLine> {
+fn commands(app: &Config) -> Vec<&CommandLine> {
     let is_here = |process: &&ProcessSettings| {
         process
             .working_directory
             .as_ref()
-            .is_none_or(|directory| directory == tree_root)
+            .is_none_or(|directory| is_in_release(app, directory))
             && !process.env.contains_key("PYTHONPATH")
     };
-    let services = || app.services.iter().map(|service| &service.process);
-    let timers = app.timers.iter().map(|timer| &timer.process);
-    let processes = services().chain(timers).filter(is_here);
     let crons = app
         .crons
         .iter()
         .filter(|cron| !cron.env.contains_key("PYTHONPATH"));
-    let mut commands: Vec<&CommandLine> = processes.map(|process| &process.exec).collect();
+    let here = processes(app).filter(is_here);
+    let mut commands: Vec<&CommandLine> = here.map(|process| &process.exec).collect();
     commands.extend(crons.map(|cron| &cron.exec));
     // Migrations and hooks run with the environment and the working directory of a service.
-    if services().all(|process| is_here(&process)) {
+    let mut services = app.services.iter().map(|service| &service.process);
+    if services.all(|process| is_here(&process)) {
         commands.extend(app.deploys.iter().flat_map(deploy_commands));
     }
     commands

@@ -617,13 +617,16 @@ impl CollisionRules<'_> {
             |entry: &TreeEntry| owner.is_some() && entry.origin.layer.as_deref() == owner;
         // Two equal files serve both distributions, because a release is never upgraded in parts.
         // Launchers may be equal although they differ in purpose: only their bodies differ.
-        let is_launcher = below.is_some_and(|path| {
+        let is_launcher = below.as_ref().is_some_and(|path| {
             ["bin/", "libexec/"]
                 .iter()
                 .any(|top| path.as_str().starts_with(top))
         });
-        let may_replace =
-            || (!is_launcher && present.same_as(entry)) || self.app.package.allows_collision(path);
+        let may_replace = || {
+            (!is_launcher && present.same_as(entry))
+                || below.as_ref().is_some_and(is_strayed)
+                || self.app.package.allows_collision(path)
+        };
 
         if is_owner(present) {
             CollisionWinner::Earlier
@@ -649,6 +652,19 @@ impl CollisionRules<'_> {
         error.without_hints().hint(format!(
             "to let the second file win each time, write `allow-collisions = [{list}]` under `[package]`"
         ))
+    }
+}
+
+/// Whether a file at the top of site-packages is there by mistake of its distribution, as a license
+/// or a package of tests: no application uses it, and installers let the last one win.
+fn is_strayed(path: &ReleasePath) -> bool {
+    let parts: Vec<&str> = path.as_str().split('/').collect();
+    match &parts[..] {
+        ["lib", _, "site-packages", file] => ["LICENSE", "COPYING", "NOTICE", "README", "CHANGE"]
+            .iter()
+            .any(|name| file.starts_with(name) && !file.ends_with(".py")),
+        ["lib", _, "site-packages", top, ..] => ["tests", "test", "docs", "examples"].contains(top),
+        _ => false,
     }
 }
 

@@ -435,18 +435,11 @@ fn additions(survey: &Survey) -> Option<String> {
     Some(format!("add = [{}]  # {why}", all.join(", ")))
 }
 
-/// Returns whether services run in the application's tree, to which relative paths in the code
-/// refer.
-fn runs_in_tree(survey: &Survey) -> bool {
-    survey.opens_from_here || survey.writes.in_working_directory
-}
-
 /// Formats a command for a service, with paths relative to the service's working directory.
 fn exec(survey: &Survey, line: &str) -> String {
-    let line = if runs_in_tree(survey) {
-        line.replace(" app/", " ")
-    } else {
-        line.to_owned()
+    let line = match &survey.working_directory {
+        Some(directory) => line.replace(&format!(" {directory}/"), " "),
+        None => line.to_owned(),
     };
     format!("exec = {}", quoted(&line))
 }

@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 37] = [
+pub const FACTS: [(&str, FactType, &str); 38] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -150,6 +150,11 @@ pub const FACTS: [(&str, FactType, &str); 37] = [
         "plain files among them that cannot ship",
     ),
     (
+        "imports-tests",
+        FactType::Boolean,
+        "whether modules that are no tests import from directories of tests",
+    ),
+    (
         "import-from",
         FactType::List,
         "directories that modules are imported from",
@@ -165,9 +170,9 @@ pub const FACTS: [(&str, FactType, &str); 37] = [
         "the directory of the collected static files, by the path that requests for them have",
     ),
     (
-        "in-tree",
-        FactType::Boolean,
-        "whether the code opens files from the working directory",
+        "working-directory",
+        FactType::String,
+        "the directory in the release that the code counts paths from",
     ),
     (
         "data-variables",

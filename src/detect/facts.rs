@@ -8,6 +8,10 @@ use pkgapp_core::error::Location;
 use super::code::{CodeFacts, Factory, Gateway, WebApp, address};
 use super::{PinState, Survey, migration};
 
+/// Where a build collects static files if a variable says where: relative to the directory that it
+/// and services run in.
+const COLLECTED: &str = "staticfiles";
+
 impl Survey {
     /// Returns the facts about the tree.
     pub(super) fn project_facts(&self, code: &CodeFacts) -> ProjectFacts {
@@ -18,7 +22,7 @@ impl Survey {
         facts.web(self, code);
         facts.django(self, code);
         facts.workers(code);
-        facts.files(self);
+        facts.files(self, code);
         facts.requirements(self);
         facts.facts
     }
@@ -143,7 +147,7 @@ impl FactCollector<'_> {
             );
         }
         self.text("django-settings", code.settings(), None);
-        if let Some(Ok(())) = code.static_root() {
+        if let Some(Ok(())) = code.static_root().filter(|_| !survey.has_collected) {
             self.set("collects-static", FactValue::Boolean(true), None);
             let compresses = code.compresses() && survey.has("django-compressor");
             self.set("compresses", FactValue::Boolean(compresses), None);
@@ -153,7 +157,7 @@ impl FactCollector<'_> {
         let settings = unnamed.as_ref().map(|(module, _)| module.as_str());
         let at = unnamed.as_ref().and_then(|(_, file)| self.place(file, &[]));
         self.text("settings-module", settings, at);
-        self.build_variables(survey, settings);
+        self.build_variables(survey, code, settings);
         if manage.is_none() {
             let command = migration(code, survey.web.as_ref(), &survey.requires);
             let at = code
@@ -176,14 +180,17 @@ impl FactCollector<'_> {
 
     /// The variables that a build sets: those that the settings demand, and the settings' name if
     /// nothing else tells it.
-    fn build_variables(&mut self, survey: &Survey, settings: Option<&str>) {
+    fn build_variables(&mut self, survey: &Survey, code: &CodeFacts, settings: Option<&str>) {
+        let collected = code.static_variable().map(|name| (name, COLLECTED));
         let demanded = survey
             .variables
             .iter()
-            .map(|(name, value)| (name.as_str(), *value));
+            .map(|(name, value)| (name.as_str(), *value))
+            .filter(|(name, _)| Some(*name) != code.static_variable());
         let named = settings.map(|module| ("DJANGO_SETTINGS_MODULE", module));
         let table: Vec<_> = demanded
             .chain(named)
+            .chain(collected)
             .map(|(name, value)| (name.to_owned(), FactValue::String(value.to_owned())))
             .collect();
         if !table.is_empty() {
@@ -210,12 +217,15 @@ impl FactCollector<'_> {
         self.text("arq", queues.arq.as_deref(), None);
     }
 
-    fn files(&mut self, survey: &Survey) {
+    fn files(&mut self, survey: &Survey, code: &CodeFacts) {
         if survey.no_wheel.is_some() {
             self.text("source", Some(""), None);
         }
         self.list("files", &survey.include);
         self.list("excluded", &survey.exclude);
+        if code.imports_tests() {
+            self.set("imports-tests", FactValue::Boolean(true), None);
+        }
         self.list("import-from", &survey.import_from);
         let writes = &survey.writes;
         if !writes.paths.is_empty() {
@@ -235,9 +245,11 @@ impl FactCollector<'_> {
                 .map(|file| Location::file(self.root.join(file)));
             self.set("writable", FactValue::List(paths), at);
         }
-        if survey.opens_from_here || writes.in_working_directory {
-            self.set("in-tree", FactValue::Boolean(true), None);
-        }
+        self.text(
+            "working-directory",
+            survey.working_directory.as_deref(),
+            None,
+        );
 
         let state = format!("/var/lib/{}", survey.name);
         let moved = writes.variables.iter();
@@ -246,9 +258,13 @@ impl FactCollector<'_> {
             .data_variables
             .iter()
             .filter(|name| !writes.variables.contains_key(*name))
+            .filter(|name| Some(name.as_str()) != code.static_variable())
             .map(|name| (name.clone(), state.clone()));
+        let collected = code.static_variable();
+        let collected = collected.map(|name| (name.to_owned(), COLLECTED.to_owned()));
         let variables: Vec<(String, FactValue)> = kept
             .chain(moved)
+            .chain(collected)
             .map(|(name, value)| (name, FactValue::String(value)))
             .collect();
         if !variables.is_empty() {

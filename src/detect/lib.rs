@@ -153,14 +153,16 @@ pub struct Survey {
     pub migrate: Option<String>,
     /// The commands that collect static files at a build.
     pub collect_static: Vec<String>,
+    /// Whether the tree has the collected static files already, which a build leaves alone.
+    pub(crate) has_collected: bool,
     /// Variables that the settings demand, each with a value that suffices for a build.
     pub variables: BTreeMap<String, &'static str>,
     /// Variables that say where the application keeps its data.
     pub data_variables: Vec<String>,
     /// Variables that could be settings, in the order of their places.
     pub settings: Vec<FoundSetting>,
-    /// Whether it opens files of its tree from the working directory.
-    pub opens_from_here: bool,
+    /// The directory in the release that its processes run in, unless it is the top.
+    pub working_directory: Option<String>,
     /// What it writes to.
     pub writes: WritePlan,
     /// Console scripts of its own.
@@ -223,6 +225,7 @@ impl Survey {
         let programs = Programs::find(&code, &project, &requires, &name, has_backend);
         let started = programs.started_tops(&project);
         let include = shipped_files(root, &project, &code, has_backend, started);
+        let writes = WritePlan::of(root, written, &code, has_backend);
 
         let mut survey = Self {
             root: root.to_owned(),
@@ -245,11 +248,12 @@ impl Survey {
             workers: programs.workers,
             migrate: programs.migrate,
             collect_static: Vec::new(),
+            has_collected: writable::has_collected(root, &code),
             variables: demanded_variables(framework, &code),
-            data_variables: code.data_variables().cloned().collect(),
+            data_variables: data_variables(&code),
             settings: Vec::new(),
-            opens_from_here: code.opens_from_here(),
-            writes: WritePlan::of(root, written, &code, has_backend),
+            working_directory: code.working_directory(writes.in_working_directory, has_backend),
+            writes,
             scripts: project.scripts(),
             open: choices.open,
             extras: choices.extras,
@@ -295,6 +299,7 @@ impl Survey {
 
     fn look_at_static_files(&mut self, code: &CodeFacts) {
         match code.static_root() {
+            Some(Ok(())) if self.has_collected => {}
             Some(Ok(())) => {
                 self.collect_static
                     .extend(code.manage_command("collectstatic --noinput"));
@@ -632,6 +637,15 @@ fn import_roots(bases: Vec<PathBuf>, has_backend: bool) -> Vec<String> {
         .into_iter()
         .filter(|name| !name.is_empty() && !has_backend)
         .collect()
+}
+
+/// The variables that say where data and collected static files lie, which recipes set.
+fn data_variables(code: &CodeFacts) -> Vec<String> {
+    let collected = code.static_variable().map(str::to_owned);
+    let mut names: Vec<String> = code.data_variables().cloned().chain(collected).collect();
+    names.sort();
+    names.dedup();
+    names
 }
 
 /// The command that brings a database up to date.

@@ -195,8 +195,10 @@ fn an_empty_static_root_is_told_as_what_it_is() {
     );
     assert!(said.contains("`shop/settings.py`"), "{said}");
 
-    let seen = with("STATIC_ROOT = 'static'\n");
-    assert!(seen.open[0].contains("is relative"), "{:?}", seen.open);
+    // Builds and services have the same working directory.
+    assert!(!with("STATIC_ROOT = 'static'\n").collect_static.is_empty());
+    let seen = with("STATIC_ROOT = '../static'\n");
+    assert!(seen.open[0].contains("leads out"), "{:?}", seen.open);
 
     // A default for whoever sets none in a file of their own.
     let seen = with(
@@ -1128,6 +1130,40 @@ fn settings_demand_what_they_read_without_a_default() {
         ]
     );
 
+    // What the code has in their place stands elsewhere, or not there.
+    let settings = "env = Env(PAGES=(int, 3), NAME=(str,))\nP = env('PAGES')\nN = env('NAME')\n\
+                    D = {'x': env.db('OTHER_URL', engine='a'), 'y': env.db('URL', default='b')}\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(
+        seen.variables.keys().collect::<Vec<_>>(),
+        ["NAME", "OTHER_URL"]
+    );
+
+    // A name that django-environ has by itself.
+    let settings = "D = {'x': env.db(engine='django.db.backends.postgresql')}\n";
+    let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
+    assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["DATABASE_URL"]);
+    for (call, presence) in [
+        ("env.db()", "host"),
+        ("env.db(engine='a')", "host"),
+        ("env.db(default='sqlite:///a')", "optional"),
+    ] {
+        let settings = format!("import environ\nD = {call}\n");
+        assert_eq!(
+            proposed(&[MANAGE, ("shop/settings.py", &settings)]),
+            [format!("DATABASE_URL secret {presence} shop/settings.py:2")]
+        );
+    }
+
+    // In production, the `else` of a question for development.
+    let settings = "if DEBUG:\n    SECRET_KEY = 'none'\nelse:\n    SECRET_KEY = env('KEY_ID')\n";
+    let demands = |text: &str| {
+        let files = [MANAGE, ("shop/settings.py", text)];
+        !survey(&files).variables.is_empty()
+    };
+    assert!(!demands(settings));
+    assert!(demands(&settings.replace("KEY_ID", "SHOP_SECRET_KEY")));
+
     // Every build takes the `else` of a question for a variable.
     let settings = "if os.environ.get('DB_URI'):\n    A = env.db('DB_URI')\nelse:\n    B = {\n        'x': env.str('DB_ENGINE'),\n    }\n\
                     if os.environ.get('C') == '1':\n    pass\nelse:\n    D = os.environ['D']\n";
@@ -1246,6 +1282,34 @@ fn what_code_makes_is_written_to() {
     ];
     assert_eq!(writes(&commands).0, ["web/made/"]);
     assert_eq!(writes(&commands[..2]).0, Vec::<String>::new());
+}
+
+#[test]
+fn files_of_handlers_and_queues_are_written_to() {
+    let settings = "BASE = os.path.dirname(os.path.dirname(__file__))\n\
+                    HUEY = {\n'huey_class': 'huey.SqliteHuey',\n'filename': os.path.join(BASE, 'kept', 'tasks.sqlite3'),\n}\n\
+                    LOGGING = {'handlers': {\n\
+                    'file': {\n'class': 'logging.FileHandler',\n'filename': os.path.join(BASE, 'logs', 'web.log'),\n},\n\
+                    'top': {\n'class': 'logging.handlers.RotatingFileHandler',\n'filename': os.path.join(BASE, 'top.log'),\n},\n}}\n\
+                    REPORT = {\n'filename': os.path.join(BASE, 'report.pdf'),\n}\n";
+    let files = [MANAGE, ("web/wsgi.py", WSGI), ("web/settings.py", settings)];
+    let seen = survey(&files);
+    assert_eq!(
+        seen.writes.paths,
+        ["kept/tasks.sqlite3", "logs/", "top.log"]
+    );
+
+    // Of a directory that no commit has, all is written, except for what a build collects there.
+    let ignored = (".gitignore", "/kept\n");
+    let whole = |lines: &str| {
+        let settings = format!("{settings}{lines}");
+        let files = [ignored, MANAGE, files[1], ("web/settings.py", &settings)];
+        survey(&files).writes.paths
+    };
+    assert_eq!(whole(""), ["kept/", "logs/", "top.log"]);
+    let collects = "STATIC_ROOT = os.path.join(BASE, 'kept', 'static')\n";
+    assert_eq!(whole(collects), seen.writes.paths);
+    assert_eq!(whole("STATIC_ROOT = place()\n"), seen.writes.paths);
 }
 
 #[test]
@@ -1556,21 +1620,122 @@ fn groups_stand_for_a_project() {
         seen.requires
     );
     assert_eq!(seen.include, ["VERSION", "manage.py", "shop/**"]);
-    let migrate = "/bin/sh -c 'cd app && ../bin/python manage.py migrate --noinput'";
-    assert!(
-        seen.opens_from_here && seen.migrate.as_deref() == Some(migrate),
-        "{:?}",
-        seen.migrate
-    );
-    let beside = |line: &str| {
-        let load = format!("def load(path):\n    return open(path)\n{line}\n");
-        survey(&[&files[..], &[("shop/data/load.py", &load)]].concat()).opens_from_here
-    };
-    assert!(beside("load('shop/data/a.csv')"));
-    assert!(!beside("load(os.path.join(BASE, 'shop/data/a.csv'))"));
-    assert!(!beside("load('shop/other/a.csv')"));
     let image = [("Dockerfile", "RUN pip install --group web --group dev\n")];
     assert_eq!(survey(&[&files[..], &image].concat()).groups, ["web"]);
+}
+
+#[test]
+fn a_manage_py_in_a_package_may_still_be_the_projects() {
+    let has_manage = |path: &str, settings: &str| {
+        let text = format!("os.environ.setdefault('DJANGO_SETTINGS_MODULE', '{settings}')\n");
+        let text = [MANAGE.1, &text].concat();
+        let files = [(path, &*text), ("shop/settings.py", "")];
+        let packages = [("__init__.py", ""), ("shop/__init__.py", "")];
+        let seen = survey(&[&files[..], &packages].concat());
+        seen.facts.get("manage").is_some()
+    };
+    assert!(has_manage("manage.py", "shop.settings"));
+    assert!(has_manage("shop/manage.py", "settings"));
+    assert!(!has_manage("shop/manage.py", "shop.settings"));
+}
+
+#[test]
+fn a_variable_may_say_where_static_files_are_collected() {
+    let variables = |value: &str| {
+        let settings = format!("STATIC_ROOT = {value}\n");
+        let facts = survey(&[MANAGE, ("shop/settings.py", &settings)]).facts;
+        assert!(facts.get("collects-static").is_some(), "{value}");
+        ["build-variables", "data-variables"].map(|name| {
+            let table = facts.get(name).map(|fact| format!("{:?}", fact.value));
+            table.is_some_and(|table| table.contains("(\"PLACE\", String(\"staticfiles\"))"))
+        })
+    };
+    for elsewhere in [
+        "env('PLACE', default='/srv/static')",
+        "os.getenv('PLACE')",
+        "os.environ['PLACE']  # anywhere",
+    ] {
+        assert_eq!(variables(elsewhere), [true, true]);
+    }
+    let settings = [
+        ("shop/settings/main.py", "STATIC_ROOT = env('PLACE')\n"),
+        ("shop/settings/shared.py", "STATIC_ROOT = BASE_DIR / 'a'\n"),
+    ];
+    let seen = survey(&[&[MANAGE][..], &settings].concat());
+    assert_eq!(seen.data_variables, ["PLACE"]);
+    let inside = "os.environ.get('PLACE', BASE_DIR / 'static')";
+    assert_eq!(variables(inside), [false, false]);
+}
+
+#[test]
+fn collected_files_in_the_repository_are_left_alone() {
+    let settings = "BASE_DIR = Path(__file__).parent.parent\nSTATIC_ROOT = BASE_DIR / 'static'\n";
+    let collects = |others: &[(&str, &str)]| {
+        let files = [MANAGE, ("shop/settings.py", settings)];
+        let seen = survey(&[&files[..], others].concat());
+        seen.facts.get("collects-static").is_some()
+    };
+    let manifest = ("static/staticfiles.json", "{}");
+    assert!(collects(&[]));
+    assert!(!collects(&[manifest]));
+    // What a developer has collected.
+    assert!(collects(&[manifest, (".gitignore", "/static/\n")]));
+}
+
+#[test]
+fn tests_ship_if_code_imports_from_them() {
+    let code = ("shop/data.py", "from .account.tests.users import make\n");
+    let imports = |code| {
+        let facts = survey(&[MANAGE, code]).facts;
+        facts.get("imports-tests").is_some()
+    };
+    assert!(imports(code));
+    assert!(!imports(("shop/tests/data.py", code.1)));
+    assert!(!imports(("shop/data.py", "from shop import tests\n")));
+}
+
+#[test]
+fn an_if_may_choose_the_application() {
+    let wsgi = "if settings.DEBUG:\n    application = Handler(get_wsgi_application())\n\
+                else:\n    application = get_wsgi_application()\n";
+    let served = |text: &str| survey(&[MANAGE, ("shop/wsgi.py", text)]).web.is_some();
+    assert!(served(wsgi));
+    assert!(!served(&wsgi.replace("else:", "def make():")));
+}
+
+#[test]
+fn django_runs_in_the_directory_of_manage_py() {
+    let directory = |manage: &str, others: &[(&str, &str)]| {
+        let django = [
+            (manage, MANAGE.1),
+            ("src/shop/wsgi.py", WSGI),
+            ("VERSION", ""),
+        ];
+        survey(&[&django[..], others].concat()).working_directory
+    };
+    let in_app = Some("app".to_owned());
+    let in_src = Some("app/src".to_owned());
+    assert_eq!(directory("manage.py", &[]), in_app);
+    assert_eq!(directory("src/manage.py", &[]), in_src);
+
+    // Code says that it runs at the top.
+    let version = ("src/shop/settings.py", "V = open(\"VERSION\").read()\n");
+    assert_eq!(directory("src/manage.py", &[version]), in_app);
+    let beside = |line: &str| {
+        let load = format!("def load(path):\n    return open(path)\n{line}\n");
+        directory("src/manage.py", &[("src/data/load.py", &load)])
+    };
+    assert_eq!(beside("load('src/data/a.csv')"), in_app);
+    assert_eq!(beside("load(os.path.join(BASE, 'src/data/a.csv'))"), in_src);
+    assert_eq!(beside("load('src/other/a.csv')"), in_src);
+
+    // What the tree has is beside manage.py, unless a wheel has it.
+    let wheel =
+        "[project]\nname = 'shop'\nversion = '1'\n[build-system]\nrequires = ['hatchling']\n";
+    assert_eq!(directory("manage.py", &[("pyproject.toml", wheel)]), None);
+
+    let flask = survey(&[("app.py", "from flask import Flask\napp = Flask(__name__)\n")]);
+    assert_eq!(flask.working_directory, None);
 }
 
 #[test]
@@ -1877,7 +2042,8 @@ QUEUE = os.environ.get("SHOP_QUEUE", "amqp://guest:guest@mq/")
         ("shop/settings.py", settings),
         (
             "shop/a.py",
-            "import os\nx = os.environ['SHOP_TITLE']\ny = os.environ['OTHER']\n",
+            "import os\nx = os.environ['SHOP_TITLE']\ny = os.environ['OTHER']\n\
+             if 'CDN' in os.environ:\n    cdn = os.environ['CDN']\n",
         ),
         ("tests/settings.py", "import os\nos.environ['IN_TESTS']\n"),
         (
@@ -1889,6 +2055,7 @@ QUEUE = os.environ.get("SHOP_QUEUE", "amqp://guest:guest@mq/")
         found,
         [
             "OTHER string host shop/a.py:3",
+            "CDN string optional shop/a.py:5",
             "SHOP_SECRET_KEY secret host shop/settings.py:5",
             "SHOP_DEBUG string \"0\" shop/settings.py:6",
             "SHOP_TITLE string 'Tick & \"Tock\"' shop/settings.py:7",

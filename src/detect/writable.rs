@@ -84,12 +84,29 @@ impl WritePlan {
             }
         }
         if !is_wheel {
-            writes.perhaps = ignored(root)
+            let mut ignored = ignored(root);
+            writes.take_whole(root, code, &ignored);
+            ignored.truncate(6);
+            writes.perhaps = ignored
                 .into_iter()
                 .filter(|path| writes.is_another(path) && code.has_path(path))
                 .collect();
         }
         writes
+    }
+
+    /// Takes a directory as a whole if something in it is written to and no commit has it: it is
+    /// for data alone.
+    fn take_whole(&mut self, root: &Path, code: &CodeFacts, ignored: &[String]) {
+        for directory in ignored.iter().filter(|path| is_new(root, path)) {
+            let inside = format!("{directory}/");
+            let is_inside = |path: &String| path.starts_with(&inside);
+            if self.paths.iter().any(is_inside) && !code.may_collect_below(directory) {
+                self.paths.retain(|path| !is_inside(path));
+                self.paths.push(inside);
+            }
+        }
+        self.paths.sort();
     }
 
     fn is_another(&self, path: &str) -> bool {
@@ -123,14 +140,30 @@ fn is_new(root: &Path, default: &str) -> bool {
     !root.join(default).exists()
 }
 
-/// Names in `.gitignore` that mean one path, and none that tools make.
-fn ignored(root: &Path) -> Vec<String> {
+/// Whether the repository has the collected static files, with the manifest that Django writes: what
+/// made them may be no part of it.
+pub(super) fn has_collected(root: &Path, code: &CodeFacts) -> bool {
+    let Some(directory) = code.static_directory() else {
+        return false;
+    };
+    let text = gitignore(root);
+    let mut lines = text.lines().map(|line| line.trim().trim_matches('/'));
+    root.join(directory).join("staticfiles.json").is_file()
+        && !lines.any(|line| !line.is_empty() && directory.ends_with(line))
+}
+
+fn gitignore(root: &Path) -> String {
     let file = root.join(".gitignore");
-    let text = if file.is_file() {
+    if file.is_file() {
         pins::text(&file).unwrap_or_default()
     } else {
         String::new()
-    };
+    }
+}
+
+/// Names in `.gitignore` that mean one path, and none that tools make.
+fn ignored(root: &Path) -> Vec<String> {
+    let text = gitignore(root);
     let names = text.lines().map(|line| line.trim().trim_matches('/'));
     let is_path = |name: &&str| {
         let is_plain = name
@@ -150,6 +183,5 @@ fn ignored(root: &Path) -> Vec<String> {
     let mut found: Vec<String> = names.filter(is_path).map(str::to_owned).collect();
     found.sort();
     found.dedup();
-    found.truncate(6);
     found
 }

@@ -19,7 +19,7 @@ use walkdir::{DirEntry, WalkDir};
 
 use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
 use self::settings::{
-    data_variables, demanded_variables, static_directory, static_root, static_url,
+    data_variables, demanded_variables, static_directory, static_root, static_url, static_variable,
 };
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
@@ -252,6 +252,7 @@ pub(super) struct CodeFacts {
     static_root: Option<Result<(), String>>,
     /// The directory of the tree that STATIC_ROOT names, if it names one in a plain way.
     static_directory: Option<PathBuf>,
+    static_variable: Option<String>,
     /// STATIC_URL, if it is a path.
     static_url: Option<String>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
@@ -278,6 +279,8 @@ pub(super) struct CodeFacts {
     mentioned: BTreeSet<String>,
     /// Whether one of them is opened by its bare name, from the working directory.
     opens_from_here: bool,
+    /// Whether modules import from directories of tests.
+    imports_tests: bool,
     alembic: Option<Alembic>,
     /// The processes of a Procfile.
     processes: Vec<(String, String)>,
@@ -456,6 +459,20 @@ impl CodeFacts {
         if let Some((object, value)) = assignment(line) {
             self.setting(module, object, value);
             self.assign(module, object, called(value));
+        } else if let Some((object, value)) = assignment(line.trim_start()) {
+            self.assign_under_a_condition(module, object, called(value));
+        }
+    }
+
+    /// Takes an entry point's application that an `if` chooses.
+    fn assign_under_a_condition(&mut self, module: &SourceModule<'_>, object: &str, called: &str) {
+        let is_application = module.entry().is_some()
+            && object == "application"
+            && ["get_wsgi_application", "get_asgi_application"].contains(&called)
+            && !module.has("def ");
+        let is_known = |found: &FoundObject| found.file == module.path && found.name == object;
+        if is_application && !self.found.iter().any(is_known) {
+            self.assign(module, object, called);
         }
     }
 
@@ -470,6 +487,8 @@ impl CodeFacts {
             "STATIC_ROOT" => {
                 self.static_root = Some(static_root(value, module.path, module.text));
                 self.static_directory = static_directory(value, module.path, module.text);
+                // Settings for production override those that all have.
+                self.static_variable = static_variable(value).or(self.static_variable.take());
             }
             "STATIC_URL" => self.static_url = static_url(value),
             _ => {}
@@ -605,6 +624,7 @@ impl CodeFacts {
         if module.is_tool() {
             return;
         }
+        self.imports_tests |= module.text.lines().any(imports_tests);
         self.opens_from_here |= writes::is_of_the_application(module.path)
             && (names_its_directory(module)
                 || top.iter().any(|name| opens_from_here(module.text, name)));
@@ -680,14 +700,23 @@ impl CodeFacts {
         // The nearest to the top first.
         self.found
             .sort_by_key(|found| (depth(&found.file), found.file.clone()));
-        // A manage.py inside of a package is that package's: it is started by a console script.
-        if self
-            .manage
-            .as_ref()
-            .is_some_and(|directory| self.packages.contains(directory))
-        {
+        let is_inside = |directory: &PathBuf| self.is_inside_a_package(directory);
+        if self.manage.as_ref().is_some_and(is_inside) {
             self.manage = None;
         }
+    }
+
+    /// Whether a manage.py is a package's, which a console script starts: settings beside it are
+    /// imported from there, whatever the directory has besides.
+    fn is_inside_a_package(&self, directory: &Path) -> bool {
+        let settings = self.manage_settings.iter();
+        let mut files = settings.flat_map(|module| {
+            let path = directory.join(module.replace('.', "/"));
+            [path.with_extension("py"), path.join("__init__.py")]
+        });
+        self.packages.contains(directory)
+            && !directory.as_os_str().is_empty()
+            && !files.any(|file| self.settings_files.contains(&file))
     }
 
     /// What the application is made with, by what it requires and what its modules show.
@@ -758,18 +787,27 @@ impl CodeFacts {
         })
     }
 
-    /// How a build or a migration runs a command of manage.py: where files are opened from the
-    /// working directory, in the tree, as its developers do.
+    /// Whether modules that are no tests import from directories of tests.
+    pub(super) fn imports_tests(&self) -> bool {
+        self.imports_tests
+    }
+
+    /// A command of manage.py.
     pub(super) fn manage_command(&self, arguments: &str) -> Option<String> {
-        let manage = self.manage_file()?;
-        Some(
-            match manage.strip_prefix("app/").filter(|_| self.opens_from_here) {
-                Some(inside) => {
-                    format!("/bin/sh -c 'cd app && ../bin/python {inside} {arguments}'")
-                }
-                None => format!("python {manage} {arguments}"),
-            },
-        )
+        Some(format!("python {} {arguments}", self.manage_file()?))
+    }
+
+    /// The directory in the release that processes run in: the top of the tree if files are opened
+    /// or written from there, and that of manage.py in other Django projects without a wheel, whose
+    /// developers run it there.
+    pub(super) fn working_directory(&self, writes_there: bool, is_wheel: bool) -> Option<String> {
+        let directory = if self.opens_from_here || writes_there {
+            Path::new("")
+        } else {
+            self.manage.as_deref().filter(|_| !is_wheel)?
+        };
+        let directory = Path::new("app").join(directory);
+        Some(directory.display().to_string().trim_end_matches('/').into())
     }
 
     /// The settings that migrations need to be told: manage.py takes those for developers, and
@@ -817,11 +855,6 @@ impl CodeFacts {
             .map(|found| found.file.as_path())
     }
 
-    /// Whether files of the tree are opened from the working directory.
-    pub(super) fn opens_from_here(&self) -> bool {
-        self.opens_from_here
-    }
-
     /// The directory of manage.py, relative; empty for the top.
     pub(super) fn manage_directory(&self) -> Option<&Path> {
         self.manage.as_deref()
@@ -835,9 +868,21 @@ impl CodeFacts {
     /// The path of requests for static files, and the directory that they are collected in,
     /// relative to the tree.
     pub(super) fn static_files(&self) -> Option<(&str, &Path)> {
-        let collects = matches!(self.static_root(), Some(Ok(())));
+        let collects = matches!(self.static_root(), Some(Ok(()))) && self.static_variable.is_none();
         let url = self.static_url.as_deref().filter(|_| collects)?;
         Some((url, self.static_directory.as_deref()?))
+    }
+
+    /// The directory that static files are collected in, relative to the tree.
+    pub(super) fn static_directory(&self) -> Option<&Path> {
+        self.static_directory.as_deref()
+    }
+
+    /// The variable of the environment that says where static files are collected.
+    pub(super) fn static_variable(&self) -> Option<&str> {
+        self.static_variable
+            .as_deref()
+            .filter(|_| self.manage.is_some())
     }
 
     /// Whether django-compressor has to run at a build.
@@ -873,6 +918,11 @@ impl CodeFacts {
     /// What the application writes to inside of the tree.
     pub(super) fn written(&self, root: &Path) -> Vec<WrittenPath> {
         self.sources.written(root)
+    }
+
+    /// Whether a build may collect static files below a directory of the tree.
+    pub(super) fn may_collect_below(&self, directory: &str) -> bool {
+        self.sources.may_collect_below(directory)
     }
 
     /// The databases that its settings name.
@@ -1170,6 +1220,15 @@ fn names_its_directory(module: &SourceModule<'_>) -> bool {
                 .any(|word| line.contains(word))
     };
     module.has("open(") && module.text.lines().any(is_named)
+}
+
+/// Whether a line imports from a directory of tests: `from ..account.tests.fixtures import user`.
+fn imports_tests(line: &str) -> bool {
+    let Some(rest) = line.trim_start().strip_prefix("from ") else {
+        return false;
+    };
+    let module = rest.split(' ').next().unwrap_or(rest);
+    module.split('.').skip(1).any(|part| part == "tests")
 }
 
 /// Whether a text opens a file at the top, or one in a directory there, from the working directory:

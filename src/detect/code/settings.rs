@@ -23,6 +23,9 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         )
     };
 
+    if static_variable(value).is_some() {
+        return Ok(());
+    }
     if has_any(value, &["BASE", "ROOT", "DIR", "__file__", "dirname"]) {
         return Ok(());
     }
@@ -37,15 +40,49 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         ));
     }
     if value.starts_with(['"', '\'']) {
-        return Err(format!(
-            "`STATIC_ROOT` is relative to the working directory; {}",
-            way_out()
-        ));
+        // Builds and services run where it counts from.
+        return if told.starts_with("../") {
+            Err(format!(
+                "`STATIC_ROOT` leads out of the working directory; {}",
+                way_out()
+            ))
+        } else {
+            Ok(())
+        };
     }
     if has_any(value, &["environ", "getenv", "env(", "config("]) {
         return Err("`STATIC_ROOT` comes from the environment".to_owned());
     }
     Ok(())
+}
+
+/// Returns the variable that says where static files are collected, if no build could ship what the code has
+/// in its place: `env("STATIC_ROOT", default="/srv/static")`.
+pub(super) fn static_variable(value: &str) -> Option<String> {
+    let value = without_comment(value).trim();
+    let reads = [
+        "os.environ.get(",
+        "os.getenv(",
+        "getenv(",
+        "os.environ[",
+        "env(",
+        "env.str(",
+        "env.path(",
+        "config(",
+    ];
+    let arguments = reads.iter().find_map(|read| value.strip_prefix(read))?;
+    let quote = arguments
+        .chars()
+        .next()
+        .filter(|c| ['"', '\''].contains(c))?;
+    let (name, default) = arguments[1..].split_once(quote)?;
+    let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
+    let default = default
+        .trim_start_matches([',', ' '])
+        .trim_start_matches("default=");
+    let is_elsewhere = default.starts_with([')', ']', '/'])
+        || default.trim_start_matches(['"', '\'']).starts_with('/');
+    (is_name && is_elsewhere).then(|| name.to_owned())
 }
 
 /// Returns the directory in STATIC_ROOT, relative to the tree: `BASE_DIR / "x"` or
@@ -186,10 +223,14 @@ fn without_comment(line: &str) -> &str {
 
 /// Returns the required variable that is read at an offset, with a value for builds.
 fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static str)> {
-    if !is_reading(&text[..at], read) {
+    let is_in_else = is_in_else(&text[..at]);
+    if !is_reading(&text[..at], read) && !is_in_else {
         return None;
     }
     let rest = text[at + read.len()..].trim_start();
+    if let Some(name) = unnamed(read, rest) {
+        return Some((name.to_owned(), build_value(name, read, "")));
+    }
     let quote = rest.chars().next().filter(|c| ['"', '\''].contains(c))?;
     let (name, after) = rest[1..].split_once(quote)?;
     let is_name = !name.is_empty() && name.chars().all(|c| c == '_' || c.is_ascii_alphanumeric());
@@ -197,12 +238,27 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
     if !is_name || is_assigned(arguments, read) || is_looked_for(text, name) {
         return None;
     }
+    // The branch for production; no settings look for a key to decide anything else.
+    if is_in_else && !name.ends_with("SECRET_KEY") {
+        return None;
+    }
 
     let inside = arguments
         .split_once(')')
         .map_or(arguments, |(inside, _)| inside);
-    let is_demanded = !has_default(arguments, inside, read) || is_refused(text, name, inside);
+    let is_demanded = !(has_default(arguments, inside, read) || has_scheme_default(text, name))
+        || is_refused(text, name, inside);
     is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
+}
+
+/// Returns the variable that django-environ reads for a database without being told another name:
+/// `env.db()`, `env.db(engine="…")`.
+fn unnamed(read: &str, arguments: &str) -> Option<&'static str> {
+    let is_unnamed = || {
+        let name = arguments.split(['=', '(', ',']).next().unwrap_or_default();
+        arguments.starts_with(')') || ["engine", "env_options"].contains(&name.trim_end())
+    };
+    (["env.db(", "env.db_url("].contains(&read) && is_unnamed()).then_some("DATABASE_URL")
 }
 
 /// Returns whether `environ["NAME"] = …` sets the variable instead of reading it.
@@ -224,9 +280,21 @@ fn is_looked_for(text: &str, name: &str) -> bool {
 /// Returns whether a call has a default for a variable that is not set. `arguments` follow the
 /// name, and `inside` is their part up to the parenthesis.
 fn has_default(arguments: &str, inside: &str, read: &str) -> bool {
-    let is_alone = arguments.starts_with([')', ']'])
-        || inside.contains("cast=") && !inside.contains("default=");
+    let is_named = inside.contains("cast=") || inside.contains("engine=");
+    let is_alone = arguments.starts_with([')', ']']) || is_named && !inside.contains("default=");
     !is_alone || ["environ.get(", "getenv("].contains(&read)
+}
+
+/// Returns whether django-environ is told a variable's default beforehand: `Env(PAGES=(int, 24))`.
+fn has_scheme_default(text: &str, name: &str) -> bool {
+    let head = format!("{name}=(");
+    text.match_indices(&head).any(|(at, _)| {
+        let rest = &text[at + head.len()..];
+        let is_whole = !text[..at].ends_with(|c: char| c == '_' || c.is_alphanumeric());
+        let inside = rest.split(')').next().unwrap_or(rest);
+        let default = inside.split_once(',').map_or("", |(_, default)| default);
+        is_whole && !default.trim().is_empty()
+    })
 }
 
 /// Returns whether a variable is read after a text in every run: not in a comment or a condition,
@@ -305,6 +373,18 @@ fn is_conditional(before: &str) -> bool {
         "if ", "elif ", "else", "try", "except", "def ", "class ", "for ", "with ", "async ",
     ];
     chooses.iter().any(|word| statement.starts_with(word))
+}
+
+/// Returns whether `SECRET_KEY = ` comes before what follows a text, below the `else` of a module.
+fn is_in_else(before: &str) -> bool {
+    let (above, line) = before.rsplit_once('\n').unwrap_or(("", before));
+    let is_statement = |line: &&str| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')']);
+    line.trim_start().starts_with("SECRET_KEY =")
+        && is_conditional(before)
+        && above
+            .rsplit('\n')
+            .find(is_statement)
+            .is_some_and(|statement| statement.starts_with("else"))
 }
 
 /// Returns whether a statement only checks a variable, which builds do not set: every build then

@@ -200,8 +200,20 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
         found.extend(fields(path, text));
     }
     found.retain(|setting| !OF_OTHERS.contains(&setting.name.as_str()));
+    for setting in &mut found {
+        setting.is_optional |= setting.default.is_none() && is_asked_for(text, &setting.name);
+    }
     found.sort_by_key(|setting| setting.line);
     found
+}
+
+/// Whether the code asks for a variable before it reads it: `if "NAME" in os.environ`.
+fn is_asked_for(text: &str, name: &str) -> bool {
+    ['"', '\''].iter().any(|quote| {
+        ["in os.environ", "in environ"]
+            .iter()
+            .any(|mapping| text.contains(&format!("{quote}{name}{quote} {mapping}")))
+    })
 }
 
 /// The variable that is read at a place.
@@ -211,12 +223,16 @@ fn read_at(path: &Path, text: &str, reader: &VariableReader, at: usize) -> Optio
     }
     let close = if reader.text.ends_with('[') { ']' } else { ')' };
     let (arguments, after) = arguments(&text[at + reader.text.len()..], close)?;
-    let name = match arguments.first() {
+    let (name, others) = match arguments.first() {
         Some(CallArgument {
             name: None,
             value: Some(Literal::Text(name)),
             ..
-        }) => name,
+        }) => (name.as_str(), &arguments[1..]),
+        // django-environ has a name by itself.
+        first if reader.text == "env.db(" && first.is_none_or(|first| first.name.is_some()) => {
+            ("DATABASE_URL", &arguments[..])
+        }
         _ => return None,
     };
     let is_assigned = close == ']'
@@ -226,7 +242,7 @@ fn read_at(path: &Path, text: &str, reader: &VariableReader, at: usize) -> Optio
         return None;
     }
 
-    let shown = Shown::of(reader, &arguments[1..], &text[..at], text, name);
+    let shown = Shown::of(reader, others, &text[..at], text, name);
     Some(shown.setting(name, path, line_of(text, at)))
 }
 

@@ -28,6 +28,9 @@ const DIRECTORIES: [&str; 12] = [
     "LOG_FOLDER",
 ];
 
+/// The key of the file in the settings of a logging handler, and of queues that SQLite keeps.
+const FILE_NAME: &str = "filename";
+
 /// Words in the name of a module that only developers and tests have.
 const FOR_DEVELOPERS: [&str; 6] = ["dev", "test", "local", "example", "sample", "demo"];
 
@@ -100,6 +103,25 @@ impl ModuleSources {
         });
         found.extend(expected);
         outermost(found)
+    }
+
+    /// Whether a build may collect static files below a directory of the tree.
+    pub(super) fn may_collect_below(&self, directory: &str) -> bool {
+        let mut all = AssignedNames::new();
+        for (path, text) in self.modules() {
+            names_of(path, text, &mut all);
+        }
+        let is_below = |path: &Path, text: &str| {
+            let file = format!("{TREE}/{}", path.display());
+            let own = names_of(path, text, &mut all.clone());
+            let values = lines_at(text).filter_map(|(at, line)| {
+                let (_, value_at) = assigned(line).filter(|(name, _)| name == "STATIC_ROOT")?;
+                Some(ExpressionReader::new(text, at + value_at, &file, [&own, &all]).expression())
+            });
+            let mut places = values.map(|value| inside(&value?.text));
+            places.any(|place| place.is_none_or(|place| Path::new(&place).starts_with(directory)))
+        };
+        self.modules().any(|(path, text)| is_below(path, text))
     }
 
     /// Whether the application has a name as a path in a string.
@@ -200,7 +222,7 @@ fn entry(body: &str) -> Option<(&str, &str)> {
     let quote = body.chars().next()?;
     let (key, rest) = body[1..].split_once(quote)?;
     let value = rest.trim_start().strip_prefix(':')?;
-    is_constant(key).then_some((key, value))
+    (is_constant(key) || key == FILE_NAME).then_some((key, value))
 }
 
 fn assignment(body: &str) -> Option<(&str, &str)> {
@@ -269,9 +291,25 @@ impl ModuleView<'_> {
         } else if name == "LOCATION" && self.around(at).contains("FileBasedCache") {
             self.written(&value, true)
                 .filter(|written| !written.is_relative)
+        } else if name == FILE_NAME && self.around(at).contains("Handler") {
+            self.written(&value, false)
+                .map(|written| self.with_rotated_logs(written))
+        } else if name == FILE_NAME && self.around(at).contains("Sqlite") {
+            self.written(&value, false)
         } else {
             None
         }
+    }
+
+    /// A log file, or its directory if that is for logs alone: handlers rename files in it.
+    fn with_rotated_logs(&self, written: WrittenPath) -> WrittenPath {
+        let directory = written.path.rsplit_once('/').map(|(above, _)| WrittenPath {
+            path: format!("{above}/"),
+            ..written.clone()
+        });
+        directory
+            .filter(|directory| self.is_new(directory))
+            .unwrap_or(written)
     }
 
     /// Whether the tree lacks a path, or keeps an empty directory for it.
