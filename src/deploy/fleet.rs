@@ -399,6 +399,14 @@ pub fn verdict(hosts: usize, errors: Vec<Error>) -> Result<()> {
     }
 }
 
+/// Turns the errors of hosts that were only looked at into the command's.
+///
+/// # Errors
+/// All of them, joined: not every host could be looked at.
+pub fn looked(errors: Vec<Error>) -> Result<()> {
+    Error::all(errors).map_or(Ok(()), |error| Err(error.kind(ErrorKind::Failed)))
+}
+
 /// Returns the names of hosts, consecutive numbers joined as `--hosts` reads them: `web[01:04],
 /// db1`.
 pub fn folded(names: &[&str]) -> String {
@@ -605,7 +613,9 @@ mod tests {
 
     #[test]
     fn some_and_some_not_is_partial() {
-        assert!(verdict(2, Vec::new()).is_ok());
+        assert!(verdict(2, Vec::new()).is_ok() && looked(Vec::new()).is_ok());
+        let partly = Error::new("x").kind(ErrorKind::Partial);
+        assert_eq!(looked(vec![partly]).unwrap_err().what(), ErrorKind::Failed);
         assert_eq!(
             verdict(2, vec![Error::new("x")]).unwrap_err().what(),
             ErrorKind::Partial

@@ -9,6 +9,7 @@ use super::host_plan::{HookSteps, HostPlanner, changes, found, left_by};
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::{PreflightRefusals, no_signature};
+use super::secrets::ReturningSecrets;
 use super::step::Step;
 use super::stored::{
     FailureMark, Fallback, RuntimeChanges, StoredPackage, Transition, VersionChange,
@@ -102,15 +103,21 @@ fn plan_host(
     let hooks = planner.hooks(&package);
     let entry = |result: &str| planner.entry("rollback", &package, changes, result);
     let change = version_change(kept, changes, facts);
-    let switch = switch(&planner, &hooks, &package, change, changes, &entry("ok"));
+    let secrets = ReturningSecrets::of(&planner);
+    let mut switch = switch(&planner, &hooks, &package, change, changes, &entry("ok"));
+    let install = hooks.before.len() + hooks.drain.len();
+    switch.splice(install..install, secrets.there);
 
     let mut prepare = vec![planner.lock(&[])];
     prepare.extend(planner.prepare(&package));
-    let [failed, refused] = planner.without_success(&hooks, Some(&package), entry);
+    let after_failure = |steps: Vec<Step>| secrets.back.iter().cloned().chain(steps).collect();
+    let [failed, refused] = planner
+        .without_success(&hooks, Some(&package), entry)
+        .map(after_failure);
     HostPlan {
         prepare,
         switch,
-        abandon: hooks.undrain,
+        abandon: after_failure(hooks.undrain),
         failed,
         refused,
         unlock: vec![planner.steps.unlock()],

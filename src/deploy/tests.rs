@@ -82,6 +82,7 @@ pub(super) fn policy() -> DeployPolicy {
         },
         migrate: Some(migrate("python app/manage.py migrate")),
         migrate_user: None,
+        secrets: None,
         hooks: DeployHooks {
             before: vec![line("say before")],
             after: vec![line("say after")],
@@ -142,7 +143,7 @@ fn facts(manager: PackageManager, installed: Option<&Artifact>, order: VersionOr
     }
 }
 
-fn site(name: &str, facts: HostFacts) -> TargetHost {
+pub(super) fn site(name: &str, facts: HostFacts) -> TargetHost {
     TargetHost {
         name: name.into(),
         variables: BTreeMap::from([("REGION".into(), "north".into())]),
@@ -177,7 +178,7 @@ fn switched(names: &[&str]) -> (Plan, Vec<TargetHost>) {
     (Plan::push(&own_policy(), &[new], &sites).unwrap(), sites)
 }
 
-fn own_policy() -> DeployPolicy {
+pub(super) fn own_policy() -> DeployPolicy {
     let shared = vec![SharedPath::parse("app/media").unwrap()];
     let directory = ReleaseDirectoryBackend {
         name: AppName::parse("shop").unwrap(),
@@ -208,7 +209,7 @@ fn tarball(release: &str) -> Artifact {
 }
 
 /// A host that has `installed` in the home directory of its login.
-fn own_facts(installed: Option<&Artifact>) -> HostFacts {
+pub(super) fn own_facts(installed: Option<&Artifact>) -> HostFacts {
     let own = LoginDirectory {
         into: "/home/ada/shop".into(),
         unpackers: vec!["gzip".into()],

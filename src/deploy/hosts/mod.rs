@@ -103,6 +103,17 @@ pub struct HostCommand {
     pub limits: OutputLimits,
     /// What happens to it when the user interrupts pkgapp, or the connection breaks.
     pub orphan: OrphanPolicy,
+    /// What becomes of what it prints on standard output.
+    pub output: OutputAudience,
+}
+
+/// Who gets to read a command's standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputAudience {
+    /// Everyone: it goes into the host's log and, if the command fails, into the error.
+    Everyone,
+    /// The caller alone: it holds secrets.
+    Caller,
 }
 
 /// What a host is granted for a command.
@@ -143,6 +154,7 @@ impl HostCommand {
             timeout: None,
             limits: OutputLimits::None,
             orphan: OrphanPolicy::Finishes,
+            output: OutputAudience::Everyone,
         }
     }
 
@@ -218,6 +230,13 @@ impl HostCommand {
         self.limits(OutputLimits::Answer).ends_with_us()
     }
 
+    /// Keeps its standard output from logs and errors.
+    #[must_use]
+    pub fn confidential(mut self) -> Self {
+        self.output = OutputAudience::Caller;
+        self
+    }
+
     /// Ends it when nobody waits for it any more.
     #[must_use]
     pub fn ends_with_us(mut self) -> Self {
@@ -256,14 +275,23 @@ impl CommandOutput {
 
     /// Returns the last lines of both streams, standard error last.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
-        let text =
-            [&self.stdout, &self.stderr].map(|stream| String::from_utf8_lossy(stream).into_owned());
-        let lines: Vec<&str> = text.iter().flat_map(|text| text.lines()).collect();
-        lines[lines.len().saturating_sub(count)..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
+        last_lines_of(&[&self.stdout, &self.stderr], count)
     }
+
+    /// Returns the last lines of standard error.
+    pub fn last_errors(&self, count: usize) -> Vec<String> {
+        last_lines_of(&[&self.stderr], count)
+    }
+}
+
+fn last_lines_of(streams: &[&Vec<u8>], count: usize) -> Vec<String> {
+    let texts = streams.iter().map(|stream| String::from_utf8_lossy(stream));
+    let texts: Vec<_> = texts.collect();
+    let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }
 
 /// Why a command has no result. Which of three things is true.

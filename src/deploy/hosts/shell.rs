@@ -17,7 +17,7 @@ use super::ssh::{Connection, Connections};
 use super::sudo::{self, Escalation, SudoPasswords, SudoRefusal};
 use super::{
     CommandOutput, Download, Downloaded, Host, HostCommand, HostFailure, OrphanPolicy,
-    OutputLimits, Stream, Upload, Uploaded,
+    OutputAudience, OutputLimits, Stream, Upload, Uploaded,
 };
 use super::{KEPT_BYTES, interrupt, line_text, script, transfer};
 
@@ -141,6 +141,7 @@ impl Shell {
         self.log.line("$", &command.what);
         let mut watcher = Logged {
             log: &self.log,
+            output: command.output,
             inner: watcher,
         };
         let ended = channel::call(
@@ -181,7 +182,10 @@ impl Shell {
     fn judge(&self, command: &HostCommand, ended: RunEnd) -> Result<CommandOutput, HostFailure> {
         let (what, name) = (&command.what, &self.name);
         let printed = |error: Error, output: &CommandOutput| {
-            let lines = output.last_lines(SHOWN_LINES);
+            let lines = match command.output {
+                OutputAudience::Everyone => output.last_lines(SHOWN_LINES),
+                OutputAudience::Caller => output.last_errors(SHOWN_LINES),
+            };
             if lines.is_empty() {
                 error
             } else {
@@ -425,15 +429,17 @@ impl Watcher for Silent {
 /// Writes the lines into the host's log too.
 struct Logged<'w> {
     log: &'w HostLog,
+    output: OutputAudience,
     inner: &'w mut dyn Watcher,
 }
 
 impl Watcher for Logged<'_> {
     fn line(&mut self, stream: Stream, line: &[u8]) {
-        self.log.line(
-            if stream == Stream::Stdout { "|" } else { "!" },
-            &line_text(line),
-        );
+        match (stream, self.output) {
+            (Stream::Stdout, OutputAudience::Caller) => {}
+            (Stream::Stdout, OutputAudience::Everyone) => self.log.line("|", &line_text(line)),
+            (Stream::Stderr, _) => self.log.line("!", &line_text(line)),
+        }
         self.inner.line(stream, line);
     }
 

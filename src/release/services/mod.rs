@@ -206,6 +206,14 @@ pub fn check(app: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Returns the files of secrets in the application's own directory.
+///
+/// # Errors
+/// Two users would have to read one file.
+pub fn secret_files(app: &Config) -> Result<Vec<SecretFile>> {
+    users::secrets(&ServiceContext::of(app)?)
+}
+
 /// Where everything that runs keeps its data. What declares its directories itself looks after them
 /// itself.
 fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
