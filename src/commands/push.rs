@@ -28,6 +28,7 @@ use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
     HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
+use pkgapp_deploy::secrets::{self, SecretFile};
 use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
@@ -372,6 +373,7 @@ pub(super) fn policy(
         check: health_check(deploy),
         migrate_user: migration_user(app, deploy),
         migrate: deploy.migrate.clone(),
+        secrets: app.map(SecretFile::of).transpose()?.flatten(),
         hooks: deploy.hooks.clone(),
         keep: deploy.keep,
         patience: args
@@ -476,6 +478,7 @@ impl RollingPlan<'_> {
             let plan = make(&reached.sites)?;
             if self.args.dry_run {
                 self.print_plan(&plan);
+                reached.skipped.planned = plan.batches.iter().map(Vec::len).sum();
                 return Ok(reached.skipped);
             }
 
@@ -587,7 +590,11 @@ impl RollingPlan<'_> {
     /// Prints the status of each host.
     fn tell(&self, plan: &Plan, outcome: &RolloutOutcome, machines: &[&Machine<'_>]) {
         for ((host, told), machine) in plan.hosts.iter().zip(&outcome.hosts).zip(machines) {
-            let status = describe_status(told.end, host);
+            let status = if plan.action == secrets::SECRETS_ACTION {
+                describe_secrets(told.end, host)
+            } else {
+                describe_status(told.end, host)
+            };
             match told.errors.first() {
                 Some(error) if !told.end.is_good() => {
                     machine.row.failed(error);
@@ -621,6 +628,22 @@ fn describe_status(status: HostStatus, host: &HostPlan) -> String {
         HostStatus::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
         HostStatus::Unwell => format!("back on {before}, not healthy"),
         HostStatus::Broken => "broken: both the installation and the rollback failed".to_owned(),
+    }
+}
+
+/// The same for hosts that get secrets.
+fn describe_secrets(status: HostStatus, host: &HostPlan) -> String {
+    let before = host.from.as_deref().unwrap_or_default();
+    match status {
+        HostStatus::Idle | HostStatus::Changed => host.change(),
+        HostStatus::Unchanged => format!("unchanged: {before}"),
+        HostStatus::Unreachable => "not reached".to_owned(),
+        HostStatus::WentBack => format!("went back: {before}"),
+        HostStatus::Unconfirmed | HostStatus::Broken => {
+            "the new secrets are set, and it does not work with them".to_owned()
+        }
+        HostStatus::Unknown => "lost; the new secrets are set or not".to_owned(),
+        HostStatus::Unwell => "went back, and does not work".to_owned(),
     }
 }
 
@@ -665,6 +688,8 @@ pub(super) struct PushSummary {
     pub(super) hosts: Vec<(String, HostStatus)>,
     errors: Vec<Error>,
     changed: bool,
+    /// How many hosts a dry run would have changed.
+    planned: usize,
 }
 
 impl PushSummary {
@@ -680,14 +705,17 @@ impl PushSummary {
     /// Returns the failures as one error, whose kind is the exit code.
     ///
     /// # Errors
-    /// At least one host has failed.
+    /// At least one host has failed, or a dry run has found something to do.
     pub(super) fn finish(self) -> Result<()> {
         let kind = if self.changed {
             ErrorKind::Partial
         } else {
             ErrorKind::Failed
         };
-        Error::all(self.errors).map_or(Ok(()), |error| Err(error.kind(kind)))
+        if let Some(error) = Error::all(self.errors) {
+            return Err(error.kind(kind));
+        }
+        fleet::planned_changes(self.planned)
     }
 }
 

@@ -20,6 +20,7 @@ use pkgapp_config::{Config, Deploy};
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::parallel;
 use pkgapp_core::report::{OutputStyle, Report, human_bytes, visible_line};
+use pkgapp_core::text::counted;
 
 /// How long results wait for those of slower hosts.
 const LULL: Duration = Duration::from_secs(5);
@@ -405,6 +406,18 @@ pub fn verdict(hosts: usize, errors: Vec<Error>) -> Result<()> {
 /// All of them, joined: not every host could be looked at.
 pub fn looked(errors: Vec<Error>) -> Result<()> {
     Error::all(errors).map_or(Ok(()), |error| Err(error.kind(ErrorKind::Failed)))
+}
+
+/// Tells what a dry run has found: `hosts` is how many would change.
+///
+/// # Errors
+/// There are some.
+pub fn planned_changes(hosts: usize) -> Result<()> {
+    if hosts == 0 {
+        return Ok(());
+    }
+    let hosts = counted(hosts, "host");
+    Err(Error::new(format!("the plan changes {hosts}")).kind(ErrorKind::Found))
 }
 
 /// Returns the names of hosts, consecutive numbers joined as `--hosts` reads them: `web[01:04],

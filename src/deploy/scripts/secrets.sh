@@ -160,14 +160,14 @@ begin_new() {
   new=$file.pkgapp-new
   (umask 022 && mkdir -p "${file%/*}") || return 1
   rm -f "$new"
-  if [ -f "$file" ]; then cp -p "$file" "$new" && : >"$new"
+  if [ -f "$file" ]; then cp -p "$file" "$new" && : >"$new" || return 1
   else
     : >"$new" || return 1
-    # The group is there from the first installation on; root's services need none.
-    if [ $mode = package ] && [ -n "$group" ] && getent group "$group" >/dev/null; then
-      chown ":$group" "$new" && chmod 640 "$new" || return 1
-    fi
+    [ $mode = tarball ] || chmod 640 "$new" || return 1
   fi
+  # The group is there from the first installation on. Until then the file is as it will be, but root's alone.
+  if [ $mode = package ] && [ -n "$group" ] && [ "$(stat -c '%a %u:%g' "$new")" = '640 0:0' ] && getent group "$group" >/dev/null
+  then chown ":$group" "$new"; fi
 }
 # end_new: the new file takes the place of the other one. Nobody who reads it sees a part of it.
 end_new() { to_disk "$new" && mv -fT "$new" "$file" && to_disk "${file%/*}"; }

@@ -142,7 +142,7 @@ impl SecretSteps<'_> {
     fn change(&self, names: &[&str], lines: String) -> Vec<Step> {
         if names.is_empty() {
             // An earlier call has written them, and did not come to the restart.
-            return self.with_restart(None);
+            return self.restart();
         }
         let restart = if self.restarts { "yes" } else { "" };
         let what = format!("writing {} to {}", names.join(", "), self.file.path);
@@ -150,26 +150,35 @@ impl SecretSteps<'_> {
             .command(&what, script::WRITE_SECRETS)
             .parameter("restart", restart)
             .stdin(lines);
-        self.with_restart(Some(write))
+        let write = StepBuilder::run(PushStage::Install, None, write);
+        let mut steps = vec![write];
+        steps.extend(self.restart());
+        steps.push(self.settle());
+        steps
     }
 
     fn back(&self) -> Vec<Step> {
         let restore = self.command("bringing back the secrets", script::RESTORE_SECRETS);
-        self.with_restart(Some(restore))
+        let restore = StepBuilder::run(PushStage::Install, None, restore);
+        // Nothing is gone back to from there, whether it works or not.
+        let mut steps = vec![restore, self.settle()];
+        steps.extend(self.restart());
+        steps
     }
 
     /// The steps from a change of the file to services that work with it.
-    fn with_restart(&self, change: Option<HostCommand>) -> Vec<Step> {
-        let change = change.map(|change| StepBuilder::run(PushStage::Install, None, change));
-        let mut steps: Vec<Step> = change.into_iter().collect();
-        if self.restarts {
-            let restart = self.command("restarting what reads them", script::RESTART_READERS);
-            steps.push(StepBuilder::run(PushStage::Health, None, restart));
-            steps.push(self.planner.health());
+    fn restart(&self) -> Vec<Step> {
+        if !self.restarts {
+            return Vec::new();
         }
+        let restart = self.command("restarting what reads them", script::RESTART_READERS);
+        let restart = StepBuilder::run(PushStage::Health, None, restart);
+        vec![restart, self.planner.health()]
+    }
+
+    fn settle(&self) -> Step {
         let settle = self.command("forgetting the secrets of before", script::SETTLE_SECRETS);
-        steps.push(StepBuilder::run(PushStage::Record, None, settle));
-        steps
+        StepBuilder::run(PushStage::Record, None, settle)
     }
 }
 

@@ -1,0 +1,275 @@
+//! `pkgapp secrets set`, `copy`, and `generate`.
+
+use std::collections::BTreeMap;
+
+use crate::cli::{
+    RolloutArgs, SecretsChangeArgs, SecretsCopyArgs, SecretsGenerateArgs, SecretsSetArgs,
+};
+use crate::commands::push::{RollingPlan, policy};
+use pkgapp_config::{Config, Deploy, DeployHooks};
+use pkgapp_core::error::{Error, ErrorKind, Result};
+use pkgapp_core::report::Report;
+use pkgapp_core::text::backticked;
+use pkgapp_deploy::fleet::{Fleet, Machine, folded};
+use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
+use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
+use pkgapp_deploy::secrets::{
+    HostSecrets, ReaderRestart, Salt, SecretChange, SecretFile, SecretValue, SecretsPlan,
+};
+
+use super::{Undeclared, check_name, deploy_of, file_of, source};
+
+pub(super) fn set(args: &SecretsSetArgs, app: &Config, report: &Report) -> Result<()> {
+    let command = ChangeOfSecrets::new(args.target.as_deref(), &args.change, app, report)?;
+    check_name(app, &args.name, command.undeclared())?;
+    let value = source::value(args, report)?;
+    command.run(&|hosts| {
+        let change = BTreeMap::from([(args.name.clone(), value.clone())]);
+        Ok(vec![change; hosts.sites.len()])
+    })
+}
+
+pub(super) fn generate(args: &SecretsGenerateArgs, app: &Config, report: &Report) -> Result<()> {
+    let command = ChangeOfSecrets::new(args.target.as_deref(), &args.change, app, report)?;
+    check_name(app, &args.name, command.undeclared())?;
+    command.run(&|hosts| {
+        let having = hosts.having(&args.name);
+        if let Some(first) = having.first().filter(|_| !args.force) {
+            let (name, target) = (&args.name, args.target.as_deref().unwrap_or("--hosts …"));
+            return Err(Error::new(format!("`{name}` is set on {}", folded(&having))).hint(
+                format!("copy it with `pkgapp secrets copy {target} --from {first} {name}`, or replace it with `--force`"),
+            ));
+        }
+        let first = hosts.machine(0)?;
+        let output = ask(first, &SecretFile::generate(args.length))?;
+        let value = SecretValue::from_line(output)?;
+        let change = BTreeMap::from([(args.name.clone(), value)]);
+        Ok(vec![change; hosts.sites.len()])
+    })
+}
+
+pub(super) fn copy(args: &SecretsCopyArgs, app: &Config, report: &Report) -> Result<()> {
+    let has_hosts = !args.change.rollout.hosts.hosts.is_empty() || args.change.rollout.hosts.local;
+    let (target, names) = match args.what.split_first() {
+        Some((first, rest)) if !has_hosts || is_deploy(app, first) => (Some(first.as_str()), rest),
+        _ => (None, &args.what[..]),
+    };
+    let command = ChangeOfSecrets::new(target, &args.change, app, report)?;
+    for name in names {
+        check_name(app, name, command.undeclared())?;
+    }
+    command.run(&|hosts| hosts.copied(&args.from, names))
+}
+
+fn is_deploy(app: &Config, name: &str) -> bool {
+    app.deploys
+        .iter()
+        .any(|deploy| deploy.name.as_str() == name)
+}
+
+/// Runs a question on a host; returns what it prints, which no log has.
+fn ask(machine: &Machine<'_>, command: &HostCommand) -> Result<Vec<u8>> {
+    let output = machine.host.run(command, &mut |_, _| {});
+    Ok(output.map_err(HostFailure::into_error)?.stdout)
+}
+
+/// A command that changes secrets on hosts.
+struct ChangeOfSecrets<'a> {
+    args: &'a SecretsChangeArgs,
+    deploy: Option<&'a Deploy>,
+    policy: DeployPolicy,
+    file: SecretFile,
+    fleet: Fleet<'a>,
+    report: &'a Report,
+}
+
+impl<'a> ChangeOfSecrets<'a> {
+    fn new(
+        target: Option<&str>,
+        args: &'a SecretsChangeArgs,
+        app: &'a Config,
+        report: &'a Report,
+    ) -> Result<Self> {
+        let deploy = deploy_of(app, target)?;
+        let rollout: &RolloutArgs = &args.rollout;
+        let policy = DeployPolicy {
+            migrate: None,
+            // They belong to releases.
+            hooks: DeployHooks::default(),
+            ..policy(app.name.clone(), Some(app), deploy, rollout)?
+        };
+        Ok(Self {
+            args,
+            deploy,
+            policy,
+            file: file_of(app)?,
+            fleet: Fleet::open(
+                &rollout.hosts.options(),
+                deploy,
+                &app.root,
+                "secrets",
+                report,
+            )?,
+            report,
+        })
+    }
+
+    fn undeclared(&self) -> Undeclared {
+        if self.args.allow_undeclared {
+            Undeclared::Allowed
+        } else {
+            Undeclared::Refused
+        }
+    }
+
+    /// Looks at the hosts, decides which secrets each gets, and brings them there.
+    fn run(
+        &self,
+        decide: &dyn Fn(&HostsWithSecrets<'_>) -> Result<Vec<SecretChange>>,
+    ) -> Result<()> {
+        let restart = if self.args.no_restart {
+            ReaderRestart::Never
+        } else {
+            ReaderRestart::Running
+        };
+        let make = |sites: &[TargetHost]| {
+            let salt = Salt::draw()?;
+            let there = self.look(sites, &salt)?;
+            let hosts = HostsWithSecrets {
+                command: self,
+                sites,
+                there: &there,
+            };
+            let changes = decide(&hosts)?;
+            let (policy, file) = (&self.policy, &self.file);
+            SecretsPlan {
+                policy,
+                file,
+                salt: &salt,
+                restart,
+            }
+            .plan(sites, &there, &changes)
+        };
+        RollingPlan {
+            policy: &self.policy,
+            artifacts: &[],
+            args: &self.args.rollout,
+            deploy: self.deploy,
+            fleet: &self.fleet,
+            report: self.report,
+        }
+        .run(&make)?
+        .finish()
+    }
+
+    fn machine(&self, site: &TargetHost) -> Result<&Machine<'a>> {
+        let mut machines = self.fleet.machines.iter();
+        machines
+            .find(|machine| machine.member.name == site.name)
+            .ok_or_else(|| Error::bug("a host has no connection"))
+    }
+
+    /// Asks hosts which secrets they have.
+    fn look(&self, sites: &[TargetHost], salt: &Salt) -> Result<Vec<HostSecrets>> {
+        let machines: Result<Vec<&Machine<'a>>> =
+            sites.iter().map(|site| self.machine(site)).collect();
+        let facts: BTreeMap<&str, &TargetHost> = sites
+            .iter()
+            .map(|site| (site.name.as_str(), site))
+            .collect();
+        let look = |machine: &Machine<'a>| {
+            let facts = facts
+                .get(machine.member.name.as_str())
+                .map(|site| &site.facts);
+            let remote = self.policy.backend.remote_state(facts);
+            let answer = ask(machine, &self.file.look(&remote, salt))?;
+            HostSecrets::parse(&String::from_utf8_lossy(&answer), salt)
+        };
+        let found = self.fleet.each_of(&machines?, self.fleet.parallel(), look);
+        let (mut there, mut errors) = (Vec::new(), Vec::new());
+        for found in found {
+            match found.unwrap_or_else(|| Err(interrupt::error())) {
+                Ok(found) => there.push(found),
+                Err(error) => errors.push(error),
+            }
+        }
+        for (site, there) in sites
+            .iter()
+            .zip(&there)
+            .filter(|(_, there)| there.is_open())
+        {
+            self.report.warning(&format!(
+                "{}: every user can read `{}`",
+                site.name, there.file
+            ));
+        }
+        Error::all(errors).map_or(Ok(there), Err)
+    }
+}
+
+/// The hosts of a command, and the secrets that they have.
+struct HostsWithSecrets<'a> {
+    command: &'a ChangeOfSecrets<'a>,
+    sites: &'a [TargetHost],
+    there: &'a [HostSecrets],
+}
+
+impl HostsWithSecrets<'_> {
+    fn machine(&self, index: usize) -> Result<&Machine<'_>> {
+        let site = self.sites.get(index);
+        self.command
+            .machine(site.ok_or_else(|| Error::bug("there are no hosts"))?)
+    }
+
+    /// The names of the hosts that have a secret.
+    fn having(&self, name: &str) -> Vec<&str> {
+        let hosts = self.sites.iter().zip(self.there);
+        hosts
+            .filter(|(_, there)| there.hashes.contains_key(name))
+            .map(|(site, _)| site.name.as_str())
+            .collect()
+    }
+
+    /// Reads secrets of one host, by default all, for all others.
+    fn copied(&self, from: &str, names: &[String]) -> Result<Vec<SecretChange>> {
+        let at = self.sites.iter().position(|site| site.name == from);
+        let at = at.ok_or_else(|| {
+            let known = backticked(self.sites.iter().map(|site| &site.name));
+            Error::new(format!("`{from}` is none of the hosts"))
+                .kind(ErrorKind::Usage)
+                .hint(format!("`--from` names one of {known}"))
+        })?;
+        let source = &self.there[at];
+        if let Some(error) = source.unusable(from) {
+            return Err(error);
+        }
+        let lacking: Vec<&String> = names
+            .iter()
+            .filter(|name| !source.hashes.contains_key(*name))
+            .collect();
+        if !lacking.is_empty() {
+            return Err(Error::new(format!(
+                "{} is not set on `{from}`",
+                backticked(lacking)
+            )));
+        }
+
+        let all: Vec<String> = source.hashes.keys().cloned().collect();
+        let wanted = if names.is_empty() { &all[..] } else { names };
+        let remote = self
+            .command
+            .policy
+            .backend
+            .remote_state(Some(&self.sites[at].facts));
+        let answer = ask(self.machine(at)?, &self.command.file.read(&remote, wanted))?;
+        let values = SecretFile::values(&answer)?;
+        let change = |index| {
+            if index == at {
+                SecretChange::new()
+            } else {
+                values.clone()
+            }
+        };
+        Ok((0..self.sites.len()).map(change).collect())
+    }
+}

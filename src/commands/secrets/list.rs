@@ -1,0 +1,156 @@
+//! `pkgapp secrets list`.
+
+use serde_json::{Value, json};
+
+use crate::cli::SecretsListArgs;
+use pkgapp_config::Config;
+use pkgapp_core::error::{Error, ErrorKind, Result};
+use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::backend;
+use pkgapp_deploy::fleet::{Fleet, Machine, folded, looked};
+use pkgapp_deploy::hosts::{HostFailure, interrupt};
+use pkgapp_deploy::secrets::{HostSecrets, Salt, SecretRow, SecretState, SecretTable};
+
+use super::{declared, deploy_of, file_of};
+
+pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Result<()> {
+    let deploy = deploy_of(app, args.target.as_deref())?;
+    let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
+    let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "secrets", report)?;
+    let salt = Salt::draw()?;
+    let command = file_of(app)?.look(&backend.remote_state(None), &salt);
+    let look = |machine: &Machine<'_>| -> Result<HostSecrets> {
+        let output = machine.host.run(&command, &mut |_, _| {});
+        let output = output.map_err(HostFailure::into_error)?;
+        let there = HostSecrets::parse(&output.text(), &salt)?;
+        there.unusable(&machine.member.name).map_or(Ok(there), Err)
+    };
+
+    let (mut hosts, mut there, mut errors) = (Vec::new(), Vec::new(), Vec::new());
+    for (machine, found) in fleet.machines.iter().zip(fleet.each(look)) {
+        match found.unwrap_or_else(|| Err(interrupt::error())) {
+            Ok(found) => {
+                hosts.push(machine.member.name.as_str());
+                there.push(found);
+            }
+            Err(error) => errors.push(error),
+        }
+    }
+    let expected = declared(app);
+    let table = SecretTable::of(&expected, &there.iter().collect::<Vec<_>>());
+    let shown = ListedSecrets {
+        hosts: &hosts,
+        table: &table,
+        has_declarations: !expected.is_empty(),
+    };
+    warn(&hosts, &there, report);
+    shown.print(report);
+    looked(errors)?;
+    shown.lacking(args.target.as_deref())
+}
+
+fn warn(hosts: &[&str], there: &[HostSecrets], report: &Report) {
+    for (host, there) in hosts.iter().zip(there) {
+        if there.is_open() {
+            report.warning(&format!("{host}: every user can read `{}`", there.file));
+        }
+        if there.is_pending {
+            report.warning(&format!(
+                "{host}: services have not been restarted since the secrets changed"
+            ));
+        }
+    }
+}
+
+/// What is printed.
+struct ListedSecrets<'a> {
+    hosts: &'a [&'a str],
+    table: &'a SecretTable,
+    has_declarations: bool,
+}
+
+impl ListedSecrets<'_> {
+    fn print(&self, report: &Report) {
+        let rows = &self.table.rows;
+        match report.style() {
+            OutputStyle::Json => {
+                let secrets: Vec<Value> = rows.iter().map(|row| self.json(row)).collect();
+                report.json(&json!({ "secrets": secrets }));
+            }
+            OutputStyle::Text => {
+                let names = rows.iter().map(|row| row.name.chars().count());
+                let width = names.max().unwrap_or(0);
+                for row in rows {
+                    report.result(&format!("{:width$}  {}", row.name, self.text(row)));
+                }
+            }
+        }
+    }
+
+    fn json(&self, row: &SecretRow) -> Value {
+        let states = self.hosts.iter().zip(&row.states);
+        let hosts: serde_json::Map<String, Value> = states
+            .map(|(host, state)| ((*host).to_owned(), json!(state)))
+            .collect();
+        json!({
+            "name": row.name,
+            "declared": row.is_declared,
+            "required": row.is_required,
+            "hosts": hosts,
+        })
+    }
+
+    /// Returns how hosts have a secret; those with the same value stand together.
+    fn text(&self, row: &SecretRow) -> String {
+        let names = |indices: &[usize]| {
+            let names: Vec<&str> = indices.iter().map(|index| self.hosts[*index]).collect();
+            folded(&names)
+        };
+        let missing: Vec<usize> = row.hosts(SecretState::Missing).collect();
+        let mut parts = Vec::new();
+        match &row.groups[..] {
+            [] => parts.push("missing".to_owned()),
+            [_] if missing.is_empty() => parts.push("set".to_owned()),
+            [group] => parts.push(format!("set on {}", names(group))),
+            groups => {
+                let groups: Vec<String> = groups.iter().map(|group| names(group)).collect();
+                parts.push(format!("differs: {}", groups.join(" | ")));
+            }
+        }
+        if !missing.is_empty() && !row.groups.is_empty() {
+            parts.push(format!("missing on {}", names(&missing)));
+        }
+        let note = if row.is_lacking() {
+            " (required)"
+        } else if self.has_declarations && !row.is_declared {
+            " (not declared)"
+        } else {
+            ""
+        };
+        format!("{}{note}", parts.join("; "))
+    }
+
+    /// Fails if a host lacks a secret that is required.
+    fn lacking(&self, target: Option<&str>) -> Result<()> {
+        let target = target.unwrap_or("--hosts …");
+        let lacking = self.table.rows.iter().filter(|row| row.is_lacking());
+        let found = lacking.map(|row| {
+            let name = &row.name;
+            let hosts: Vec<&str> = row
+                .hosts(SecretState::Missing)
+                .map(|index| self.hosts[index])
+                .collect();
+            let hint = match row.groups.first().and_then(|group| group.first()) {
+                Some(from) => format!(
+                    "pkgapp secrets copy {target} --from {} {name}",
+                    self.hosts[*from]
+                ),
+                None => format!("pkgapp secrets set {target} {name}"),
+            };
+            Error::new(format!("`{name}` is not set on {}", folded(&hosts)))
+                .kind(ErrorKind::Found)
+                .hint(format!("`{hint}`"))
+        });
+        Error::all(found.collect::<Vec<_>>()).map_or(Ok(()), Err)
+    }
+}
