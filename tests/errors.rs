@@ -158,6 +158,7 @@ fn every_bad_input_has_its_message() {
         wheels(),
         building(),
         commands(),
+        secrets(),
     ]
     .into_iter()
     .flatten()
@@ -618,6 +619,42 @@ fn building() -> Vec<Case> {
             .args(&["build", "--format", "tar", "--output", "app.py"])
             .pins(local)
             .must(&["`app.py`"]),
+    ]
+}
+
+/// What is wrong with a secret before any host is asked.
+fn secrets() -> Vec<Case> {
+    const READER: &str = "[settings.SHOP_KEY]\ntype = \"secret\"\n[settings.SHOP_TITLE]\ntype = \"string\"\ndefault = \"\"\n\
+        [service.web]\nexec = \"python app/app.py\"\nenvironment-file = \"/etc/shop/secrets.env\"\n";
+    let set = |name| case(name).more(READER);
+    vec![
+        set("secrets-unknown-name")
+            .args(&["secrets", "set", "--hosts", "web1", "SHOP_KEYS"])
+            .usage()
+            .must(&["`SHOP_KEYS`", "did you mean `SHOP_KEY`?"]),
+        set("secrets-no-secret")
+            .args(&["secrets", "generate", "--hosts", "web1", "SHOP_TITLE"])
+            .usage()
+            .must(&["`SHOP_TITLE` is no secret", "/etc/shop/settings.env"]),
+        set("secrets-no-variable")
+            .args(&[
+                "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--env", "NO_SUCH",
+            ])
+            .usage()
+            .must(&["`NO_SUCH`"]),
+        set("secrets-several-lines")
+            .file("value", "hunter2\nhunter3\n")
+            .args(&[
+                "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--file", "value",
+            ])
+            .must(&["cannot set `SHOP_KEY`", "several lines", "base64"]),
+        set("secrets-unknown-deployment")
+            .args(&["secrets", "copy", "production", "--from", "web1"])
+            .usage()
+            .must(&["[deploy.production]"]),
+        case("secrets-no-file")
+            .args(&["secrets", "list", "--hosts", "web1"])
+            .must(&["reads a file of secrets", "environment-file = "]),
     ]
 }
 

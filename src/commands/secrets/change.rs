@@ -20,9 +20,9 @@ use pkgapp_deploy::secrets::{
 use super::{Undeclared, check_name, deploy_of, file_of, source};
 
 pub(super) fn set(args: &SecretsSetArgs, app: &Config, report: &Report) -> Result<()> {
-    let command = ChangeOfSecrets::new(args.target.as_deref(), &args.change, app, report)?;
-    check_name(app, &args.name, command.undeclared())?;
+    let file = checked(app, std::slice::from_ref(&args.name), &args.change)?;
     let value = source::value(args, report)?;
+    let command = ChangeOfSecrets::new(args.target.as_deref(), file, &args.change, app, report)?;
     command.run(&|hosts| {
         let change = BTreeMap::from([(args.name.clone(), value.clone())]);
         Ok(vec![change; hosts.sites.len()])
@@ -30,8 +30,8 @@ pub(super) fn set(args: &SecretsSetArgs, app: &Config, report: &Report) -> Resul
 }
 
 pub(super) fn generate(args: &SecretsGenerateArgs, app: &Config, report: &Report) -> Result<()> {
-    let command = ChangeOfSecrets::new(args.target.as_deref(), &args.change, app, report)?;
-    check_name(app, &args.name, command.undeclared())?;
+    let file = checked(app, std::slice::from_ref(&args.name), &args.change)?;
+    let command = ChangeOfSecrets::new(args.target.as_deref(), file, &args.change, app, report)?;
     command.run(&|hosts| {
         let having = hosts.having(&args.name);
         if let Some(first) = having.first().filter(|_| !args.force) {
@@ -54,11 +54,22 @@ pub(super) fn copy(args: &SecretsCopyArgs, app: &Config, report: &Report) -> Res
         Some((first, rest)) if !has_hosts || is_deploy(app, first) => (Some(first.as_str()), rest),
         _ => (None, &args.what[..]),
     };
-    let command = ChangeOfSecrets::new(target, &args.change, app, report)?;
-    for name in names {
-        check_name(app, name, command.undeclared())?;
-    }
+    let file = checked(app, names, &args.change)?;
+    let command = ChangeOfSecrets::new(target, file, &args.change, app, report)?;
     command.run(&|hosts| hosts.copied(&args.from, names))
+}
+
+/// Checks the names of secrets; returns the file where they belong.
+fn checked(app: &Config, names: &[String], args: &SecretsChangeArgs) -> Result<SecretFile> {
+    let undeclared = if args.allow_undeclared {
+        Undeclared::Allowed
+    } else {
+        Undeclared::Refused
+    };
+    let mistakes = names
+        .iter()
+        .filter_map(|name| check_name(app, name, undeclared).err());
+    Error::all(mistakes.collect::<Vec<_>>()).map_or_else(|| file_of(app), Err)
 }
 
 fn is_deploy(app: &Config, name: &str) -> bool {
@@ -86,6 +97,7 @@ struct ChangeOfSecrets<'a> {
 impl<'a> ChangeOfSecrets<'a> {
     fn new(
         target: Option<&str>,
+        file: SecretFile,
         args: &'a SecretsChangeArgs,
         app: &'a Config,
         report: &'a Report,
@@ -102,7 +114,7 @@ impl<'a> ChangeOfSecrets<'a> {
             args,
             deploy,
             policy,
-            file: file_of(app)?,
+            file,
             fleet: Fleet::open(
                 &rollout.hosts.options(),
                 deploy,
@@ -112,14 +124,6 @@ impl<'a> ChangeOfSecrets<'a> {
             )?,
             report,
         })
-    }
-
-    fn undeclared(&self) -> Undeclared {
-        if self.args.allow_undeclared {
-            Undeclared::Allowed
-        } else {
-            Undeclared::Refused
-        }
     }
 
     /// Looks at the hosts, decides which secrets each gets, and brings them there.

@@ -23,19 +23,7 @@ pub(super) fn value(args: &SecretsSetArgs, report: &Report) -> Result<SecretValu
         (.., Some((file, key))) => of_sops(file, key),
         (None, None, None) => asked(args, report),
     };
-    let named = |error: Error| error.context(format!("cannot set `{}`", args.name));
-    value.map_err(|error| {
-        if is_about_value(&error) {
-            named(error)
-        } else {
-            error
-        }
-    })
-}
-
-/// Whether an error is about the value itself and not about where it should come from.
-fn is_about_value(error: &Error) -> bool {
-    error.message().starts_with("the value ")
+    value.map_err(|error| error.context(format!("cannot set `{}`", args.name)))
 }
 
 fn of_variable(variable: &str) -> Result<SecretValue> {

@@ -56,26 +56,25 @@ impl SecretValue {
     /// # Errors
     /// It is empty or too long, or has bytes that environment files cannot hold.
     pub fn parse(bytes: Vec<u8>) -> Result<Self> {
-        let why = match bytes.len() {
-            0 => Some("it is empty"),
-            MOST_BYTES.. if bytes.len() > MOST_BYTES => Some("it is longer than 64 KiB"),
-            _ => None,
-        };
-        let error = |why: &str| Error::new("the value cannot be a secret").cause_text(why);
-        if let Some(why) = why {
-            return Err(error(why));
+        if bytes.is_empty() {
+            return Err(Error::new("the value is empty"));
         }
-        let text = String::from_utf8(bytes).map_err(|_| error("it is not UTF-8"))?;
+        if bytes.len() > MOST_BYTES {
+            return Err(Error::new("the value is longer than 64 KiB"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| Error::new("the value is not UTF-8"))?;
         if text.contains('\0') {
-            return Err(error("it has a NUL character"));
+            return Err(Error::new("the value has a NUL character"));
         }
         if text.contains(['\n', '\r']) {
-            let error = error("it has several lines, and cron jobs read only one");
+            let error = Error::new("the value has several lines, and cron jobs read only one");
             return Err(error.hint("encode it, for example with `base64 -w0`"));
         }
         // systemd ignores such variables (`env_value_is_valid` in its src/basic/env-util.c).
         if text.contains(|c: char| c.is_ascii_control() && c != '\t') {
-            return Err(error("it has a control character, which systemd refuses"));
+            return Err(Error::new(
+                "the value has a control character, which systemd refuses",
+            ));
         }
         Ok(Self(text))
     }
