@@ -182,6 +182,7 @@ fn every_golden_message_has_its_case() {
         wheels(),
         building(),
         commands(),
+        secrets(),
     ];
     let names: Vec<String> = cases
         .iter()
@@ -626,29 +627,33 @@ fn building() -> Vec<Case> {
 fn secrets() -> Vec<Case> {
     const READER: &str = "[settings.SHOP_KEY]\ntype = \"secret\"\n[settings.SHOP_TITLE]\ntype = \"string\"\ndefault = \"\"\n\
         [service.web]\nexec = \"python app/app.py\"\nenvironment-file = \"/etc/shop/secrets.env\"\n";
-    let set = |name| case(name).more(READER);
     vec![
-        set("secrets-unknown-name")
+        case("secrets-unknown-name")
+            .more(READER)
             .args(&["secrets", "set", "--hosts", "web1", "SHOP_KEYS"])
             .usage()
             .must(&["`SHOP_KEYS`", "did you mean `SHOP_KEY`?"]),
-        set("secrets-no-secret")
+        case("secrets-no-secret")
+            .more(READER)
             .args(&["secrets", "generate", "--hosts", "web1", "SHOP_TITLE"])
             .usage()
             .must(&["`SHOP_TITLE` is no secret", "/etc/shop/settings.env"]),
-        set("secrets-no-variable")
+        case("secrets-no-variable")
+            .more(READER)
             .args(&[
                 "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--env", "NO_SUCH",
             ])
             .usage()
             .must(&["`NO_SUCH`"]),
-        set("secrets-several-lines")
+        case("secrets-several-lines")
+            .more(READER)
             .file("value", "hunter2\nhunter3\n")
             .args(&[
                 "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--file", "value",
             ])
             .must(&["cannot set `SHOP_KEY`", "several lines", "base64"]),
-        set("secrets-unknown-deployment")
+        case("secrets-unknown-deployment")
+            .more(READER)
             .args(&["secrets", "copy", "production", "--from", "web1"])
             .usage()
             .must(&["[deploy.production]"]),

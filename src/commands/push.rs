@@ -28,7 +28,7 @@ use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
     HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
-use pkgapp_deploy::secrets::{self, SecretFile};
+use pkgapp_deploy::secrets::{self, SecretStore};
 use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
@@ -373,7 +373,7 @@ pub(super) fn policy(
         check: health_check(deploy),
         migrate_user: migration_user(app, deploy),
         migrate: deploy.migrate.clone(),
-        secrets: app.map(SecretFile::of).transpose()?.flatten(),
+        secrets: app.map(SecretStore::of).transpose()?.flatten(),
         hooks: deploy.hooks.clone(),
         keep: deploy.keep,
         patience: args

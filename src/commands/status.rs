@@ -30,7 +30,7 @@ impl KnownHost {
 
     /// Returns whether the host is as a push that ended well leaves it.
     fn is_settled(&self) -> bool {
-        self.is_healthy() && self.condition.drifted.is_empty() && self.facts.transaction.is_none()
+        self.is_healthy() && !self.condition.is_modified() && self.facts.transaction.is_none()
     }
 }
 

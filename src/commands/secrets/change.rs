@@ -14,10 +14,10 @@ use pkgapp_deploy::fleet::{Fleet, Machine, folded};
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
 use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
 use pkgapp_deploy::secrets::{
-    HostSecrets, ReaderRestart, Salt, SecretChange, SecretFile, SecretValue, SecretsPlan,
+    HostSecrets, ReaderRestart, SecretChange, SecretSalt, SecretStore, SecretValue, SecretsPlan,
 };
 
-use super::{Undeclared, check_name, deploy_of, file_of, source};
+use super::{Undeclared, check_name, check_place, deploy_of, file_of, source};
 
 pub(super) fn set(args: &SecretsSetArgs, app: &Config, report: &Report) -> Result<()> {
     let file = checked(app, std::slice::from_ref(&args.name), &args.change)?;
@@ -41,7 +41,7 @@ pub(super) fn generate(args: &SecretsGenerateArgs, app: &Config, report: &Report
             ));
         }
         let first = hosts.machine(0)?;
-        let output = ask(first, &SecretFile::generate(args.length))?;
+        let output = ask(first, &SecretStore::generate(args.length))?;
         let value = SecretValue::from_line(output)?;
         let change = BTreeMap::from([(args.name.clone(), value)]);
         Ok(vec![change; hosts.sites.len()])
@@ -60,7 +60,7 @@ pub(super) fn copy(args: &SecretsCopyArgs, app: &Config, report: &Report) -> Res
 }
 
 /// Checks the names of secrets; returns the file where they belong.
-fn checked(app: &Config, names: &[String], args: &SecretsChangeArgs) -> Result<SecretFile> {
+fn checked(app: &Config, names: &[String], args: &SecretsChangeArgs) -> Result<SecretStore> {
     let undeclared = if args.allow_undeclared {
         Undeclared::Allowed
     } else {
@@ -89,7 +89,7 @@ struct ChangeOfSecrets<'a> {
     args: &'a SecretsChangeArgs,
     deploy: Option<&'a Deploy>,
     policy: DeployPolicy,
-    file: SecretFile,
+    file: SecretStore,
     fleet: Fleet<'a>,
     report: &'a Report,
 }
@@ -97,7 +97,7 @@ struct ChangeOfSecrets<'a> {
 impl<'a> ChangeOfSecrets<'a> {
     fn new(
         target: Option<&str>,
-        file: SecretFile,
+        file: SecretStore,
         args: &'a SecretsChangeArgs,
         app: &'a Config,
         report: &'a Report,
@@ -110,6 +110,7 @@ impl<'a> ChangeOfSecrets<'a> {
             hooks: DeployHooks::default(),
             ..policy(app.name.clone(), Some(app), deploy, rollout)?
         };
+        check_place(app, &file, &*policy.backend)?;
         Ok(Self {
             args,
             deploy,
@@ -137,7 +138,7 @@ impl<'a> ChangeOfSecrets<'a> {
             ReaderRestart::Running
         };
         let make = |sites: &[TargetHost]| {
-            let salt = Salt::draw()?;
+            let salt = SecretSalt::draw()?;
             let there = self.look(sites, &salt)?;
             let hosts = HostsWithSecrets {
                 command: self,
@@ -174,7 +175,7 @@ impl<'a> ChangeOfSecrets<'a> {
     }
 
     /// Asks hosts which secrets they have.
-    fn look(&self, sites: &[TargetHost], salt: &Salt) -> Result<Vec<HostSecrets>> {
+    fn look(&self, sites: &[TargetHost], salt: &SecretSalt) -> Result<Vec<HostSecrets>> {
         let machines: Result<Vec<&Machine<'a>>> =
             sites.iter().map(|site| self.machine(site)).collect();
         let facts: BTreeMap<&str, &TargetHost> = sites
@@ -266,7 +267,7 @@ impl HostsWithSecrets<'_> {
             .backend
             .remote_state(Some(&self.sites[at].facts));
         let answer = ask(self.machine(at)?, &self.command.file.read(&remote, wanted))?;
-        let values = SecretFile::values(&answer)?;
+        let values = SecretStore::values(&answer)?;
         let change = |index| {
             if index == at {
                 SecretChange::new()

@@ -9,16 +9,18 @@ use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::backend;
 use pkgapp_deploy::fleet::{Fleet, Machine, folded, looked};
 use pkgapp_deploy::hosts::{HostFailure, interrupt};
-use pkgapp_deploy::secrets::{HostSecrets, Salt, SecretRow, SecretState, SecretTable};
+use pkgapp_deploy::secrets::{HostSecrets, SecretRow, SecretSalt, SecretState, SecretTable};
 
-use super::{declared, deploy_of, file_of};
+use super::{check_place, declared, deploy_of, file_of};
 
 pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Result<()> {
     let deploy = deploy_of(app, args.target.as_deref())?;
     let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
+    let file = file_of(app)?;
+    check_place(app, &file, &*backend)?;
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "secrets", report)?;
-    let salt = Salt::draw()?;
-    let command = file_of(app)?.look(&backend.remote_state(None), &salt);
+    let salt = SecretSalt::draw()?;
+    let command = file.look(&backend.remote_state(None), &salt);
     let look = |machine: &Machine<'_>| -> Result<HostSecrets> {
         let output = machine.host.run(&command, &mut |_, _| {});
         let output = output.map_err(HostFailure::into_error)?;

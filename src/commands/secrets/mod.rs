@@ -8,8 +8,10 @@ use crate::cli::{GlobalOptions, SecretsCommand};
 use pkgapp_config::{Config, Deploy, SettingSource, SettingType, check_setting_name, nearest_name};
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::Report;
+use pkgapp_deploy::backend::Backend;
 use pkgapp_deploy::fleet;
-use pkgapp_deploy::secrets::{ExpectedSecret, SecretFile};
+use pkgapp_deploy::secrets::{ExpectedSecret, SecretStore};
+use pkgapp_format::read::ArtifactKind;
 
 use super::load_app;
 
@@ -34,9 +36,22 @@ fn deploy_of<'a>(app: &'a Config, target: Option<&str>) -> Result<Option<&'a Dep
         .transpose()
 }
 
+/// Refuses a file that a login without root does not have: only `/etc/NAME` is below `shared`.
+fn check_place(app: &Config, file: &SecretStore, backend: &dyn Backend) -> Result<()> {
+    let own = format!("/etc/{}/", app.name);
+    if !backend.accepts(ArtifactKind::Tar) || file.path.as_str().starts_with(&own) {
+        return Ok(());
+    }
+    let path = &file.path;
+    Err(Error::new(format!(
+        "`{path}` is a file of the host, which a login without root cannot write"
+    ))
+    .hint(format!("keep secrets in `{own}secrets.env`")))
+}
+
 /// Returns the file of the application's secrets on hosts.
-fn file_of(app: &Config) -> Result<SecretFile> {
-    SecretFile::of(app)?.ok_or_else(|| {
+fn file_of(app: &Config) -> Result<SecretStore> {
+    SecretStore::of(app)?.ok_or_else(|| {
         let name = &app.name;
         Error::new(format!("nothing of `{name}` reads a file of secrets")).hint(format!(
             "write `environment-file = \"/etc/{name}/secrets.env\"` into the services that need it"

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Salt, SecretValue};
+use super::{SecretSalt, SecretValue};
 use crate::hosts::HostCommand;
 use crate::script::{self, RemoteState};
 use pkgapp_config::Config;
@@ -13,7 +13,7 @@ use pkgapp_core::path::InstallPath;
 
 /// The file of an application's secrets on all hosts.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SecretFile {
+pub struct SecretStore {
     /// The application.
     pub name: AppName,
     /// Where a package has it; a login has it below `shared`.
@@ -22,7 +22,7 @@ pub struct SecretFile {
     pub group: Option<String>,
 }
 
-impl SecretFile {
+impl SecretStore {
     /// Returns the first file of variables that the application reads and no package has; `None` if
     /// there is none.
     ///
@@ -56,14 +56,14 @@ impl SecretFile {
     }
 
     /// Returns the command whose output [`HostSecrets::parse`] reads.
-    pub fn look(&self, remote: &RemoteState, salt: &Salt) -> HostCommand {
+    pub fn look(&self, remote: &RemoteState, salt: &SecretSalt) -> HostCommand {
         self.command("looking at secrets", script::LOOK_AT_SECRETS, remote, "")
             .parameter("salt", salt.0.clone())
             .confidential()
             .question()
     }
 
-    /// Returns the command that prints the values of some secrets; see [`SecretFile::values`].
+    /// Returns the command that prints the values of some secrets; see [`SecretStore::values`].
     pub fn read(&self, remote: &RemoteState, names: &[String]) -> HostCommand {
         self.command("reading secrets", script::READ_SECRETS, remote, "")
             .args(names.iter().cloned())
@@ -132,11 +132,11 @@ pub struct HostSecrets {
 }
 
 impl HostSecrets {
-    /// Reads what the command for a [look](SecretFile::look) prints.
+    /// Reads what the command for a [look](SecretStore::look) prints.
     ///
     /// # Errors
     /// It is cut off; or the file cannot be used, and why.
-    pub fn parse(text: &str, salt: &Salt) -> Result<Self> {
+    pub fn parse(text: &str, salt: &SecretSalt) -> Result<Self> {
         let empty = Sha256Sum::of(salt.0.as_bytes());
         let mut host = Self::default();
         let mut is_whole = false;

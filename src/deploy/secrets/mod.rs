@@ -7,7 +7,7 @@
 //!
 //! A value is in the memory of this process, on the standard input of a script, and in the file of a
 //! host, and nowhere else: in no argument list, environment, log, plan, or history. Whether hosts
-//! have the same value is told by hashes with a [`Salt`] that is drawn for every call and kept
+//! have the same value is told by hashes with a [`SecretSalt`] that is drawn for every call and kept
 //! nowhere.
 //!
 //! What a host keeps lies in `secrets/` of its state, readable by root alone:
@@ -32,7 +32,7 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::text::environment_value;
 
 pub use compare::{ExpectedSecret, SecretRow, SecretState, SecretTable};
-pub use host::{HostSecrets, SecretFile};
+pub use host::{HostSecrets, SecretStore};
 pub(crate) use plan::ReturningSecrets;
 pub use plan::{ReaderRestart, SECRETS_ACTION, SecretChange, SecretsPlan};
 
@@ -98,9 +98,9 @@ impl SecretValue {
 
 /// What is hashed before a value, so that nobody can look a hash up.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Salt(String);
+pub struct SecretSalt(String);
 
-impl Salt {
+impl SecretSalt {
     /// Draws one.
     ///
     /// # Errors

@@ -3,8 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::host::{HostSecrets, SecretFile};
-use super::{Salt, SecretState, SecretValue};
+use super::host::{HostSecrets, SecretStore};
+use super::{SecretSalt, SecretState, SecretValue};
 use crate::builder::StepBuilder;
 use crate::host_plan::{HostPlanner, found};
 use crate::hosts::HostCommand;
@@ -36,9 +36,9 @@ pub struct SecretsPlan<'a> {
     /// The policy of the deployment.
     pub policy: &'a DeployPolicy,
     /// The file.
-    pub file: &'a SecretFile,
+    pub file: &'a SecretStore,
     /// What the hashes were made with.
-    pub salt: &'a Salt,
+    pub salt: &'a SecretSalt,
     /// What becomes of services.
     pub restart: ReaderRestart,
 }
@@ -129,7 +129,7 @@ fn described(change: &SecretChange, differing: &[&str], there: &HostSecrets) -> 
 /// The steps that change the secrets of one host.
 struct SecretSteps<'a> {
     planner: &'a HostPlanner<'a>,
-    file: &'a SecretFile,
+    file: &'a SecretStore,
     restarts: bool,
 }
 

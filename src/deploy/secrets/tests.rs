@@ -24,8 +24,8 @@ fn value(text: &str) -> SecretValue {
     SecretValue::parse(text.into()).unwrap()
 }
 
-fn file() -> SecretFile {
-    SecretFile {
+fn file() -> SecretStore {
+    SecretStore {
         name: AppName::parse("shop").unwrap(),
         path: InstallPath::parse("/etc/shop/secrets.env").unwrap(),
         group: Some("shop".into()),
@@ -124,7 +124,7 @@ impl Login {
         assert!(self.order(script::UNLOCK, token, &[]).0);
     }
 
-    fn look(&self, salt: &Salt) -> HostSecrets {
+    fn look(&self, salt: &SecretSalt) -> HostSecrets {
         let (done, said) = self.run(&file().look(&self.remote(), salt));
         assert!(done, "{said}");
         HostSecrets::parse(&said, salt).unwrap()
@@ -221,11 +221,11 @@ proptest! {
         let login = Login::new();
         let written = value(&text);
         std::fs::write(login.file(), format!("# c\n{}B=2\n", written.assignment("A"))).unwrap();
-        let salt = Salt::draw().unwrap();
+        let salt = SecretSalt::draw().unwrap();
         let there = login.look(&salt);
         prop_assert_eq!(there.hashes.get("A"), Some(&salt.hash(&written)));
         let (_, read) = login.run(&file().read(&login.remote(), &["A".to_owned()]));
-        let values = SecretFile::values(read.as_bytes()).unwrap();
+        let values = SecretStore::values(read.as_bytes()).unwrap();
         prop_assert_eq!(values.get("A"), Some(&written));
         // As cron jobs read it.
         let reader = concat!(env!("CARGO_MANIFEST_DIR"), "/../../templates/with-environment.sh");
@@ -237,7 +237,7 @@ proptest! {
 
 #[test]
 fn hashes_tell_nothing_but_equality() {
-    let [one, other] = [Salt::draw().unwrap(), Salt::draw().unwrap()];
+    let [one, other] = [SecretSalt::draw().unwrap(), SecretSalt::draw().unwrap()];
     assert_ne!(one.hash(&value("a")), other.hash(&value("a")));
     let login = Login::new();
     std::fs::write(login.file(), "A=a\nEMPTY=\nLINES=\"x\ny\"\n").unwrap();
@@ -246,13 +246,15 @@ fn hashes_tell_nothing_but_equality() {
     assert_eq!(there.hashes["A"], one.hash(&value("a")));
     assert!(HostSecrets::parse("secret.A=00\n", &one).is_err());
     let (_, read) = login.run(&file().read(&login.remote(), &["LINES".to_owned()]));
-    let error = SecretFile::values(read.as_bytes()).unwrap_err().to_string();
+    let error = SecretStore::values(read.as_bytes())
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("cannot copy `LINES`") && error.contains("several lines"));
 }
 
 #[test]
 fn no_name_is_followed_that_others_could_have_made() {
-    let salt = Salt::draw().unwrap();
+    let salt = SecretSalt::draw().unwrap();
     let refused = |login: &Login, why: &str| {
         let told = login.look(&salt).distrusted.unwrap();
         assert!(told.contains(why), "{told}");
@@ -324,7 +326,7 @@ fn secrets_of_before_are_kept_and_come_back() {
     };
     change("one", "A=1\n");
     assert_eq!(kept("before").as_deref(), Some("A=0\n"));
-    assert!(login.look(&Salt::draw().unwrap()).is_pending);
+    assert!(login.look(&SecretSalt::draw().unwrap()).is_pending);
     // The same call again, as after a lost connection.
     assert!(login.write("A=1\n", "one").0);
     assert!(login.order(script::RESTORE_SECRETS, "one", &[]).0);
@@ -389,7 +391,7 @@ fn secrets_of_before_are_kept_and_come_back() {
 
 #[test]
 fn hosts_are_compared_by_their_hashes() {
-    let salt = Salt::draw().unwrap();
+    let salt = SecretSalt::draw().unwrap();
     let host = |pairs: &[(&str, &str)]| HostSecrets {
         hashes: pairs
             .iter()
@@ -443,7 +445,7 @@ fn hosts_are_compared_by_their_hashes() {
 
 /// A plan for hosts that have these values of `KEY`.
 fn plan(values: &[&str], restart: ReaderRestart, pending: bool, installed: bool) -> Plan {
-    let salt = Salt::draw().unwrap();
+    let salt = SecretSalt::draw().unwrap();
     let policy = DeployPolicy {
         batches: vec![BatchSize::Hosts(1)],
         ..own_policy()
@@ -541,11 +543,11 @@ fn values_are_on_the_standard_input_alone() {
     assert_eq!(write.stdin.as_deref(), Some(&b"KEY=topsecret\n"[..]));
     // What prints values or hashes of them is kept from logs.
     let remote = Login::new().remote();
-    let salt = Salt::draw().unwrap();
+    let salt = SecretSalt::draw().unwrap();
     for command in [
         file().look(&remote, &salt),
         file().read(&remote, &["KEY".to_owned()]),
-        SecretFile::generate(50),
+        SecretStore::generate(50),
     ] {
         assert_eq!(command.output, OutputAudience::Caller, "{}", command.what);
     }
@@ -554,7 +556,7 @@ fn values_are_on_the_standard_input_alone() {
 #[test]
 fn a_generated_value_is_random_and_plain() {
     let login = Login::new();
-    let make = || login.run(&SecretFile::generate(50)).1;
+    let make = || login.run(&SecretStore::generate(50)).1;
     let (one, other) = (make(), make());
     assert!(one.len() == 50 && one != other, "{one}");
     assert!(
@@ -566,7 +568,7 @@ fn a_generated_value_is_random_and_plain() {
 
 #[test]
 fn hosts_that_cannot_be_used_are_refused_before_anything_changes() {
-    let salt = Salt::draw().unwrap();
+    let salt = SecretSalt::draw().unwrap();
     let there = HostSecrets {
         file: "/etc/shop/secrets.env".into(),
         distrusted: Some("`/etc/shop` is a symbolic link".into()),
