@@ -17,7 +17,7 @@ use pkgapp_deploy::secrets::{
     HostSecrets, ReaderRestart, SecretChange, SecretSalt, SecretStore, SecretValue, SecretsPlan,
 };
 
-use super::{Undeclared, check_name, check_place, deploy_of, file_of, source};
+use super::{Undeclared, check_name, check_place, deploy_of, file_of, source, warn_if_open};
 
 pub(super) fn set(args: &SecretsSetArgs, app: &Config, report: &Report) -> Result<()> {
     let file = checked(app, std::slice::from_ref(&args.name), &args.change)?;
@@ -35,8 +35,10 @@ pub(super) fn generate(args: &SecretsGenerateArgs, app: &Config, report: &Report
     command.run(&|hosts| {
         let having = hosts.having(&args.name);
         if let Some(first) = having.first().filter(|_| !args.force) {
-            let (name, target) = (&args.name, args.target.as_deref().unwrap_or("--hosts …"));
-            return Err(Error::new(format!("`{name}` is set on {}", folded(&having))).hint(
+            let name = &args.name;
+            let target = args.target.as_deref().unwrap_or("--hosts …");
+            let having = folded(&having);
+            return Err(Error::new(format!("`{name}` is set on {having}")).hint(
                 format!("copy it with `pkgapp secrets copy {target} --from {first} {name}`, or replace it with `--force`"),
             ));
         }
@@ -187,10 +189,14 @@ impl<'a> ChangeOfSecrets<'a> {
                 .get(machine.member.name.as_str())
                 .map(|site| &site.facts);
             let remote = self.policy.backend.remote_state(facts);
-            let answer = ask(machine, &self.file.look(&remote, salt))?;
-            HostSecrets::parse(&String::from_utf8_lossy(&answer), salt)
+            let command = self.file.look(&remote, salt);
+            let answer = ask(machine, &command)?;
+            let answer = String::from_utf8_lossy(&answer);
+            HostSecrets::parse(&answer, salt)
         };
-        let found = self.fleet.each_of(&machines?, self.fleet.parallel(), look);
+        let machines = machines?;
+        let parallel = self.fleet.parallel();
+        let found = self.fleet.each_of(&machines, parallel, look);
         let (mut there, mut errors) = (Vec::new(), Vec::new());
         for found in found {
             match found.unwrap_or_else(|| Err(interrupt::error())) {
@@ -198,15 +204,8 @@ impl<'a> ChangeOfSecrets<'a> {
                 Err(error) => errors.push(error),
             }
         }
-        for (site, there) in sites
-            .iter()
-            .zip(&there)
-            .filter(|(_, there)| there.is_open())
-        {
-            self.report.warning(&format!(
-                "{}: every user can read `{}`",
-                site.name, there.file
-            ));
+        for (site, there) in sites.iter().zip(&there) {
+            warn_if_open(&site.name, there, self.report);
         }
         Error::all(errors).map_or(Ok(there), Err)
     }
@@ -222,8 +221,8 @@ struct HostsWithSecrets<'a> {
 impl HostsWithSecrets<'_> {
     fn machine(&self, index: usize) -> Result<&Machine<'_>> {
         let site = self.sites.get(index);
-        self.command
-            .machine(site.ok_or_else(|| Error::bug("there are no hosts"))?)
+        let site = site.ok_or_else(|| Error::bug("there are no hosts"))?;
+        self.command.machine(site)
     }
 
     /// The names of the hosts that have a secret.
@@ -253,20 +252,19 @@ impl HostsWithSecrets<'_> {
             .filter(|name| !source.hashes.contains_key(*name))
             .collect();
         if !lacking.is_empty() {
-            return Err(Error::new(format!(
-                "{} is not set on `{from}`",
-                backticked(lacking)
-            )));
+            let lacking = backticked(lacking);
+            let error = Error::new(format!("{lacking} is not set on `{from}`"));
+            return Err(error);
         }
 
         let all: Vec<String> = source.hashes.keys().cloned().collect();
         let wanted = if names.is_empty() { &all[..] } else { names };
-        let remote = self
-            .command
-            .policy
-            .backend
-            .remote_state(Some(&self.sites[at].facts));
-        let answer = ask(self.machine(at)?, &self.command.file.read(&remote, wanted))?;
+        let facts = &self.sites[at].facts;
+        let backend = &self.command.policy.backend;
+        let remote = backend.remote_state(Some(facts));
+        let read = self.command.file.read(&remote, wanted);
+        let machine = self.machine(at)?;
+        let answer = ask(machine, &read)?;
         let values = SecretStore::values(&answer)?;
         let change = |index| {
             if index == at {
@@ -275,6 +273,7 @@ impl HostsWithSecrets<'_> {
                 values.clone()
             }
         };
-        Ok((0..self.sites.len()).map(change).collect())
+        let hosts = 0..self.sites.len();
+        Ok(hosts.map(change).collect())
     }
 }

@@ -11,7 +11,7 @@ use pkgapp_deploy::fleet::{Fleet, Machine, folded, looked};
 use pkgapp_deploy::hosts::{HostFailure, interrupt};
 use pkgapp_deploy::secrets::{HostSecrets, SecretRow, SecretSalt, SecretState, SecretTable};
 
-use super::{check_place, declared, deploy_of, file_of};
+use super::{check_place, declared, deploy_of, file_of, warn_if_open};
 
 pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Result<()> {
     let deploy = deploy_of(app, args.target.as_deref())?;
@@ -29,8 +29,10 @@ pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Res
     };
 
     let (mut hosts, mut there, mut errors) = (Vec::new(), Vec::new(), Vec::new());
-    for (machine, found) in fleet.machines.iter().zip(fleet.each(look)) {
-        match found.unwrap_or_else(|| Err(interrupt::error())) {
+    let all = fleet.each(look);
+    for (machine, found) in fleet.machines.iter().zip(all) {
+        let found = found.unwrap_or_else(|| Err(interrupt::error()));
+        match found {
             Ok(found) => {
                 hosts.push(machine.member.name.as_str());
                 there.push(found);
@@ -39,7 +41,8 @@ pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Res
         }
     }
     let expected = declared(app);
-    let table = SecretTable::of(&expected, &there.iter().collect::<Vec<_>>());
+    let each: Vec<&HostSecrets> = there.iter().collect();
+    let table = SecretTable::of(&expected, &each);
     let shown = ListedSecrets {
         hosts: &hosts,
         table: &table,
@@ -53,9 +56,7 @@ pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Res
 
 fn warn(hosts: &[&str], there: &[HostSecrets], report: &Report) {
     for (host, there) in hosts.iter().zip(there) {
-        if there.is_open() {
-            report.warning(&format!("{host}: every user can read `{}`", there.file));
-        }
+        warn_if_open(host, there, report);
         if there.is_pending {
             report.warning(&format!(
                 "{host}: services have not been restarted since the secrets changed"
@@ -76,14 +77,17 @@ impl ListedSecrets<'_> {
         let rows = &self.table.rows;
         match report.style() {
             OutputStyle::Json => {
-                let secrets: Vec<Value> = rows.iter().map(|row| self.json(row)).collect();
+                let secrets = rows.iter().map(|row| self.json(row));
+                let secrets: Vec<Value> = secrets.collect();
                 report.json(&json!({ "secrets": secrets }));
             }
             OutputStyle::Text => {
-                let names = rows.iter().map(|row| row.name.chars().count());
-                let width = names.max().unwrap_or(0);
+                let lengths = rows.iter().map(|row| row.name.chars().count());
+                let width = lengths.max().unwrap_or(0);
                 for row in rows {
-                    report.result(&format!("{:width$}  {}", row.name, self.text(row)));
+                    let name = &row.name;
+                    let state = self.text(row);
+                    report.result(&format!("{name:width$}  {state}"));
                 }
             }
         }
@@ -92,7 +96,7 @@ impl ListedSecrets<'_> {
     fn json(&self, row: &SecretRow) -> Value {
         let states = self.hosts.iter().zip(&row.states);
         let hosts: serde_json::Map<String, Value> = states
-            .map(|(host, state)| ((*host).to_owned(), json!(state)))
+            .map(|(host, state)| ((*host).to_owned(), json!(state.name())))
             .collect();
         json!({
             "name": row.name,
@@ -105,7 +109,8 @@ impl ListedSecrets<'_> {
     /// Returns how hosts have a secret; those with the same value stand together.
     fn text(&self, row: &SecretRow) -> String {
         let names = |indices: &[usize]| {
-            let names: Vec<&str> = indices.iter().map(|index| self.hosts[*index]).collect();
+            let names = indices.iter().map(|index| self.hosts[*index]);
+            let names: Vec<&str> = names.collect();
             folded(&names)
         };
         let missing: Vec<usize> = row.hosts(SecretState::Missing).collect();
@@ -113,14 +118,20 @@ impl ListedSecrets<'_> {
         match &row.groups[..] {
             [] => parts.push("missing".to_owned()),
             [_] if missing.is_empty() => parts.push("set".to_owned()),
-            [group] => parts.push(format!("set on {}", names(group))),
+            [group] => {
+                let group = names(group);
+                parts.push(format!("set on {group}"));
+            }
             groups => {
-                let groups: Vec<String> = groups.iter().map(|group| names(group)).collect();
-                parts.push(format!("differs: {}", groups.join(" | ")));
+                let groups = groups.iter().map(|group| names(group));
+                let groups: Vec<String> = groups.collect();
+                let groups = groups.join(" | ");
+                parts.push(format!("differs: {groups}"));
             }
         }
         if !missing.is_empty() && !row.groups.is_empty() {
-            parts.push(format!("missing on {}", names(&missing)));
+            let missing = names(&missing);
+            parts.push(format!("missing on {missing}"));
         }
         let note = if row.is_lacking() {
             " (required)"
@@ -129,7 +140,8 @@ impl ListedSecrets<'_> {
         } else {
             ""
         };
-        format!("{}{note}", parts.join("; "))
+        let parts = parts.join("; ");
+        format!("{parts}{note}")
     }
 
     /// Fails if a host lacks a secret that is required.
@@ -142,16 +154,15 @@ impl ListedSecrets<'_> {
                 .hosts(SecretState::Missing)
                 .map(|index| self.hosts[index])
                 .collect();
-            let hint = match row.groups.first().and_then(|group| group.first()) {
-                Some(from) => format!(
-                    "pkgapp secrets copy {target} --from {} {name}",
-                    self.hosts[*from]
-                ),
-                None => format!("pkgapp secrets set {target} {name}"),
+            let hosts = folded(&hosts);
+            let first = row.groups.first().and_then(|group| group.first());
+            let hint = match first.map(|from| self.hosts[*from]) {
+                Some(from) => format!("`pkgapp secrets copy {target} --from {from} {name}`"),
+                None => format!("`pkgapp secrets set {target} {name}`"),
             };
-            Error::new(format!("`{name}` is not set on {}", folded(&hosts)))
+            Error::new(format!("`{name}` is not set on {hosts}"))
                 .kind(ErrorKind::Found)
-                .hint(format!("`{hint}`"))
+                .hint(hint)
         });
         Error::all(found.collect::<Vec<_>>()).map_or(Ok(()), Err)
     }

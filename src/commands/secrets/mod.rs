@@ -10,7 +10,7 @@ use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::Report;
 use pkgapp_deploy::backend::Backend;
 use pkgapp_deploy::fleet;
-use pkgapp_deploy::secrets::{ExpectedSecret, SecretStore};
+use pkgapp_deploy::secrets::{ExpectedSecret, HostSecrets, SecretStore};
 use pkgapp_format::read::ArtifactKind;
 
 use super::load_app;
@@ -57,6 +57,14 @@ fn file_of(app: &Config) -> Result<SecretStore> {
             "write `environment-file = \"/etc/{name}/secrets.env\"` into the services that need it"
         ))
     })
+}
+
+/// Warns if every user of a host can read its secrets.
+fn warn_if_open(host: &str, there: &HostSecrets, report: &Report) {
+    let file = &there.file;
+    if there.is_open() {
+        report.warning(&format!("{host}: every user can read `{file}`"));
+    }
 }
 
 /// Returns the secrets that the configuration declares.

@@ -2,8 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::Serialize;
-
 use super::host::HostSecrets;
 
 /// A secret that the application declares.
@@ -16,8 +14,7 @@ pub struct ExpectedSecret {
 }
 
 /// How a host has a secret.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SecretState {
     /// It has one, and no host has another.
     Set,

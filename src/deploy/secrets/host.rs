@@ -151,9 +151,9 @@ impl HostSecrets {
                 Some((key, hash)) => {
                     let name = key.strip_prefix("secret.");
                     let hash = Sha256Sum::from_hex(hash).filter(|hash| *hash != empty);
+                    let name = name.map(str::to_owned);
                     let secret = name.zip(hash);
-                    host.hashes
-                        .extend(secret.map(|(name, hash)| (name.to_owned(), hash)));
+                    host.hashes.extend(secret);
                 }
                 None => {}
             }

@@ -195,11 +195,13 @@ impl ReturningSecrets {
     pub(crate) fn of(planner: &HostPlanner<'_>) -> Self {
         let kept = planner.facts.previous_secrets;
         let file = planner.policy.secrets.as_ref().filter(|_| kept);
+        let steps = &planner.steps;
         let step = |what: &str, to: &str| {
-            let (steps, file) = (&planner.steps, file?);
-            let command = file.command(what, script::SWAP_SECRETS, &steps.remote, steps.token);
+            let body = script::SWAP_SECRETS;
+            let command = file?.command(what, body, &steps.remote, steps.token);
             let command = command.parameter("to", to);
-            Some(StepBuilder::run(PushStage::Install, None, command))
+            let step = StepBuilder::run(PushStage::Install, None, command);
+            Some(step)
         };
         Self {
             there: step("bringing back the secrets of before", "previous"),
