@@ -1057,6 +1057,9 @@ pub struct PushArgs {
     /// Allow a package name that a repository of the host offers, such as your own repository
     #[arg(long, env = "PKGAPP_ALLOW_SAME_NAME", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_same_name: bool,
+    /// Push to hosts that lack required secrets
+    #[arg(long)]
+    pub allow_missing_secrets: bool,
     /// Replace a different package of the same version
     #[arg(long, env = "PKGAPP_REINSTALL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reinstall: bool,

@@ -28,10 +28,11 @@ use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
     HostStatus, Observer, OnFailure, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
-use pkgapp_deploy::secrets::{self, SecretStore};
+use pkgapp_deploy::secrets::{self, RequiredSecrets, SecretStore};
 use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
+use super::secrets::required as required_secrets;
 use super::{load_app, open_cache, working_directory};
 
 /// How often pkgapp plans again after another push has changed the hosts.
@@ -72,7 +73,15 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
         fleet: &fleet,
         report,
     };
-    let ended = command.run(&|sites: &[TargetHost]| Plan::push(&policy, &artifacts, sites))?;
+    let required = app.and_then(RequiredSecrets::of);
+    let required = required.filter(|_| !args.allow_missing_secrets);
+    let ended = command.run(&|sites: &[TargetHost]| {
+        let plan = Plan::push(&policy, &artifacts, sites)?;
+        if let Some(required) = &required {
+            required_secrets::check(required, &plan, sites, &command)?;
+        }
+        Ok(plan)
+    })?;
     if !args.rollout.dry_run {
         UnfinishedPush::after(&ended, &artifacts).write(&policy.name)?;
     }

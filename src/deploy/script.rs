@@ -38,6 +38,7 @@ pub(super) const RESTART_READERS: &str = secrets!("restart");
 pub(super) const RESTORE_SECRETS: &str = secrets!("restore");
 pub(super) const SETTLE_SECRETS: &str = secrets!("settle");
 pub(super) const SWAP_SECRETS: &str = secrets!("swap");
+pub(super) const LACKING_SECRETS: &str = include_str!("scripts/secrets/lacking.sh");
 
 pub(super) const USER: &str = include_str!("scripts/tarball/user.sh");
 pub(super) const OWN_FACTS: &str = include_str!("scripts/tarball/facts.sh");
@@ -448,6 +449,7 @@ mod tests {
             RESTORE_SECRETS,
             SETTLE_SECRETS,
             SWAP_SECRETS,
+            LACKING_SECRETS,
         ];
         let releases = releases.iter().chain(&secrets);
         let releases = releases.map(|body| [USER, *body].concat());

@@ -146,23 +146,13 @@ impl ListedSecrets<'_> {
 
     /// Fails if a host lacks a secret that is required.
     fn lacking(&self, target: Option<&str>) -> Result<()> {
-        let target = target.unwrap_or("--hosts …");
         let lacking = self.table.rows.iter().filter(|row| row.is_lacking());
         let found = lacking.map(|row| {
-            let name = &row.name;
-            let hosts: Vec<&str> = row
-                .hosts(SecretState::Missing)
-                .map(|index| self.hosts[index])
-                .collect();
-            let hosts = folded(&hosts);
-            let first = row.groups.first().and_then(|group| group.first());
-            let hint = match first.map(|from| self.hosts[*from]) {
-                Some(from) => format!("`pkgapp secrets copy {target} --from {from} {name}`"),
-                None => format!("`pkgapp secrets set {target} {name}`"),
-            };
-            Error::new(format!("`{name}` is not set on {hosts}"))
-                .kind(ErrorKind::Found)
-                .hint(hint)
+            let missing = row.hosts(SecretState::Missing);
+            let without: Vec<&str> = missing.map(|index| self.hosts[index]).collect();
+            let with = row.groups.first().and_then(|group| group.first());
+            let with = with.map(|index| self.hosts[*index]);
+            super::missing(&row.name, &without, with, target).kind(ErrorKind::Found)
         });
         Error::all(found.collect::<Vec<_>>()).map_or(Ok(()), Err)
     }

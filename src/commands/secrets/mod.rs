@@ -2,6 +2,7 @@
 
 mod change;
 mod list;
+pub(super) mod required;
 mod source;
 
 use crate::cli::{GlobalOptions, SecretsCommand};
@@ -9,7 +10,7 @@ use pkgapp_config::{Config, Deploy, SettingSource, SettingType, check_setting_na
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::Report;
 use pkgapp_deploy::backend::Backend;
-use pkgapp_deploy::fleet;
+use pkgapp_deploy::fleet::{self, folded};
 use pkgapp_deploy::secrets::{ExpectedSecret, HostSecrets, SecretStore};
 use pkgapp_format::read::ArtifactKind;
 
@@ -57,6 +58,17 @@ fn file_of(app: &Config) -> Result<SecretStore> {
             "write `environment-file = \"/etc/{name}/secrets.env\"` into the services that need it"
         ))
     })
+}
+
+/// Returns the error for a secret that hosts lack; `with` is a host that has it.
+fn missing(name: &str, without: &[&str], with: Option<&str>, target: Option<&str>) -> Error {
+    let hosts = folded(without);
+    let target = target.unwrap_or("--hosts …");
+    let hint = match with {
+        Some(from) => format!("`pkgapp secrets copy {target} --from {from} {name}`"),
+        None => format!("`pkgapp secrets set {target} {name}`"),
+    };
+    Error::new(format!("`{name}` is not set on {hosts}")).hint(hint)
 }
 
 /// Warns if every user of a host can read its secrets.

@@ -22,6 +22,7 @@
 mod compare;
 mod host;
 mod plan;
+mod required;
 #[cfg(test)]
 mod tests;
 
@@ -35,6 +36,7 @@ pub use compare::{ExpectedSecret, SecretRow, SecretState, SecretTable};
 pub use host::{HostSecrets, SecretStore};
 pub(crate) use plan::ReturningSecrets;
 pub use plan::{ReaderRestart, SECRETS_ACTION, SecretChange, SecretsPlan};
+pub use required::RequiredSecrets;
 
 /// How many bytes a value may have.
 pub const MOST_BYTES: usize = 64 << 10;

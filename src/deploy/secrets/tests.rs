@@ -554,6 +554,32 @@ fn values_are_on_the_standard_input_alone() {
 }
 
 #[test]
+fn required_secrets_may_be_in_any_file_that_is_read() {
+    let directory = tempfile::tempdir().unwrap();
+    let text = "[app]\nname = \"shop\"\nversion = \"1\"\nsource = \"\"\ninclude = [\"x\"]\n[python]\nversion = \"3.11\"\n\
+        [settings.A]\ntype = \"secret\"\n[settings.B]\ntype = \"secret\"\n[settings.C]\ntype = \"secret\"\n\
+        [settings.D]\ntype = \"secret\"\noptional = true\n[settings.E]\ntype = \"string\"\nfrom = \"host\"\n\
+        [service.web]\nexec = \"/bin/true\"\n\
+        environment-file = [\"/etc/shop/secrets.env\", \"/etc/shop/more.env\"]\n";
+    std::fs::write(directory.path().join("pkgapp.toml"), text).unwrap();
+    std::fs::write(directory.path().join("x"), "").unwrap();
+    let app = pkgapp_config::Config::load(None, directory.path()).unwrap();
+    let required = RequiredSecrets::of(&app).unwrap();
+    assert_eq!(required.variables(), ["A", "B", "C"]);
+
+    let login = Login::new();
+    std::fs::write(login.file(), "A=1\n#B=2\nC=\nD=3\n").unwrap();
+    let lacking = || {
+        let (_, said) = login.run(&required.command(&login.remote()));
+        RequiredSecrets::lacking(&said).unwrap()
+    };
+    assert_eq!(lacking(), ["B", "C"]);
+    std::fs::write(login.file().with_file_name("more.env"), "B = 2\n").unwrap();
+    assert_eq!(lacking(), ["C"]);
+    assert!(RequiredSecrets::lacking("lacks=A\n").is_err());
+}
+
+#[test]
 fn a_generated_value_is_random_and_plain() {
     let login = Login::new();
     let make = || login.run(&SecretStore::generate(50)).1;
