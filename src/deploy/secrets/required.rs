@@ -5,6 +5,7 @@ use crate::script::{self, RemoteState};
 use pkgapp_config::{Config, SettingType};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
+use pkgapp_core::path::InstallPath;
 
 /// The secrets that hosts must have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,7 +27,7 @@ impl RequiredSecrets {
         });
         let variables: Vec<String> = settings.map(|setting| setting.name.clone()).collect();
         let files = app.environment_files().flat_map(|(_, files)| files);
-        let files: Vec<&str> = files.map(|file| file.as_str()).collect();
+        let files: Vec<&str> = files.map(InstallPath::as_str).collect();
         (!variables.is_empty() && !files.is_empty()).then(|| Self {
             name: app.name.clone(),
             variables,
