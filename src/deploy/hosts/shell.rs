@@ -634,6 +634,28 @@ mod tests {
     }
 
     #[test]
+    fn confidential_output_reaches_its_caller_alone() {
+        let (_directory, shell) = here();
+        let print = "echo topsecret; echo public >&2; exit 3";
+        let command = HostCommand::new("x", print).confidential();
+        let failure = run(&shell, &command).unwrap_err();
+        let told = failure.error().to_string();
+        assert!(
+            told.contains("public") && !told.contains("topsecret"),
+            "{told}"
+        );
+        let HostFailure::Failed { output, .. } = failure else {
+            panic!("{failure:?}");
+        };
+        assert_eq!(output.text(), "topsecret\n");
+        let log = std::fs::read_to_string(shell.log_path()).unwrap();
+        assert!(
+            log.contains("public") && !log.contains("topsecret"),
+            "{log}"
+        );
+    }
+
+    #[test]
     fn what_is_left_running_is_not_waited_for() {
         let (_directory, shell) = here();
         let start = Instant::now();
