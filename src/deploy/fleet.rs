@@ -627,6 +627,10 @@ mod tests {
     #[test]
     fn some_and_some_not_is_partial() {
         assert!(verdict(2, Vec::new()).is_ok() && looked(Vec::new()).is_ok());
+        assert!(planned_changes(0).is_ok());
+        let planned = planned_changes(2).unwrap_err();
+        assert_eq!(planned.to_string(), "found: the plan changes 2 hosts");
+        assert_eq!(planned.what(), ErrorKind::Found);
         let partly = Error::new("x").kind(ErrorKind::Partial);
         assert_eq!(looked(vec![partly]).unwrap_err().what(), ErrorKind::Failed);
         assert_eq!(
