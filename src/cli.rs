@@ -5,6 +5,8 @@
     reason = "the texts are for terminals, where brackets are not links"
 )]
 
+mod secrets;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,10 +14,15 @@ use clap::parser::ValueSource;
 use clap::{Arg, ArgMatches, Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
 
 use pkgapp_core::cache;
-use pkgapp_core::error::Error;
+use pkgapp_core::error::{Error, ErrorKind};
 use pkgapp_core::name::{Arch, PythonMinor};
 use pkgapp_core::target::{self, Target};
 use pkgapp_deploy::fleet::FleetOptions;
+
+pub use secrets::{
+    SecretsChangeArgs, SecretsCommand, SecretsCopyArgs, SecretsGenerateArgs, SecretsListArgs,
+    SecretsSetArgs,
+};
 
 /// Build a deb, rpm, or tarball from a Python application and deploy it over SSH
 ///
@@ -28,10 +35,7 @@ use pkgapp_deploy::fleet::FleetOptions;
     propagate_version = true,
     max_term_width = 100
 )]
-#[command(
-    after_help = "Exit codes: 0 done; 1 it failed and nothing was changed; 2 usage; 3 some hosts changed and some not; \
-                        101 a bug in pkgapp"
-)]
+#[command(after_help = exit_codes())]
 pub struct Cli {
     /// The options of all commands.
     #[command(flatten)]
@@ -39,6 +43,13 @@ pub struct Cli {
     /// The command to run.
     #[command(subcommand)]
     pub command: CliCommand,
+}
+
+/// Returns the list of exit codes for the help text.
+fn exit_codes() -> String {
+    let code = |kind: &ErrorKind| format!("; {} {}", kind.exit_code(), kind.meaning());
+    let failures: String = ErrorKind::ALL.iter().map(code).collect();
+    format!("Exit codes: 0 done{failures}")
 }
 
 /// The options of all commands.
@@ -260,6 +271,14 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp get --hosts web[01:04] /var/log/nginx/access.log logs
     Get(GetArgs),
+    /// Manage the secrets of the application on hosts
+    ///
+    /// Secrets are lines of a file that no package has, such as /etc/NAME/secrets.env. Values are
+    /// sent over stdin of ssh: they appear in no argument list, log, or package.
+    ///
+    /// Example: pkgapp secrets list production
+    #[command(subcommand)]
+    Secrets(SecretsCommand),
     /// Show the logs of the application's units
     ///
     /// Merges the journals of all hosts by time.
@@ -296,6 +315,8 @@ pub enum CliCommand {
     ///
     /// Shows the installed version, its commit and installation time, the state of units, and
     /// modified files for each host.
+    ///
+    /// Exit code: 4 if the application is not installed, not healthy, or modified on a host.
     ///
     /// Example: pkgapp status production
     Status(StatusArgs),
@@ -614,7 +635,7 @@ pub struct DiffArgs {
     /// List all differing files [default: the first 20]
     #[arg(long, env = "PKGAPP_FILES", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub files: bool,
-    /// Fail if the packages differ
+    /// Exit with 4 if the packages differ
     #[arg(long, env = "PKGAPP_EXIT_CODE", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub exit_code: bool,
 }
@@ -989,7 +1010,7 @@ pub struct BootstrapArgs {
         hide_env = true
     )]
     pub install: Vec<String>,
-    /// Print the changes without making them
+    /// Print the changes without making them; exit with 4 if there are any
     #[arg(long, env = "PKGAPP_DRY_RUN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
     /// The hosts to use.
@@ -1048,6 +1069,14 @@ pub struct PushArgs {
     /// Allow a package name that a repository of the host offers, such as your own repository
     #[arg(long, env = "PKGAPP_ALLOW_SAME_NAME", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub allow_same_name: bool,
+    /// Push to hosts that lack required settings or secrets
+    #[arg(
+        long,
+        env = "PKGAPP_ALLOW_MISSING_SETTINGS",
+        hide_env = true,
+        value_parser = clap::builder::FalseyValueParser::new()
+    )]
+    pub allow_missing_settings: bool,
     /// Replace a different package of the same version
     #[arg(long, env = "PKGAPP_REINSTALL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub reinstall: bool,
@@ -1076,7 +1105,7 @@ const RECONNECT_S: u32 = 60;
 /// The options of `push` and `rollback`.
 #[derive(Debug, Clone, Args)]
 pub struct RolloutArgs {
-    /// Print the plan without changing anything
+    /// Print the plan without changing anything; exit with 4 if it is not empty
     #[arg(long, env = "PKGAPP_DRY_RUN", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub dry_run: bool,
     /// Print all commands of the plan in full

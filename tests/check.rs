@@ -252,7 +252,7 @@ fn packages_are_compared() {
     let outcome = sandbox.pkgapp(["diff", old, new, "--exit-code"]).outcome();
     assert_eq!(
         (outcome.status, outcome.stderr.as_str()),
-        (1, "error: the packages differ\n"),
+        (4, "found: the packages differ\n"),
         "{}",
         outcome.report
     );

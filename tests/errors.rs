@@ -158,6 +158,7 @@ fn every_bad_input_has_its_message() {
         wheels(),
         building(),
         commands(),
+        secrets(),
     ]
     .into_iter()
     .flatten()
@@ -181,6 +182,7 @@ fn every_golden_message_has_its_case() {
         wheels(),
         building(),
         commands(),
+        secrets(),
     ];
     let names: Vec<String> = cases
         .iter()
@@ -618,6 +620,46 @@ fn building() -> Vec<Case> {
             .args(&["build", "--format", "tar", "--output", "app.py"])
             .pins(local)
             .must(&["`app.py`"]),
+    ]
+}
+
+/// What is wrong with a secret before any host is asked.
+fn secrets() -> Vec<Case> {
+    const READER: &str = "[settings.SHOP_KEY]\ntype = \"secret\"\n[settings.SHOP_TITLE]\ntype = \"string\"\ndefault = \"\"\n\
+        [service.web]\nexec = \"python app/app.py\"\nenvironment-file = \"/etc/shop/secrets.env\"\n";
+    vec![
+        case("secrets-unknown-name")
+            .more(READER)
+            .args(&["secrets", "set", "--hosts", "web1", "SHOP_KEYS"])
+            .usage()
+            .must(&["`SHOP_KEYS`", "did you mean `SHOP_KEY`?"]),
+        case("secrets-no-secret")
+            .more(READER)
+            .args(&["secrets", "generate", "--hosts", "web1", "SHOP_TITLE"])
+            .usage()
+            .must(&["`SHOP_TITLE` is no secret", "/etc/shop/settings.env"]),
+        case("secrets-no-variable")
+            .more(READER)
+            .args(&[
+                "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--env", "NO_SUCH",
+            ])
+            .usage()
+            .must(&["`NO_SUCH`"]),
+        case("secrets-several-lines")
+            .more(READER)
+            .file("value", "hunter2\nhunter3\n")
+            .args(&[
+                "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--file", "value",
+            ])
+            .must(&["cannot set `SHOP_KEY`", "several lines", "base64"]),
+        case("secrets-unknown-deployment")
+            .more(READER)
+            .args(&["secrets", "copy", "production", "--from", "web1"])
+            .usage()
+            .must(&["[deploy.production]"]),
+        case("secrets-no-file")
+            .args(&["secrets", "list", "--hosts", "web1"])
+            .must(&["reads a file of secrets", "environment-file = "]),
     ]
 }
 

@@ -5,7 +5,7 @@ use pkgapp_core::error::{Error, Location, Result, shown};
 use pkgapp_core::fs;
 use pkgapp_core::process::Stream;
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_deploy::fleet::{Machine, verdict};
+use pkgapp_deploy::fleet::{Machine, looked, planned_changes, verdict};
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt, line_text};
 
 use super::{load_deploy, open_fleet};
@@ -37,10 +37,18 @@ pub(super) fn bootstrap(
         .sudo(true);
     let fleet = open_fleet(&args.hosts, deploy.as_ref(), "bootstrap", report)?;
     let results = fleet.each(|machine| prepare(machine, &command, args.dry_run, report));
-    let errors = results
-        .into_iter()
-        .filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
-    verdict(fleet.machines.len(), errors.collect())
+    let (mut planned, mut errors) = (0, Vec::new());
+    for result in results {
+        match result.unwrap_or_else(|| Err(interrupt::error())) {
+            Ok(changes) => planned += usize::from(changes > 0),
+            Err(error) => errors.push(error),
+        }
+    }
+    if !args.dry_run {
+        return verdict(fleet.machines.len(), errors);
+    }
+    looked(errors)?;
+    planned_changes(planned)
 }
 
 /// Reads the public keys of all files, one per line.
@@ -105,12 +113,13 @@ fn packages(args: &BootstrapArgs) -> Result<String> {
     }
 }
 
+/// Prepares a host, or says what that would change; returns the number of changes.
 fn prepare(
     machine: &Machine<'_>,
     command: &HostCommand,
     dry_run: bool,
     report: &Report,
-) -> Result<()> {
+) -> Result<usize> {
     machine
         .row
         .state(if dry_run { "checking" } else { "preparing" });
@@ -138,7 +147,7 @@ fn prepare(
                 (false, true) => "not changed (dry run)",
                 (false, false) => "prepared",
             });
-            Ok(())
+            Ok(changes.len())
         }
         Err(failure) => {
             machine.row.failed(failure.error());

@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use crate::cli::{CacheArgs, CacheCommand, GlobalOptions, PruneArgs};
 use pkgapp_core::cache::{Cache, PruneRequest, PruneSummary, read_sealed_bytes};
-use pkgapp_core::error::{Context, Error, Result, shown};
+use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, ProgressUnit, Report, human_bytes};
 use pkgapp_core::text::counted;
@@ -116,11 +116,13 @@ fn verify(cache: &Cache, report: &Report) -> Result<()> {
         0 => Ok(()),
         1 => Err(
             Error::new("1 entry of the cache was damaged and has been removed")
+                .kind(ErrorKind::Found)
                 .hint("the next build creates it again"),
         ),
         number => Err(Error::new(format!(
             "{number} entries of the cache were damaged and have been removed"
         ))
+        .kind(ErrorKind::Found)
         .hint("the next build creates them again")),
     }
 }

@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use serde_json::{Value, json};
 
 use crate::cli::DiffArgs;
-use pkgapp_core::error::{Error, Result};
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::{OutputStyle, Report, human_bytes, visible_line};
 use pkgapp_format::read::{ArtifactEntry, ListedKind, PackageReader};
 use pkgapp_release::release::ReleaseRecord;
@@ -24,7 +24,7 @@ pub(super) fn diff(args: &DiffArgs, report: &Report) -> Result<()> {
         OutputStyle::Json => report.json(&changes.json()),
     }
     if args.exit_code && !changes.is_none() {
-        return Err(Error::new("the packages differ"));
+        return Err(Error::new("the packages differ").kind(ErrorKind::Found));
     }
     Ok(())
 }

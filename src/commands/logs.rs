@@ -9,7 +9,7 @@ use pkgapp_core::error::Result;
 use pkgapp_core::process::Stream;
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::backend;
-use pkgapp_deploy::fleet::{self, Fleet, Machine, verdict};
+use pkgapp_deploy::fleet::{self, Fleet, Machine, looked};
 use pkgapp_deploy::hosts::journal::JournalEntry;
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, OutputLimits, interrupt, line_text};
 
@@ -70,7 +70,7 @@ pub(super) fn logs(args: &LogsArgs, global: &GlobalOptions, report: &Report) -> 
     let errors = results
         .into_iter()
         .filter_map(|result| result.unwrap_or_else(|| Err(interrupt::error())).err());
-    verdict(fleet.machines.len(), errors.collect())
+    looked(errors.collect())
 }
 
 /// Reads the journals of all hosts and prints their lines in the order of time. Returns one result

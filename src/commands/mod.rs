@@ -24,6 +24,7 @@ mod rollback;
 mod run;
 mod runtime;
 mod schema;
+mod secrets;
 mod settings;
 mod status;
 mod targets;
@@ -68,6 +69,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         CliCommand::Run(args) => run::run(args, &cli.global, report),
         CliCommand::Put(args) => put::put(args, &cli.global, report),
         CliCommand::Get(args) => get::get(args, &cli.global, report),
+        CliCommand::Secrets(command) => secrets::secrets(command, &cli.global, report),
         CliCommand::Logs(args) => logs::logs(args, &cli.global, report),
         CliCommand::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
         CliCommand::Push(args) => push::push(args, &cli.global, report),

@@ -29,6 +29,7 @@ use pkgapp_deploy::preflight::AllowFlags;
 use pkgapp_deploy::rollout::{
     HostStatus, Observer, Rollout, RolloutEvent, RolloutOutcome, Unreachable,
 };
+use pkgapp_deploy::secrets::{self, SecretStore};
 use pkgapp_format::read::ArtifactKind;
 
 use super::build::write_all;
@@ -101,6 +102,7 @@ fn push_policy(
             downgrade: args.allow_downgrade,
             reinstall: args.reinstall,
             same_name: args.allow_same_name,
+            missing_settings: args.allow_missing_settings,
         },
         ..policy(AppName::parse(&first.name)?, app, deploy, &args.rollout)?
     })
@@ -379,6 +381,7 @@ pub(super) fn policy(
         },
         migrate_user: migration_user(app, deploy),
         migrate: deploy.migrate.clone(),
+        secrets: app.map(SecretStore::of).transpose()?.flatten(),
         hooks: deploy.hooks.clone(),
         keep: deploy.keep,
         patience: args
@@ -501,6 +504,7 @@ impl RollingPlan<'_> {
             let plan = make(&reached.sites)?;
             if self.args.dry_run {
                 self.print_plan(&plan);
+                reached.skipped.planned = plan.batches.iter().map(Vec::len).sum();
                 return Ok(reached.skipped);
             }
 
@@ -607,7 +611,11 @@ impl RollingPlan<'_> {
     /// Prints the status of each host.
     fn tell(&self, plan: &Plan, outcome: &RolloutOutcome, machines: &[&Machine<'_>]) {
         for ((host, told), machine) in plan.hosts.iter().zip(&outcome.hosts).zip(machines) {
-            let status = describe_status(told.end, host);
+            let status = if plan.action == secrets::SECRETS_ACTION {
+                describe_secrets(told.end, host)
+            } else {
+                describe_status(told.end, host)
+            };
             match told.errors.first() {
                 Some(error) if !told.end.is_good() => {
                     machine.row.failed(error);
@@ -628,6 +636,22 @@ impl RollingPlan<'_> {
     }
 }
 
+/// Fails if a person has to confirm releases.
+fn awaited(hosts: &[(String, HostStatus)]) -> Result<()> {
+    let is_awaiting = |(host, end): &(String, HostStatus)| {
+        (*end == HostStatus::Awaiting).then(|| format!("`{host}`"))
+    };
+    let awaiting: Vec<String> = hosts.iter().filter_map(is_awaiting).collect();
+    if awaiting.is_empty() {
+        return Ok(());
+    }
+    let error = Error::new(format!("{} await confirmation", awaiting.join(", ")));
+    Err(error
+        .kind(ErrorKind::Unconfirmed)
+        .note("without it they go back by themselves")
+        .hint("look at them, then run `pkgapp confirm` with the same hosts"))
+}
+
 fn describe_status(status: HostStatus, host: &HostPlan) -> String {
     let from = host.from.as_deref();
     let before = from.unwrap_or("no installation");
@@ -642,6 +666,22 @@ fn describe_status(status: HostStatus, host: &HostPlan) -> String {
         HostStatus::Unknown => format!("lost; it ends on {} or stays as it was", host.to),
         HostStatus::Unwell => format!("back on {before}, not healthy"),
         HostStatus::Broken => "broken: both the installation and the rollback failed".to_owned(),
+    }
+}
+
+/// The same for hosts that get secrets.
+fn describe_secrets(status: HostStatus, host: &HostPlan) -> String {
+    let before = host.from.as_deref().unwrap_or_default();
+    match status {
+        HostStatus::Idle | HostStatus::Changed | HostStatus::Awaiting => host.change(),
+        HostStatus::Unchanged => format!("unchanged: {before}"),
+        HostStatus::Unreachable => "not reached".to_owned(),
+        HostStatus::WentBack => format!("went back: {before}"),
+        HostStatus::Unconfirmed | HostStatus::Broken => {
+            "the new secrets are set, and it does not work with them".to_owned()
+        }
+        HostStatus::Unknown => "lost; the new secrets are set or not".to_owned(),
+        HostStatus::Unwell => "went back, and does not work".to_owned(),
     }
 }
 
@@ -686,6 +726,8 @@ pub(super) struct PushSummary {
     pub(super) hosts: Vec<(String, HostStatus)>,
     errors: Vec<Error>,
     changed: bool,
+    /// How many hosts a dry run would have changed.
+    planned: usize,
 }
 
 impl PushSummary {
@@ -701,7 +743,7 @@ impl PushSummary {
     /// Returns the failures as one error, whose kind is the exit code.
     ///
     /// # Errors
-    /// At least one host has failed.
+    /// At least one host has failed, or a dry run has found something to do.
     pub(super) fn finish(self) -> Result<()> {
         let kind = if self.changed {
             ErrorKind::Partial
@@ -711,18 +753,8 @@ impl PushSummary {
         if let Some(error) = Error::all(self.errors) {
             return Err(error.kind(kind));
         }
-        let is_awaiting = |(host, end): &(String, HostStatus)| {
-            (*end == HostStatus::Awaiting).then(|| format!("`{host}`"))
-        };
-        let awaiting: Vec<String> = self.hosts.iter().filter_map(is_awaiting).collect();
-        if awaiting.is_empty() {
-            return Ok(());
-        }
-        let error = Error::new(format!("{} await confirmation", awaiting.join(", ")));
-        Err(error
-            .kind(ErrorKind::Unconfirmed)
-            .note("without it they go back by themselves")
-            .hint("look at them, then run `pkgapp confirm` with the same hosts"))
+        fleet::planned_changes(self.planned)?;
+        awaited(&self.hosts)
     }
 }
 

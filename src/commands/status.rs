@@ -5,11 +5,11 @@ use std::fmt::Write as _;
 use serde_json::json;
 
 use crate::cli::{GlobalOptions, HistoryArgs, StatusArgs};
-use pkgapp_core::error::{Error, Result};
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::backend;
 use pkgapp_deploy::facts::{HostFacts, TransactionState};
-use pkgapp_deploy::fleet::{Fleet, Machine, verdict};
+use pkgapp_deploy::fleet::{Fleet, Machine, folded, looked};
 use pkgapp_deploy::history::{AppCondition, CLOSED, HistoryEntry};
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
 
@@ -34,6 +34,16 @@ impl KnownHost {
             condition: AppCondition::parse(&run(condition)?.text()),
         })
     }
+
+    fn is_healthy(&self) -> bool {
+        let Self { facts, condition } = self;
+        facts.installed.is_some() && !condition.is_unwell() && facts.half.is_none()
+    }
+
+    /// Returns whether the host is as a push that ended well leaves it.
+    fn is_settled(&self) -> bool {
+        self.is_healthy() && !self.condition.is_modified() && self.facts.transaction.is_none()
+    }
 }
 
 pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
@@ -44,16 +54,31 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
     let (probe, condition) = (backend.probe(&prefix, &[]), backend.status(&prefix));
     let look = |machine: &Machine<'_>| KnownHost::read(machine, &probe, &condition);
-    let mut errors = Vec::new();
+    let (mut errors, mut unsettled) = (Vec::new(), Vec::new());
     fleet.each_shown(look, |batch| {
         for (at, known) in batch {
             match known.unwrap_or_else(|| Err(interrupt::error())) {
-                Ok(known) => show(&fleet.machines[at].member.name, &known, report),
+                Ok(known) => {
+                    show(&fleet.machines[at].member.name, &known, report);
+                    unsettled.extend((!known.is_settled()).then_some(at));
+                }
                 Err(error) => errors.push(error),
             }
         }
     });
-    verdict(fleet.machines.len(), errors)
+    looked(errors)?;
+    unsettled.sort_unstable();
+    let name = |at: &usize| fleet.machines[*at].member.name.as_str();
+    let names: Vec<&str> = unsettled.iter().map(name).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let hosts = folded(&names);
+    let what = format!(
+        "`{}` is not healthy, or not as it was deployed, on {hosts}",
+        app.name
+    );
+    Err(Error::new(what).kind(ErrorKind::Found))
 }
 
 fn show(host: &str, known: &KnownHost, report: &Report) {
@@ -76,7 +101,7 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
             "installed": facts.installed,
             "release": facts.kept_installed().map(|kept| &kept.release),
             "commit": facts.commit,
-            "healthy": facts.installed.is_some() && !condition.is_unwell() && facts.half.is_none(),
+            "healthy": known.is_healthy(),
             "condition": condition,
             "facts": facts,
         }));
@@ -183,7 +208,7 @@ pub(super) fn history(args: &HistoryArgs, global: &GlobalOptions, report: &Repor
             show_history(&all, report);
         },
     );
-    verdict(fleet.machines.len(), errors)
+    looked(errors)
 }
 
 fn read_history(machine: &Machine<'_>, command: &HostCommand) -> Result<Vec<HistoryEntry>> {

@@ -23,28 +23,63 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// The meaning of an error for the caller, and so for the exit code.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorKind {
-    /// The input or the machine is at fault; nothing was changed. Exit code 1.
+    /// The input or the machine is at fault and nothing was changed, or nobody could look.
     Failed,
-    /// The command line is at fault. Exit code 2.
+    /// The command line is at fault.
     Usage,
-    /// Some hosts changed and some did not. Exit code 3.
+    /// Some hosts changed and some did not.
     Partial,
-    /// Nothing is at fault: what was done awaits a confirmation, and is undone without one. Exit
-    /// code 5.
+    /// Nothing is at fault: a command that only looks has found something, such as drift or a plan
+    /// that is not empty.
+    Found,
+    /// Nothing is at fault: what was done awaits a confirmation, and is undone without one.
     Unconfirmed,
-    /// A bug in pkgapp. Exit code 101.
+    /// A bug in pkgapp.
     Bug,
 }
 
 impl ErrorKind {
-    /// Returns the process's exit code.
-    pub fn exit_code(self) -> u8 {
+    /// All kinds, in the order of their exit codes.
+    pub const ALL: [Self; 6] = [
+        Self::Failed,
+        Self::Usage,
+        Self::Partial,
+        Self::Found,
+        Self::Unconfirmed,
+        Self::Bug,
+    ];
+
+    /// Returns the process's exit code. It is 0 if there is no error.
+    pub const fn exit_code(self) -> u8 {
         match self {
             Self::Failed => 1,
             Self::Usage => 2,
             Self::Partial => 3,
+            Self::Found => 4,
             Self::Unconfirmed => 5,
             Self::Bug => 101,
+        }
+    }
+
+    /// Returns the meaning of the exit code, for help texts.
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Failed => "it failed and nothing was changed, or it could not look",
+            Self::Usage => "usage",
+            Self::Partial => "some hosts changed and some not",
+            Self::Found => "it looked and found something",
+            Self::Unconfirmed => "it awaits confirmation",
+            Self::Bug => "a bug in pkgapp",
+        }
+    }
+
+    /// Returns the label in front of the message.
+    const fn heading(self) -> &'static str {
+        match self {
+            Self::Failed | Self::Usage | Self::Partial => "error:",
+            Self::Found => "found:",
+            Self::Unconfirmed => "unconfirmed:",
+            Self::Bug => "bug in pkgapp:",
         }
     }
 }
@@ -292,14 +327,11 @@ impl fmt::Display for Error {
                 text.to_owned()
             }
         };
-        let heading = paint(
-            LabelColor::Red,
-            if self.0.kind == ErrorKind::Bug {
-                "bug in pkgapp:"
-            } else {
-                "error:"
-            },
-        );
+        let color = match self.0.kind {
+            ErrorKind::Found | ErrorKind::Unconfirmed => LabelColor::Yellow,
+            _ => LabelColor::Red,
+        };
+        let heading = paint(color, self.0.kind.heading());
         write!(f, "{heading} {}", folded(&self.0.message))?;
         if let Some(at) = &self.0.at {
             write!(
@@ -410,6 +442,14 @@ mod tests {
             format!("{error:#}"),
             "\x1b[1;31merror:\x1b[0m a\n  \x1b[1;32mhint:\x1b[0m h\n\x1b[1;31merror:\x1b[0m b"
         );
+    }
+
+    #[test]
+    fn every_kind_has_an_exit_code_of_its_own() {
+        let codes = ErrorKind::ALL.map(ErrorKind::exit_code);
+        assert_eq!(codes, [1, 2, 3, 4, 5, 101]);
+        let found = Error::new("`web1` differs").kind(ErrorKind::Found);
+        assert_eq!(found.to_string(), "found: `web1` differs");
     }
 
     #[test]

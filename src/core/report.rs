@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::error::{Error, LabelColor, Result};
+use crate::error::{Error, ErrorKind, LabelColor, Result};
 use crate::process::Stream;
 
 /// The amount of messages on stderr.
@@ -249,9 +249,10 @@ impl Report {
         );
     }
 
-    /// Prints the error that ends the command.
+    /// Prints the error that ends the command. What a command has found is in its results already.
     pub fn error(&self, error: &Error) {
-        if self.style == OutputStyle::Json {
+        let is_fault = !matches!(error.what(), ErrorKind::Found | ErrorKind::Unconfirmed);
+        if self.style == OutputStyle::Json && is_fault {
             self.json(&serde_json::json!({ "error": error.to_json() }));
         }
         self.say(Verbosity::Quiet, &format!("{error:#}"));

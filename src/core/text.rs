@@ -25,6 +25,16 @@ pub fn environment_quoted(value: &str) -> String {
     text
 }
 
+/// Returns a value as environment files have it, without quotes where none are needed.
+pub fn environment_value(value: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    if value.chars().all(is_plain) {
+        value.to_owned()
+    } else {
+        environment_quoted(value)
+    }
+}
+
 /// Returns a number with its noun, e.g. `1 host`, `2 hosts`, `3 entries`.
 pub fn counted(number: usize, noun: &str) -> String {
     if number == 1 {

@@ -72,6 +72,8 @@ pub struct HostFacts {
     pub current: Option<Sha256Sum>,
     /// A transaction that no push has seen the end of.
     pub transaction: Option<Transaction>,
+    /// Whether the secrets of before their last change are kept for roll-back.
+    pub previous_secrets: bool,
     /// Packages that are kept for roll-back.
     pub kept: Vec<KeptPackage>,
     /// Interpreters that applications share, by the names of their packages: the installed

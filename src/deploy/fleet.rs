@@ -20,6 +20,7 @@ use pkgapp_config::{Config, Deploy};
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::parallel;
 use pkgapp_core::report::{OutputStyle, Report, human_bytes, visible_line};
+use pkgapp_core::text::counted;
 
 /// How long results wait for those of slower hosts.
 const LULL: Duration = Duration::from_secs(5);
@@ -399,6 +400,26 @@ pub fn verdict(hosts: usize, errors: Vec<Error>) -> Result<()> {
     }
 }
 
+/// Turns the errors of hosts that were only looked at into the command's.
+///
+/// # Errors
+/// All of them, joined: not every host could be looked at.
+pub fn looked(errors: Vec<Error>) -> Result<()> {
+    Error::all(errors).map_or(Ok(()), |error| Err(error.kind(ErrorKind::Failed)))
+}
+
+/// Tells what a dry run has found: `hosts` is how many would change.
+///
+/// # Errors
+/// There are some.
+pub fn planned_changes(hosts: usize) -> Result<()> {
+    if hosts == 0 {
+        return Ok(());
+    }
+    let hosts = counted(hosts, "host");
+    Err(Error::new(format!("the plan changes {hosts}")).kind(ErrorKind::Found))
+}
+
 /// Returns the names of hosts, consecutive numbers joined as `--hosts` reads them: `web[01:04],
 /// db1`.
 pub fn folded(names: &[&str]) -> String {
@@ -605,7 +626,13 @@ mod tests {
 
     #[test]
     fn some_and_some_not_is_partial() {
-        assert!(verdict(2, Vec::new()).is_ok());
+        assert!(verdict(2, Vec::new()).is_ok() && looked(Vec::new()).is_ok());
+        assert!(planned_changes(0).is_ok());
+        let planned = planned_changes(2).unwrap_err();
+        assert_eq!(planned.to_string(), "found: the plan changes 2 hosts");
+        assert_eq!(planned.what(), ErrorKind::Found);
+        let partly = Error::new("x").kind(ErrorKind::Partial);
+        assert_eq!(looked(vec![partly]).unwrap_err().what(), ErrorKind::Failed);
         assert_eq!(
             verdict(2, vec![Error::new("x")]).unwrap_err().what(),
             ErrorKind::Partial

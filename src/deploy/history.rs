@@ -101,6 +101,14 @@ impl AppCondition {
         condition
     }
 
+    /// Returns whether a file other than configuration, which is an administrator's to change, is not
+    /// as the package has it.
+    pub fn is_modified(&self) -> bool {
+        // `??5?????? c /etc/shop/shop.env`, `missing     /opt/shop/bin/shop`: rpm(8), "VERIFY OPTIONS".
+        let is_configuration = |line: &String| line.split_whitespace().nth(1) == Some("c");
+        !self.drifted.iter().all(is_configuration)
+    }
+
     /// Returns whether a unit that should run does not.
     pub fn is_unwell(&self) -> bool {
         self.units.iter().any(|unit| {
@@ -149,6 +157,13 @@ mod tests {
             (Some(&entry), true)
         );
         assert_eq!(condition.drifted, ["??5?????? c /etc/shop/shop.env"]);
+        assert!(!condition.is_modified());
+        for line in [
+            "drifted=??5??????   /opt/shop/c\n",
+            "drifted=missing     /opt/shop/x\n",
+        ] {
+            assert!(AppCondition::parse(line).is_modified());
+        }
     }
 
     #[test]

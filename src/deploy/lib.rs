@@ -24,6 +24,7 @@
 //! checked                    the boot in which all kept packages were last read and compared with their hashes
 //! transaction/               an installation while it runs: `parameters`, `run`, `log`, `result`
 //! logs/                      what the last installations and migrations have printed
+//! secrets/                   secrets of before, while they may come back; see [`secrets`]
 //! ```
 //!
 //! Where one is not root, it lies beside the releases themselves. [`backend`] holds what differs
@@ -63,6 +64,7 @@ pub mod requirements;
 mod rollback;
 pub mod rollout;
 mod script;
+pub mod secrets;
 mod select;
 pub mod service_command;
 pub mod step;

@@ -9,6 +9,7 @@ use super::facts::HostFacts;
 use super::health::HealthCheck;
 use super::owner::PushOwner;
 use super::preflight::AllowFlags;
+use super::secrets::SecretStore;
 use pkgapp_config::{BatchSize, ConfirmMode, DeployHooks, Migrate};
 use pkgapp_core::name::AppName;
 
@@ -37,6 +38,8 @@ pub struct DeployPolicy {
     pub migrate: Option<Migrate>,
     /// As whom, if the release has no service to do it like.
     pub migrate_user: Option<String>,
+    /// Where hosts have the application's secrets, if it has any.
+    pub secrets: Option<SecretStore>,
     /// What is run around it.
     pub hooks: DeployHooks,
     /// How many packages a host keeps, the installed one included; two at least.

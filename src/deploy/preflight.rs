@@ -15,6 +15,8 @@ pub struct AllowFlags {
     pub reinstall: bool,
     /// Take a name that a repository of the host has too.
     pub same_name: bool,
+    /// Do without settings and secrets that the release needs.
+    pub missing_settings: bool,
 }
 
 /// What speaks against hosts, each reason once with all its hosts.
@@ -129,7 +131,8 @@ pub(super) fn lacks_settings(
         lacking.join(", ")
     ));
     Some(error.hint(
-        "write lines such as `NAME=value` into these files there, or make the settings `optional`",
+        "set secrets with `pkgapp secrets set`, write other settings as `NAME=value` into these files there, \
+         or make them `optional`",
     ))
 }
 

@@ -9,6 +9,7 @@ use super::host_plan::{HookSteps, HostPlanner, changes, found, left_by};
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::{PreflightRefusals, no_signature};
+use super::secrets::ReturningSecrets;
 use super::step::Step;
 use super::stored::{
     FailureMark, Fallback, RuntimeChanges, StoredPackage, Transition, VersionChange,
@@ -111,6 +112,10 @@ fn plan_host(
         lock_wait: policy.patience,
         trial: None,
     };
+    let secrets = ReturningSecrets::of(&planner);
+    let mut switch = switch(&planner, &hooks, &transition, left.as_ref(), &entry("ok"));
+    let install = hooks.before.len() + hooks.drain.len();
+    switch.splice(install..install, secrets.there);
 
     let awaits = planner.awaits(transition.fallback);
     if awaits {
@@ -120,12 +125,15 @@ fn plan_host(
     let mut prepare = vec![planner.lock(&[], None)];
     prepare.extend(planner.try_login(transition.fallback));
     prepare.extend(planner.prepare(&package));
-    let [failed, refused] = planner.without_success(&hooks, Some(&package), entry);
+    let after_failure = |steps: Vec<Step>| secrets.back.iter().cloned().chain(steps).collect();
+    let [failed, refused] = planner
+        .without_success(&hooks, Some(&package), entry)
+        .map(after_failure);
     HostPlan {
         prepare,
-        switch: switch(&planner, &hooks, &transition, left.as_ref(), &entry("ok")),
+        switch,
         awaits,
-        abandon: hooks.undrain,
+        abandon: after_failure(hooks.undrain),
         failed,
         refused,
         unlock: vec![planner.steps.unlock()],

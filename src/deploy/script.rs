@@ -41,6 +41,23 @@ pub(super) const RECORD: &str = include_str!("scripts/record.sh");
 pub(super) const RUN: &str = include_str!("scripts/run.sh");
 pub(super) const STATUS: &str = include_str!("scripts/status.sh");
 
+/// Functions for the file of secrets, and what is done with it; see [`super::secrets`].
+macro_rules! secrets {
+    ($name:literal) => {
+        concat!(
+            include_str!("scripts/secrets.sh"),
+            include_str!(concat!("scripts/secrets/", $name, ".sh"))
+        )
+    };
+}
+pub(super) const LOOK_AT_SECRETS: &str = secrets!("look");
+pub(super) const READ_SECRETS: &str = secrets!("read");
+pub(super) const WRITE_SECRETS: &str = secrets!("write");
+pub(super) const RESTART_READERS: &str = secrets!("restart");
+pub(super) const RESTORE_SECRETS: &str = secrets!("restore");
+pub(super) const SETTLE_SECRETS: &str = secrets!("settle");
+pub(super) const SWAP_SECRETS: &str = secrets!("swap");
+
 pub(super) const USER: &str = include_str!("scripts/tarball/user.sh");
 pub(super) const OWN_FACTS: &str = include_str!("scripts/tarball/facts.sh");
 pub(super) const FILL: &str = include_str!("scripts/tarball/fill.sh");
@@ -454,7 +471,8 @@ mod tests {
             LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, CONFIRM, HEALTH, RECORD,
         ];
         let packages = packages.map(|body| [system(PackageManager::AptGet), body].concat());
-        let asked = [PACKAGE_FACTS, STATUS].map(|body| [ANY_SYSTEM, body].concat());
+        let asked = [PACKAGE_FACTS, STATUS, LOOK_AT_SECRETS, WRITE_SECRETS]
+            .map(|body| [ANY_SYSTEM, body].concat());
         let managers = PackageManager::ALL.map(|manager| [system(manager), STATUS].concat());
         let (unpack, own_migrate, own_run) = (unpack(), own_migrate(), own_run());
         let releases = [
@@ -464,6 +482,11 @@ mod tests {
             &own_run,
             RETAIN,
             OWN_STATUS,
+            READ_SECRETS,
+            RESTART_READERS,
+            RESTORE_SECRETS,
+            SETTLE_SECRETS,
+            SWAP_SECRETS,
         ];
         let releases = releases.map(|body| [USER, body].concat());
 

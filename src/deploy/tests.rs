@@ -86,6 +86,7 @@ pub(super) fn policy() -> DeployPolicy {
         on_failure: OnFailure::GoBack,
         migrate: Some(migrate("python app/manage.py migrate")),
         migrate_user: None,
+        secrets: None,
         hooks: DeployHooks {
             before: vec![line("say before")],
             after: vec![line("say after")],
@@ -146,7 +147,7 @@ fn facts(manager: PackageManager, installed: Option<&Artifact>, order: VersionOr
     }
 }
 
-fn site(name: &str, facts: HostFacts) -> TargetHost {
+pub(super) fn site(name: &str, facts: HostFacts) -> TargetHost {
     TargetHost {
         name: name.into(),
         variables: BTreeMap::from([("REGION".into(), "north".into())]),
@@ -189,7 +190,7 @@ fn switched_by(policy: &DeployPolicy, names: &[&str]) -> (Plan, Vec<TargetHost>)
     (Plan::push(policy, &[new], &sites).unwrap(), sites)
 }
 
-fn own_policy() -> DeployPolicy {
+pub(super) fn own_policy() -> DeployPolicy {
     let shared = vec![SharedPath::parse("app/media").unwrap()];
     let directory = ReleaseDirectoryBackend {
         name: AppName::parse("shop").unwrap(),
@@ -220,7 +221,7 @@ fn tarball(release: &str) -> Artifact {
 }
 
 /// A host that has `installed` in the home directory of its login.
-fn own_facts(installed: Option<&Artifact>) -> HostFacts {
+pub(super) fn own_facts(installed: Option<&Artifact>) -> HostFacts {
     let own = LoginDirectory {
         into: "/home/ada/shop".into(),
         unpackers: vec!["gzip".into()],

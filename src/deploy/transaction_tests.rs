@@ -206,6 +206,7 @@ impl FakeHost {
                 downgrade: true,
                 reinstall: true,
                 same_name: false,
+                missing_settings: false,
             },
             ..policy()
         }

@@ -11,7 +11,7 @@ use pkgapp_config::{Config, Setting, SettingSource, SettingType};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::Result;
 use pkgapp_core::path::InstallPath;
-use pkgapp_core::text::environment_quoted;
+use pkgapp_core::text::environment_value;
 
 use crate::services;
 use crate::tree::{EntryOrigin, FileOwner, Tree, TreeEntry};
@@ -42,7 +42,11 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<()> {
     if let Some((path, settings)) = app.settings_of_crons() {
         let head = "# Made by pkgapp: the values of the settings, for cron jobs.\n".to_owned();
         let lines = settings.iter().filter_map(|setting| {
-            Some(format!("{}={}\n", setting.name, written(setting.value()?)))
+            Some(format!(
+                "{}={}\n",
+                setting.name,
+                environment_value(setting.value()?)
+            ))
         });
         tree.insert(
             path,
@@ -67,7 +71,7 @@ fn manual(app: &Config, path: &InstallPath) -> String {
             _ = writeln!(text, "# {line}{end}");
         }
         if setting.setting_type != SettingType::Secret {
-            let value = setting.value().map(written).unwrap_or_default();
+            let value = setting.value().map(environment_value).unwrap_or_default();
             _ = writeln!(text, "#{}={value}", setting.name);
         }
     }
@@ -81,7 +85,7 @@ fn explained(app: &Config, setting: &Setting, path: &InstallPath) -> Vec<String>
         .default
         .as_ref()
         .filter(|default| Some(default.value.as_str()) != setting.value())
-        .map(|default| format!("; default: {}", written(&default.value)));
+        .map(|default| format!("; default: {}", environment_value(&default.value)));
     let without = if setting.is_optional {
         "; optional"
     } else if setting.source == SettingSource::Host {
@@ -102,16 +106,6 @@ fn explained(app: &Config, setting: &Setting, path: &InstallPath) -> Vec<String>
     };
     let line = format!("{head}{}{without}", default.unwrap_or_default());
     setting.help.iter().cloned().chain([line]).collect()
-}
-
-/// Formats a value for an environment file, with quotes only if it needs them.
-fn written(value: &str) -> String {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    if value.chars().all(is_plain) {
-        value.to_owned()
-    } else {
-        environment_quoted(value)
-    }
 }
 
 #[cfg(test)]

@@ -298,7 +298,8 @@ says() { grep -qF -- "$1" "$work/printed" || { cat "$work/printed"; echo "\`$1\`
 
 # plan_steps PROJECT: prints the steps that `push lab` plans for its first host, a line each.
 plan_steps() {
-  app "$1" push lab --dry-run --json 2>/dev/null | tail -n1 | python3 -c '
+  # A plan that is not empty ends with 4.
+  { app "$1" push lab --dry-run --json 2>/dev/null || [ $? = 4 ]; } | tail -n1 | python3 -c '
 import json, sys
 host = json.load(sys.stdin)["hosts"][0]
 for part in ("prepare", "migrate", "switch", "unlock"):

@@ -129,7 +129,10 @@ impl Backend for PackageManagerBackend {
         }
 
         errors.extend(unwritable(facts));
-        errors.extend(lacks_settings(artifact, facts, str::to_owned).filter(|_| facts.root));
+        errors.extend(
+            lacks_settings(artifact, facts, str::to_owned)
+                .filter(|_| facts.root && !allow.missing_settings),
+        );
         let order = facts.orders.get(&selected.index).copied();
         errors.extend(version_refusal(artifact, order, allow, facts));
         errors

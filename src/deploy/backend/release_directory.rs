@@ -164,7 +164,8 @@ impl Backend for ReleaseDirectoryBackend {
             let order = by_release(artifact, facts);
             errors.extend(version_refusal(artifact, order, allow, facts));
             let place = |file: &str| format!("{into}/shared{file}");
-            errors.extend(lacks_settings(artifact, facts, place));
+            let lacks = lacks_settings(artifact, facts, place);
+            errors.extend(lacks.filter(|_| !allow.missing_settings));
         }
         errors
     }

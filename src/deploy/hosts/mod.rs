@@ -105,6 +105,17 @@ pub struct HostCommand {
     pub orphan: OrphanPolicy,
     /// Over which connection it runs.
     pub connection: ConnectionUse,
+    /// What becomes of what it prints on standard output.
+    pub output: OutputAudience,
+}
+
+/// Who gets to read a command's standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OutputAudience {
+    /// Everyone: it goes into the host's log and, if the command fails, into the error.
+    Everyone,
+    /// The caller alone: it holds secrets.
+    Caller,
 }
 
 /// What a host is granted for a command.
@@ -156,6 +167,7 @@ impl HostCommand {
             limits: OutputLimits::None,
             orphan: OrphanPolicy::Finishes,
             connection: ConnectionUse::Shared,
+            output: OutputAudience::Everyone,
         }
     }
 
@@ -238,6 +250,13 @@ impl HostCommand {
         self.limits(OutputLimits::Answer).ends_with_us()
     }
 
+    /// Keeps its standard output from logs and errors.
+    #[must_use]
+    pub fn confidential(mut self) -> Self {
+        self.output = OutputAudience::Caller;
+        self
+    }
+
     /// Ends it when nobody waits for it any more.
     #[must_use]
     pub fn ends_with_us(mut self) -> Self {
@@ -276,14 +295,23 @@ impl CommandOutput {
 
     /// Returns the last lines of both streams, standard error last.
     pub fn last_lines(&self, count: usize) -> Vec<String> {
-        let text =
-            [&self.stdout, &self.stderr].map(|stream| String::from_utf8_lossy(stream).into_owned());
-        let lines: Vec<&str> = text.iter().flat_map(|text| text.lines()).collect();
-        lines[lines.len().saturating_sub(count)..]
-            .iter()
-            .map(|line| (*line).to_owned())
-            .collect()
+        last_lines_of(&[&self.stdout, &self.stderr], count)
     }
+
+    /// Returns the last lines of standard error.
+    pub fn last_errors(&self, count: usize) -> Vec<String> {
+        last_lines_of(&[&self.stderr], count)
+    }
+}
+
+fn last_lines_of(streams: &[&Vec<u8>], count: usize) -> Vec<String> {
+    let texts = streams.iter().map(|stream| String::from_utf8_lossy(stream));
+    let texts: Vec<_> = texts.collect();
+    let lines: Vec<&str> = texts.iter().flat_map(|text| text.lines()).collect();
+    lines[lines.len().saturating_sub(count)..]
+        .iter()
+        .map(|line| (*line).to_owned())
+        .collect()
 }
 
 /// Why a command has no result. Which of three things is true.

@@ -63,7 +63,7 @@ impl Prompt {
     ///
     /// # Errors
     /// There is no shell to ask with.
-    pub(super) fn secret(&self, question: &str) -> Result<Option<String>> {
+    pub fn secret(&self, question: &str) -> Result<Option<String>> {
         if !self.is_possible || interrupt::requested() {
             return Ok(None);
         }
@@ -83,9 +83,9 @@ impl Prompt {
             if let Some(mut stdout) = child.stdout.take() {
                 stdout
                     .read_to_string(&mut secret)
-                    .context(|| "cannot read the password")?;
+                    .context(|| "cannot read what was typed")?;
             }
-            let status = child.wait().context(|| "cannot read the password")?;
+            let status = child.wait().context(|| "cannot read what was typed")?;
             Ok(status.success().then_some(secret))
         })
     }

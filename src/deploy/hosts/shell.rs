@@ -17,7 +17,7 @@ use super::ssh::{Connection, Connections};
 use super::sudo::{self, Escalation, SudoPasswords, SudoRefusal};
 use super::{
     CommandOutput, ConnectionUse, Download, Downloaded, Host, HostCommand, HostFailure,
-    OrphanPolicy, OutputLimits, Stream, Upload, Uploaded,
+    OrphanPolicy, OutputAudience, OutputLimits, Stream, Upload, Uploaded,
 };
 use super::{KEPT_BYTES, interrupt, line_text, script, transfer};
 
@@ -141,6 +141,7 @@ impl Shell {
         self.log.line("$", &command.what);
         let mut watcher = Logged {
             log: &self.log,
+            output: command.output,
             inner: watcher,
         };
         let ended = channel::call(
@@ -182,7 +183,10 @@ impl Shell {
     fn judge(&self, command: &HostCommand, ended: RunEnd) -> Result<CommandOutput, HostFailure> {
         let (what, name) = (&command.what, &self.name);
         let printed = |error: Error, output: &CommandOutput| {
-            let lines = output.last_lines(SHOWN_LINES);
+            let lines = match command.output {
+                OutputAudience::Everyone => output.last_lines(SHOWN_LINES),
+                OutputAudience::Caller => output.last_errors(SHOWN_LINES),
+            };
             if lines.is_empty() {
                 error
             } else {
@@ -431,15 +435,17 @@ impl Watcher for Silent {
 /// Writes the lines into the host's log too.
 struct Logged<'w> {
     log: &'w HostLog,
+    output: OutputAudience,
     inner: &'w mut dyn Watcher,
 }
 
 impl Watcher for Logged<'_> {
     fn line(&mut self, stream: Stream, line: &[u8]) {
-        self.log.line(
-            if stream == Stream::Stdout { "|" } else { "!" },
-            &line_text(line),
-        );
+        match (stream, self.output) {
+            (Stream::Stdout, OutputAudience::Caller) => {}
+            (Stream::Stdout, OutputAudience::Everyone) => self.log.line("|", &line_text(line)),
+            (Stream::Stderr, _) => self.log.line("!", &line_text(line)),
+        }
         self.inner.line(stream, line);
     }
 
@@ -630,6 +636,28 @@ mod tests {
         assert!(
             shell.log_path().metadata().unwrap().len() < 2 * HostLog::MOST_BYTES,
             "{directory:?}"
+        );
+    }
+
+    #[test]
+    fn confidential_output_reaches_its_caller_alone() {
+        let (_directory, shell) = here();
+        let print = "echo topsecret; echo public >&2; exit 3";
+        let command = HostCommand::new("x", print).confidential();
+        let failure = run(&shell, &command).unwrap_err();
+        let told = failure.error().to_string();
+        assert!(
+            told.contains("public") && !told.contains("topsecret"),
+            "{told}"
+        );
+        let HostFailure::Failed { output, .. } = failure else {
+            panic!("{failure:?}");
+        };
+        assert_eq!(output.text(), "topsecret\n");
+        let log = std::fs::read_to_string(shell.log_path()).unwrap();
+        assert!(
+            log.contains("public") && !log.contains("topsecret"),
+            "{log}"
         );
     }
 

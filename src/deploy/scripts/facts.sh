@@ -123,6 +123,7 @@ if [ -z "$closed$why_" ] && [ -d "$state" ]; then
   if [ -s "$state/history.jsonl" ] && [ -n "$(tail -n1 "$state/history.jsonl" | grep -av '^{.*}$')" ]; then
     fact damaged "$state/history.jsonl"
   fi
+  [ ! -e "$state/secrets/previous" ] || fact previous_secrets yes
   transaction=$(last_transaction)
   if [ -d "$transaction" ]; then
     fact transaction.version "$(parameter_of "$transaction" version)"

@@ -6,17 +6,17 @@
 #   parameters    the transaction's, as assignments of sh
 #   transaction   its script
 hold_lock
-# What an earlier push has brought and nobody has confirmed yet is this one's to confirm.
-if runs "$dir" && [ "$(phase_in "$dir")" = probation ] && [ "$(value "$dir/parameters" goal)" = "'$goal'" ]; then
-  say "it is there, and in probation, by an earlier push"
-  exit 0
+# What goes on there to the same goal, by an earlier try or push, is this one's to wait for and to confirm.
+# An older pkgapp's has no lock for that, and is waited for to its end.
+goes_on() { [ -e "$dir/busy" ] && runs "$dir" && [ "$(value "$dir/parameters" goal)" = "'$goal'" ]; }
+if ! goes_on; then
+  if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
+  await "$dir"
 fi
-if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
-await "$dir"
 
 attempt=1
 last=$(last_transaction)
-if [ -d "$last" ] && [ -z "$(result_in "$last")" ]; then
+if [ -d "$last" ] && [ -z "$(result_in "$last")" ] && ! goes_on; then
   say "the last transaction was interrupted; it is done again"
   attempt=2
 fi
@@ -71,7 +71,9 @@ WantedBy=$wanted_by" &&
     ctl daemon-reload && ln -sf "$unit_files/$unit.service" "$wants/$unit.service" && to_disk "$wants" "$unit_files" &&
     ctl start --no-block "$unit.service"
 }
-if ended; then
+if goes_on; then
+  say "it goes on, as it was started before"
+elif ended; then
   say "the transaction has ended before"
 else
   now_there=$(installed)

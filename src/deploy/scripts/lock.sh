@@ -30,13 +30,11 @@ until in_turn take_lock; do
   sleep 1
 done
 # What an earlier push has begun ends by itself; what was known of the host is then no longer so.
-if [ -n "$joins" ] && [ "$(phase_in "$state/transaction")" = probation ] &&
-  [ "$(parameter_of "$state/transaction" sum)" = "$joins" ]; then :
-elif runs "$state/transaction"; then
+if runs "$state/transaction" && ! in_probation_with "$state/transaction" "$joins"; then
   if [ "$(phase_in "$state/transaction")" = probation ]; then
     say "waiting for the end of the probation of what an earlier push has installed"
   else say "waiting for the installation that an earlier push has started"; fi
-  await "$state/transaction"
+  await "$state/transaction" "$joins"
 fi
 # A place for each package, in which everything is found under the SHA-256 of its bytes.
 describe() { # SHA256 INFO PIECES

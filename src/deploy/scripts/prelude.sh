@@ -181,10 +181,12 @@ hold_lock() { in_turn beat_lock || exit 76; }
 # runs DIRECTORY: something that was started there goes on. It keeps `running` locked for as long as it lives. Those who ask
 # share, so that they don't take each other for it.
 runs() { [ -e "$1/running" ] && ! flock -n -s "$1/running" true; }
-# await DIRECTORY: until what was started there has ended.
+# in_probation_with DIRECTORY SUM: the transaction there has brought this package and awaits its confirmation.
+in_probation_with() { [ -n "$2" ] && [ "$(phase_in "$1")" = probation ] && [ "$(parameter_of "$1" sum)" = "$2" ]; }
+# await DIRECTORY [SUM]: until what was started there has ended, or is in probation with this package.
 await() {
   since_=$(uptime_s)
-  while runs "$1"; do
+  while runs "$1" && ! in_probation_with "$1" "${2-}"; do
     [ $(($(uptime_s) - since_)) -lt 3600 ] ||
       fail "what an earlier push has started in \`$1\` has not ended after an hour: \`fuser -v $1/running\` tells what it is"
     sleep 0.5

@@ -206,6 +206,14 @@ pub fn check(app: &Config) -> Result<()> {
     Ok(())
 }
 
+/// Returns the files of secrets in the application's own directory.
+///
+/// # Errors
+/// Two users would have to read one file.
+pub fn secret_files(app: &Config) -> Result<Vec<SecretFile>> {
+    users::secrets(&ServiceContext::of(app)?)
+}
+
 /// Returns the data directories. Services with directories of their own in `[Service]` manage their
 /// data themselves.
 fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {

@@ -1,0 +1,3 @@
+# Forgets what this call would have gone back to.
+hold_lock
+rm -f "$secrets/before" "$secrets/writer"

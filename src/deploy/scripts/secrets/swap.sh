@@ -1,0 +1,9 @@
+# Brings back the secrets of before the last change, or takes that back. It may be done again after an interruption anywhere.
+#   to   `previous` or `later`
+hold_lock
+trust_place
+from=later
+[ "$to" != later ] || from=previous
+[ -e "$secrets/$to" ] || { say "done before"; exit 0; }
+[ -e "$secrets/$from" ] || keep "$from" || fail "cannot write to $secrets"
+place "$secrets/$to" && rm -f "$secrets/$to" && to_disk "$secrets" || fail "cannot write to ${file%/*}"

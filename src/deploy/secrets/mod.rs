@@ -1,0 +1,126 @@
+//! Secrets on hosts: lines of an environment file that no package has.
+//!
+//! ```text
+//! looks at hosts ─► HostSecrets ─► SecretTable (what `list` shows)
+//!                        └───────► Plan (what changes) ─► Rollout
+//! ```
+//!
+//! A value is in the memory of this process, on the standard input of a script, and in the file of a
+//! host, and nowhere else: in no argument list, environment, log, plan, or history. Whether hosts
+//! have the same value is told by hashes with a [`SecretSalt`] that is drawn for every call and kept
+//! nowhere.
+//!
+//! What a host keeps lies in `secrets/` of its state, readable by root alone:
+//!
+//! ```text
+//! previous    the file as it was when a push last ended well; comes back with a rollback
+//! later       the file as it was before a rollback that has not ended yet
+//! before      the file as it was before a change that has not ended yet, and `writer`, its token
+//! pending     what reads the file has not been restarted since it changed
+//! ```
+
+mod compare;
+mod host;
+mod plan;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+
+use pkgapp_core::digest::Sha256Sum;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::text::environment_value;
+
+pub use compare::{ExpectedSecret, SecretRow, SecretState, SecretTable};
+pub use host::{HostSecrets, SecretStore};
+pub(crate) use plan::ReturningSecrets;
+pub use plan::{ReaderRestart, SECRETS_ACTION, SecretChange, SecretsPlan};
+
+/// How many bytes a value may have.
+pub const MOST_BYTES: usize = 64 << 10;
+
+/// The value of a secret: one line that systemd and the reader of cron jobs understand in the same
+/// way. It is never shown.
+#[derive(Clone, PartialEq, Eq)]
+pub struct SecretValue(String);
+
+impl fmt::Debug for SecretValue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SecretValue(…)")
+    }
+}
+
+impl SecretValue {
+    /// Reads a value; no error quotes it.
+    ///
+    /// # Errors
+    /// It is empty or too long, or has bytes that environment files cannot hold.
+    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+        if bytes.is_empty() {
+            return Err(Error::new("the value is empty"));
+        }
+        if bytes.len() > MOST_BYTES {
+            return Err(Error::new("the value is longer than 64 KiB"));
+        }
+        let text = String::from_utf8(bytes).map_err(|_| Error::new("the value is not UTF-8"))?;
+        if text.contains('\0') {
+            return Err(Error::new("the value has a NUL character"));
+        }
+        if text.contains(['\n', '\r']) {
+            let error = Error::new("the value has several lines, and cron jobs read only one");
+            return Err(error.hint("encode it, for example with `base64 -w0`"));
+        }
+        // systemd ignores such variables (`env_value_is_valid` in its src/basic/env-util.c).
+        if text.contains(|c: char| c.is_ascii_control() && c != '\t') {
+            return Err(Error::new(
+                "the value has a control character, which systemd refuses",
+            ));
+        }
+        Ok(Self(text))
+    }
+
+    /// Reads what a program or a file has printed: a value, and perhaps the end of its line.
+    ///
+    /// # Errors
+    /// As [`SecretValue::parse`].
+    pub fn from_line(mut bytes: Vec<u8>) -> Result<Self> {
+        if bytes.last() == Some(&b'\n') {
+            bytes.pop();
+        }
+        Self::parse(bytes)
+    }
+
+    /// Returns the line of an environment file that sets a variable, with its end.
+    fn assignment(&self, name: &str) -> String {
+        format!("{name}={}\n", environment_value(&self.0))
+    }
+}
+
+/// What is hashed before a value, so that nobody can look a hash up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SecretSalt(String);
+
+impl SecretSalt {
+    /// Draws one.
+    ///
+    /// # Errors
+    /// The operating system has no random numbers.
+    pub fn draw() -> Result<Self> {
+        let mut bytes = [0; 32];
+        getrandom::fill(&mut bytes).map_err(|error| {
+            Error::new("cannot get random numbers from the operating system")
+                .cause_text(error.to_string())
+        })?;
+        Ok(Self(hex::encode(bytes)))
+    }
+
+    /// Returns the hash of a value, as hosts compute it.
+    pub fn hash(&self, value: &SecretValue) -> Sha256Sum {
+        Sha256Sum::of(
+            [&self.0, &value.0]
+                .map(String::as_bytes)
+                .concat()
+                .as_slice(),
+        )
+    }
+}
