@@ -69,6 +69,7 @@ mod select;
 pub mod service_command;
 pub mod step;
 mod stored;
+mod transient_unit;
 mod upgrade;
 
 #[cfg(test)]

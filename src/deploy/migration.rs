@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::artifact::Artifact;
+use super::transient_unit::{NOTHING_ELSE, exec_start, search_path};
 use pkgapp_config::{Migrate, MigrateOn, MigrationCommands};
 use pkgapp_core::error::Result;
 use pkgapp_core::name::AppName;
@@ -16,8 +17,7 @@ use pkgapp_core::text::{environment_quoted, shell_quoted};
 use pkgapp_release::services::{ServiceUnit, unit};
 use pkgapp_release::writable::FILL;
 
-/// What takes a service's life out of a unit, and any condition: these would count as done what was
-/// not. Each line empties a list that a drop-in may have filled.
+/// The beginning of the last word on the unit. Conditions that are not met would count as success.
 const ONE_COMMAND: &str = "[Unit]
 ConditionPathExists=
 AssertPathExists=
@@ -25,18 +25,6 @@ AssertPathExists=
 [Service]
 Type=oneshot
 RemainAfterExit=yes
-Restart=no
-SuccessExitStatus=
-WatchdogSec=0
-RuntimeMaxSec=infinity
-ExecCondition=
-ExecStartPre=
-ExecStart=
-ExecStartPost=
-ExecReload=
-ExecStop=
-ExecStopPost=
-StandardInput=null
 ";
 
 /// What a user of one's own leaves behind of the service's: directories would be handed over to it.
@@ -202,23 +190,11 @@ fn unit_text(name: &AppName, migrate: &Migrate, artifact: &Artifact) -> Result<S
     Ok(lines.join("\n"))
 }
 
-/// The variable PATH of a migration, unless the service sets its own: a shell finds the programs of
-/// the release.
-pub(super) fn search_path(prefix: &str) -> String {
-    format!("PATH={prefix}/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
-}
-
 /// The settings that are the last word on the unit.
 fn last(migrate: &Migrate, prefix: &str, is_another: bool, user: Option<&str>) -> String {
-    let mut text = ONE_COMMAND.to_owned();
+    let mut text = [ONE_COMMAND, NOTHING_ELSE, "StandardInput=null\n"].concat();
     let mut set = |name: &str, value: &str| text.extend([name, "=", value, "\n"]);
-    // A shell finds the program by the variable PATH, as the service's own programs do; systemd
-    // looks elsewhere.
-    let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"]
-        .into_iter()
-        .map(str::to_owned);
-    let words: Vec<String> = words.chain(migrate.exec.words()).collect();
-    set("ExecStart", &unit::command(&words));
+    set("ExecStart", &exec_start(migrate.exec.words()));
     if !is_another {
         let fill = format!(
             "[ ! -e {0}/{FILL} ] || exec sh {0}/{FILL}",

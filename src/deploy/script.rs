@@ -33,6 +33,7 @@ pub(super) const HEALTH: &str = concat!(
 /// Nothing but a login.
 pub(super) const TRY_LOGIN: &str = ":\n";
 const BEGIN: &str = include_str!("scripts/begin.sh");
+const PROCESS: &str = include_str!("scripts/process.sh");
 const WORKS: &str = include_str!("scripts/works.sh");
 pub(super) const PROBATION: &str = include_str!("scripts/probation.sh");
 const TRANSACTION: &str = include_str!("scripts/transaction.sh");
@@ -219,6 +220,7 @@ pub(super) fn transaction(manager: PackageManager) -> String {
         library,
         WORKS,
         PROBATION,
+        PROCESS,
         TRANSACTION,
         ACTIVATION,
     ]
@@ -227,7 +229,10 @@ pub(super) fn transaction(manager: PackageManager) -> String {
 
 /// The transaction that switches `current`; it finds its parameters beside itself.
 pub(super) fn switch() -> String {
-    [BEGIN, PRELUDE, USER, WORKS, PROBATION, SWITCH, ACTIVATION].concat()
+    [
+        BEGIN, PRELUDE, USER, WORKS, PROBATION, PROCESS, SWITCH, ACTIVATION,
+    ]
+    .concat()
 }
 
 #[cfg(test)]

@@ -6,8 +6,9 @@
 
 use std::collections::BTreeMap;
 
-use super::migration::{self, environment_file, exports};
+use super::migration::{environment_file, exports};
 use super::script::{self, RemoteState};
+use super::transient_unit::{NOTHING_ELSE, exec_start, search_path};
 use crate::hosts::HostCommand;
 use pkgapp_config::PartName;
 use pkgapp_core::name::AppName;
@@ -22,23 +23,6 @@ pub struct ServiceCommand {
     pub words: Vec<String>,
 }
 
-/// Whatever makes a unit stay, or run further commands; each line empties a list.
-const ONCE: &str = "[Service]
-Type=simple
-Restart=no
-RemainAfterExit=no
-SuccessExitStatus=
-WatchdogSec=0
-RuntimeMaxSec=infinity
-ExecCondition=
-ExecStartPre=
-ExecStart=
-ExecStartPost=
-ExecReload=
-ExecStop=
-ExecStopPost=
-";
-
 impl ServiceCommand {
     /// Returns the command for hosts with packages; `prefix` is where the release lies.
     pub(super) fn of_package(
@@ -48,14 +32,11 @@ impl ServiceCommand {
         variables: &BTreeMap<String, String>,
         sudo: bool,
     ) -> HostCommand {
-        let path = unit::quoted(&migration::search_path(prefix));
+        let path = unit::quoted(&search_path(prefix));
         let first = format!("[Service]\nEnvironment={path}");
-        // A shell finds the program by the variable PATH; systemd looks elsewhere.
-        let words = ["/bin/sh", "-c", "exec \"$@\"", "sh"].map(str::to_owned);
-        let words: Vec<String> = words.into_iter().chain(self.words.clone()).collect();
         let last = format!(
-            "{ONCE}ExecStart={}\nWorkingDirectory={}",
-            unit::command(&words),
+            "[Service]\nType=simple\nRemainAfterExit=no\n{NOTHING_ELSE}ExecStart={}\nWorkingDirectory={}",
+            exec_start(self.words.clone()),
             unit::plain(prefix)
         );
         let script = [script::PRELUDE, script::RUN].concat();

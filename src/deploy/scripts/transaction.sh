@@ -1,29 +1,10 @@
 # One transaction of pkgapp: brings one package to one version, and back to the one before if that fails, does not work, or is
-# not confirmed. Nobody needs to watch: what it did is in `log`, how far it is in `phase`, how it ended in `result`. It may be run
-# again after a reboot in its middle. Before it stand the functions of the host's package manager, works.sh and probation.sh; after
-# it activation.sh, which calls it.
-umask 022
+# not confirmed. Nobody needs to watch: its output is in `log`, its progress in `phase`, and its end in `result`. It may be run
+# again after a reboot in the middle. Before it stand the functions of the host's package manager, works.sh, probation.sh, and
+# process.sh; after it stands activation.sh, which calls its functions.
 LC_ALL=C PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin HOME=/root
 DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1 ZYPP_LOCK_TIMEOUT=$lock_wait
 export LC_ALL PATH HOME DEBIAN_FRONTEND NEEDRESTART_MODE APT_LISTCHANGES_FRONTEND UCF_FORCE_CONFFOLD ZYPP_LOCK_TIMEOUT
-# A shutdown lets the package manager end (and the unit says how long it may take).
-trap : TERM HUP INT
-exec </dev/null >>"$dir/log" 2>&1
-exec 6>>"$dir/busy" 8>>"$dir/running"
-# Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first. Who waits
-# for the installation alone holds the other one.
-flock 8 && flock 6
-forget_unit() {
-  rm -f "$unit_files/pkgapp-transaction-$name.service" "$unit_files/$wanted_by.wants/pkgapp-transaction-$name.service"
-}
-if [ -s "$dir/result" ]; then
-  # systemd must know the unit until it has started it, and this is what it starts.
-  forget_unit
-  exit 0
-fi
-
-# Services that a package starts must not inherit what says that this script runs.
-run() { say "+ $*"; "$@" 6>&- 8>&-; }
 
 finish() { # RESULT WHY [SAID]
   if [ -n "${3-}" ]; then say "the scripts of $name $version said:"; say "$3"; fi

@@ -37,4 +37,10 @@ fill_login() {
     is_inside "$path" && mkdir -p "$2/${path%/*}" && cp -p "$1/host/$path" "$2/$path" || return 1
   done <"$made/copied"
 }
+# export_directories DIRECTORY: the variables of a service's directories (systemd.exec(5)), below `shared`.
+export_directories() {
+  STATE_DIRECTORY=$into/shared/var/lib/$1 CACHE_DIRECTORY=$into/shared/var/cache/$1
+  LOGS_DIRECTORY=$into/shared/var/log/$1 RUNTIME_DIRECTORY=$XDG_RUNTIME_DIR/$1
+  export STATE_DIRECTORY CACHE_DIRECTORY LOGS_DIRECTORY RUNTIME_DIRECTORY
+}
 is_inside() { case /$1/ in // | //* | */../*) return 1 ;; esac; } # PATH

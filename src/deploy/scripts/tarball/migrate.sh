@@ -69,10 +69,8 @@ log=$state/migrate.log
 (umask 077 && rm -f "$log" && : >"$log") || exit 1
 trap '' HUP
 (
-  directory=${directory:-$name}
-  STATE_DIRECTORY=$into/shared/var/lib/$directory CACHE_DIRECTORY=$into/shared/var/cache/$directory
-  LOGS_DIRECTORY=$into/shared/var/log/$directory RUNTIME_DIRECTORY=$XDG_RUNTIME_DIR/$directory PYTHONDONTWRITEBYTECODE=1
-  export STATE_DIRECTORY CACHE_DIRECTORY LOGS_DIRECTORY RUNTIME_DIRECTORY PYTHONDONTWRITEBYTECODE
+  export_directories "${directory:-$name}"
+  export PYTHONDONTWRITEBYTECODE=1
   if [ -d "$XDG_RUNTIME_DIR" ]; then mkdir -p "$RUNTIME_DIRECTORY"; else unset RUNTIME_DIRECTORY; fi
   unset LC_ALL
   umask "$mask"

@@ -30,10 +30,7 @@ FILES
 # setting NAME: the first word of the last line of the unit that sets it.
 setting() { printf '%s\n' "$text" | sed -n "s/^$1=\([^ :]*\).*/\1/p" | tail -n 1; }
 directory=$(setting RuntimeDirectory) mask=$(setting UMask)
-directory=${directory:-$name}
-STATE_DIRECTORY=$into/shared/var/lib/$directory CACHE_DIRECTORY=$into/shared/var/cache/$directory
-LOGS_DIRECTORY=$into/shared/var/log/$directory RUNTIME_DIRECTORY=$XDG_RUNTIME_DIR/$directory
-export STATE_DIRECTORY CACHE_DIRECTORY LOGS_DIRECTORY RUNTIME_DIRECTORY
+export_directories "${directory:-$name}"
 [ -d "$RUNTIME_DIRECTORY" ] || unset RUNTIME_DIRECTORY
 case $unit in *@.service) INSTANCE=1 && export INSTANCE ;; esac
 cd "$current" || exit 1

@@ -1,25 +1,6 @@
-# One transaction of pkgapp where nobody is root: brings `current` and all that belongs to it to one release, and back to
-# the one before if that fails. Nobody needs to watch: what it did is in `log`, how it ended in `result`. It may be run
-# again after a reboot in its middle: until `current` is renamed all leads to the one release, from then on to the other.
-umask 022
-trap : TERM HUP INT
-exec </dev/null >>"$dir/log" 2>&1
-exec 6>>"$dir/busy" 8>>"$dir/running"
-# Whoever asks whether this runs holds the lock for a moment; a second one of these waits here for the end of the first. Who waits
-# for the switch alone holds the other one.
-flock 8 && flock 6
-forget_unit() {
-  rm -f "$unit_files/pkgapp-transaction-$name.service" "$unit_files/$wanted_by.wants/pkgapp-transaction-$name.service"
-}
-if [ -s "$dir/result" ]; then
-  # systemd must know the unit until it has started it, and this is what it starts.
-  forget_unit
-  exit 0
-fi
-rm -f "$dir/untried"
-
-# What is started here must not inherit what says that this script runs.
-run() { say "+ $*"; "$@" 6>&- 8>&-; }
+# One transaction of pkgapp where nobody is root: brings `current` and all that belongs to it to one release, and back to the one
+# before if that fails, does not work, or is not confirmed. It may be run again after a reboot in the middle: until `current` is
+# renamed all leads to the one release, from then on to the other. See transaction.sh for the files around it.
 settle_disk() { sync -f "$into" "$unit_files" 2>/dev/null || sync; }
 
 finish() { # RESULT WHY
@@ -190,7 +171,10 @@ bring() {
   [ "$(installed)" = "$1" ] || { why="$into/current leads to $(installed)"; return 1; }
 }
 
-go_there() { bring "$version" "$sum" "$record"; }
+go_there() {
+  rm -f "$dir/untried"
+  bring "$version" "$sum" "$record"
+}
 go_back() { # RESULT REASON
   if [ "$back" = none ]; then finish failed "$2"; fi
   say "back to ${back_version:-no release}"
