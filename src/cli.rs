@@ -309,7 +309,7 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp rollback production --to 1.4.1
     Rollback(RollbackArgs),
-    /// Confirm the release that awaits it on hosts, after `push --confirm manual`
+    /// Confirm a release that `push --confirm manual` has installed
     Confirm(ConfirmArgs),
     /// Show the installed version and unit states on hosts
     ///
@@ -1126,8 +1126,8 @@ pub struct RolloutArgs {
     /// Leave hosts on the new version if others fail
     #[arg(long, env = "PKGAPP_KEEP", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub keep: bool,
-    /// Confirm a release that works over a new connection (auto), with `pkgapp confirm` (manual), or
-    /// not at all (off); unconfirmed hosts go back [default: `[deploy.NAME] confirm`]
+    /// Choose who confirms a release that works: `auto` (this command, over a new connection),
+    /// `manual` (`pkgapp confirm`), or `off` [default: `[deploy.NAME] confirm`]
     #[arg(
         long,
         value_name = "WHO",
@@ -1136,8 +1136,8 @@ pub struct RolloutArgs {
         value_parser = confirm
     )]
     pub confirm: Option<pkgapp_config::ConfirmMode>,
-    /// Let unconfirmed hosts go back after TIME, such as `10min` [default: `[deploy.NAME]
-    /// confirm-within`, or 2min for auto and 15min for manual]
+    /// Return hosts to the previous release if nobody confirms within TIME, such as `10min`
+    /// [default: `[deploy.NAME] confirm-within`, or 2min for `auto` and 15min for `manual`]
     #[arg(
         long,
         value_name = "TIME",

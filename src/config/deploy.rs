@@ -23,12 +23,11 @@ pub const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 /// How long units must have run by then, unless it is configured.
 pub const DEFAULT_SETTLE: Duration = Duration::from_secs(3);
 
-/// How long a release is in probation, unless it is configured: the time in which a pusher, or a
-/// person, has to confirm it.
+/// The default time in which a pusher, or a person, has to confirm a release.
 const AUTO_WITHIN: Duration = Duration::from_secs(120);
 const MANUAL_WITHIN: Duration = Duration::from_secs(900);
 
-/// The shortest probation: a pusher has to log in again within it.
+/// The shortest probation. A pusher has to log in again within it.
 pub const SHORTEST_PROBATION: Duration = Duration::from_secs(10);
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -62,8 +61,8 @@ pub struct Deploy {
     pub wait: Duration,
     /// Who confirms a release that works; by default the pusher.
     pub confirm: ConfirmMode,
-    /// `confirm-within`: when a host goes back that was not confirmed; by default 2 min, and 15 min
-    /// if a person confirms.
+    /// `confirm-within`: how long a host waits for the confirmation; by default 2 min, or 15 min for
+    /// a person.
     pub confirm_within: Option<Duration>,
     /// `unreachable`: whether the others go on without a host that can't be reached; by default
     /// they don't.
@@ -78,11 +77,11 @@ pub struct Deploy {
     pub at: Location,
 }
 
-/// `confirm`: who confirms that a host which has a new release can still be reached and is as it
-/// should be. Until then the release is in probation, and without it the host goes back.
+/// `confirm`: who confirms that a host with a new release can still be reached. Until then the
+/// release is in probation; without a confirmation, the host goes back.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ConfirmMode {
-    /// The pusher, over a connection that is made for it.
+    /// The pusher, over a new connection.
     #[default]
     Auto,
     /// A person, with `pkgapp confirm`.

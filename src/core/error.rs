@@ -68,7 +68,7 @@ impl ErrorKind {
             Self::Usage => "usage",
             Self::Partial => "some hosts changed and some not",
             Self::Found => "it looked and found something",
-            Self::Unconfirmed => "it awaits confirmation",
+            Self::Unconfirmed => "a release awaits confirmation",
             Self::Bug => "a bug in pkgapp",
         }
     }
