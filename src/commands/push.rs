@@ -636,7 +636,7 @@ impl RollingPlan<'_> {
     }
 }
 
-/// Fails if a person has to confirm releases.
+/// Returns an error that names the hosts whose release a person has to confirm, if any.
 fn awaited(hosts: &[(String, HostStatus)]) -> Result<()> {
     let is_awaiting = |(host, end): &(String, HostStatus)| {
         (*end == HostStatus::Awaiting).then(|| format!("`{host}`"))
@@ -645,11 +645,11 @@ fn awaited(hosts: &[(String, HostStatus)]) -> Result<()> {
     if awaiting.is_empty() {
         return Ok(());
     }
-    let error = Error::new(format!("{} await confirmation", awaiting.join(", ")));
+    let error = Error::new(format!("the release on {}", awaiting.join(", ")));
     Err(error
         .kind(ErrorKind::Unconfirmed)
-        .note("without it they go back by themselves")
-        .hint("look at them, then run `pkgapp confirm` with the same hosts"))
+        .note("hosts that nobody confirms in time return to the previous release")
+        .hint("check the hosts, then run `pkgapp confirm` for them"))
 }
 
 fn describe_status(status: HostStatus, host: &HostPlan) -> String {
@@ -658,7 +658,7 @@ fn describe_status(status: HostStatus, host: &HostPlan) -> String {
     match status {
         HostStatus::Idle => host.change(),
         HostStatus::Changed => format!("{}, healthy", host.change()),
-        HostStatus::Awaiting => format!("{}, healthy, awaits confirmation", host.change()),
+        HostStatus::Awaiting => format!("{}, healthy, waiting for confirmation", host.change()),
         HostStatus::Unchanged => format!("unchanged, {}", from.unwrap_or("not installed")),
         HostStatus::Unreachable => "not reached".to_owned(),
         HostStatus::WentBack => format!("went back to {before}"),

@@ -186,6 +186,7 @@ impl HostFacts {
         self.transaction = values.0.get("transaction.state").map(|state| Transaction {
             version: values.text("transaction.version").to_owned(),
             sum: values.text("transaction.sum").to_owned(),
+            leaves: values.text("transaction.leaves").to_owned(),
             state: transaction_state(state, values.text("transaction.remaining")),
         });
     }
@@ -206,6 +207,7 @@ fn transaction_state(text: &str, remaining: &str) -> TransactionState {
             .map_or(TransactionState::Interrupted, TransactionState::Probation),
         "done" => TransactionState::Done,
         "restored" => TransactionState::Restored,
+        "unconfirmed" => TransactionState::Unconfirmed,
         "refused" => TransactionState::Refused,
         "failed" => TransactionState::Failed,
         // An unreadable state means that the transaction did not end, as far as anyone knows.

@@ -220,6 +220,8 @@ impl StepBuilder<'_> {
         script: &str,
     ) -> Step {
         parameters.extend(self.trial_parameters(transition.trial));
+        let leaves = transition.leaves.map(|left| left.sha256.to_string());
+        parameters.push(("leaves", leaves.unwrap_or_default()));
         let what = match transition.trial {
             Some(trial) => {
                 let conditions = trial.check.conditions().join(", ");

@@ -7,7 +7,7 @@ use super::host_plan::{HostPlanner, found};
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::PreflightRefusals;
-use super::stored::{RuntimeChanges, StoredPackage};
+use super::stored::{FailureMark, RuntimeChanges, StoredPackage};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 
@@ -24,9 +24,9 @@ impl Plan {
             match in_probation(policy, &host.facts) {
                 Err(error) => refusals.add(&host.name, error),
                 Ok(None) => plans.push(nothing_to_confirm(policy, host)),
-                Ok(Some(kept)) => {
-                    releases.insert(kept.release.clone());
-                    plans.push(plan_host(policy, host, kept));
+                Ok(Some(waiting)) => {
+                    releases.insert(waiting.package.release.clone());
+                    plans.push(plan_host(policy, host, &waiting));
                 }
             }
         }
@@ -35,11 +35,19 @@ impl Plan {
     }
 }
 
-/// The package that is in probation on a host.
+/// What a confirmation decides on a host.
+struct WaitingPackage<'a> {
+    /// The package that is in probation.
+    package: &'a KeptPackage,
+    /// The package that a rollback has left for it.
+    left: Option<&'a KeptPackage>,
+}
+
+/// Finds the package that is in probation on a host.
 fn in_probation<'a>(
     policy: &DeployPolicy,
     facts: &'a HostFacts,
-) -> Result<Option<&'a KeptPackage>> {
+) -> Result<Option<WaitingPackage<'a>>> {
     if let Some(error) = policy.backend.locked_out(facts) {
         return Err(error);
     }
@@ -49,9 +57,13 @@ fn in_probation<'a>(
     if !matches!(transaction.state, TransactionState::Probation(_)) {
         return Ok(None);
     }
-    let kept = Sha256Sum::from_hex(&transaction.sum).and_then(|sum| facts.kept(sum));
-    let lost = || Error::new("the package that is in probation is not kept there");
-    kept.map(Some).ok_or_else(lost)
+    let kept = |sum| Sha256Sum::from_hex(sum).and_then(|sum| facts.kept(sum));
+    let package = kept(&transaction.sum)
+        .ok_or_else(|| Error::new("the package that is in probation is not kept there"))?;
+    Ok(Some(WaitingPackage {
+        package,
+        left: kept(&transaction.leaves),
+    }))
 }
 
 fn nothing_to_confirm(policy: &DeployPolicy, host: &TargetHost) -> HostPlan {
@@ -62,22 +74,25 @@ fn nothing_to_confirm(policy: &DeployPolicy, host: &TargetHost) -> HostPlan {
     planner.untouched(installed, notes)
 }
 
-fn plan_host(policy: &DeployPolicy, host: &TargetHost, kept: &KeptPackage) -> HostPlan {
+fn plan_host(policy: &DeployPolicy, host: &TargetHost, waiting: &WaitingPackage<'_>) -> HostPlan {
     let planner = HostPlanner::new(policy, host, &policy.prefix);
-    let package = StoredPackage::from(kept);
+    let package = StoredPackage::from(waiting.package);
+    let left = waiting.left.map(StoredPackage::from);
+    let marked = left.as_ref().map(|left| (FailureMark::Left, left));
     let entry =
         |result: &str| planner.entry("confirm", &package, &RuntimeChanges::default(), result);
     let hooks = planner.hooks(&package);
-    let [failed, refused] = planner.without_success(&hooks, Some(&package), entry);
+    let [failed, refused, unconfirmed] = planner.without_success(&hooks, Some(&package), entry);
     HostPlan {
-        prepare: vec![planner.lock(&[], Some(kept.sha256))],
+        prepare: vec![planner.lock(&[], Some(package.sha256))],
         switch: vec![
-            planner.steps.confirm(kept.sha256),
-            planner.record(Some(Some(&package)), None, &entry("ok")),
+            planner.steps.confirm(package.sha256),
+            planner.record(Some(Some(&package)), marked, &entry("ok")),
         ],
         failed,
         refused,
+        unconfirmed,
         unlock: vec![planner.steps.unlock()],
-        ..planner.untouched(&kept.version, found(&host.facts))
+        ..planner.untouched(&package.version, found(&host.facts))
     }
 }

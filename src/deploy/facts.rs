@@ -253,6 +253,8 @@ pub struct Transaction {
     pub version: String,
     /// SHA-256 of that package; empty for a removal.
     pub sum: String,
+    /// SHA-256 of the package that a rollback leaves by it; empty for a push.
+    pub leaves: String,
     /// How far it is.
     pub state: TransactionState,
 }
@@ -269,6 +271,8 @@ pub enum TransactionState {
     Done,
     /// It failed, and what was before is in place.
     Restored,
+    /// Its release worked, was not confirmed in time, and what was before is in place.
+    Unconfirmed,
     /// The package manager did not begin it, or could not go on for a reason that is not the
     /// package's.
     Refused,

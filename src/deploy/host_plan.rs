@@ -20,6 +20,9 @@ use pkgapp_core::digest::Sha256Sum;
 /// How a push ends, for the history, when the package manager could not install it.
 const NOT_INSTALLED: &str = "not installed";
 
+/// The same when the host took it back because nobody confirmed it.
+const NOT_CONFIRMED: &str = "not confirmed";
+
 /// Plans the steps of one host.
 pub(super) struct HostPlanner<'a> {
     pub(super) policy: &'a DeployPolicy,
@@ -47,7 +50,7 @@ impl<'a> HostPlanner<'a> {
         }
     }
 
-    /// `joins` is a package that is not waited for while it is in probation.
+    /// Makes the step that takes the lock. It does not wait for the probation of the package `joins`.
     pub(super) fn lock(&self, coming: &[IncomingPackage<'_>], joins: Option<Sha256Sum>) -> Step {
         let holder = self.facts.lock.as_ref();
         let seen = holder.map(|holder| holder.token.as_str());
@@ -68,15 +71,15 @@ impl<'a> HostPlanner<'a> {
         policy.backend.prepare(&self.steps, &policy.prefix, package)
     }
 
-    /// Makes the step from one release to another that asks no further questions.
+    /// Makes the step that switches from one release to another.
     pub(super) fn switch(&self, transition: &Transition<'_>) -> Step {
         self.policy
             .backend
             .switch(&self.steps, self.facts, transition)
     }
 
-    /// Returns how a host finds out that a release stays; `None`: there is no way back from it, or
-    /// none is wanted, and the pusher asks.
+    /// Returns how a host decides whether a release stays; `None` if there is no way back from it or
+    /// none is wanted: then the pusher checks the health.
     fn trial(&self, fallback: &Fallback) -> Option<ReleaseTrial<'a>> {
         let policy = self.policy;
         (*fallback != Fallback::None && policy.on_failure == OnFailure::GoBack).then_some(
@@ -87,7 +90,7 @@ impl<'a> HostPlanner<'a> {
         )
     }
 
-    /// Makes the steps from one release to another that works and is confirmed.
+    /// Makes the steps that switch to a release, check its health, and confirm it.
     pub(super) fn activate(&self, transition: &Transition<'_>) -> Vec<Step> {
         let trial = self.trial(transition.fallback);
         let switch = self.switch(&Transition {
@@ -108,7 +111,7 @@ impl<'a> HostPlanner<'a> {
         trial.is_some_and(|trial| trial.probation.confirm == ConfirmMode::Manual)
     }
 
-    /// Tells people that one of them has to confirm it.
+    /// Returns the note that a person has to confirm the release.
     pub(super) fn awaited(&self) -> String {
         format!(
             "a person has to confirm the release within {} s: `pkgapp confirm`",
@@ -116,8 +119,7 @@ impl<'a> HostPlanner<'a> {
         )
     }
 
-    /// Makes the step that finds out whether the host lets the pusher in again, which confirms
-    /// over a new connection.
+    /// Makes the step that tests the login by which the push will confirm; `None` if it will not.
     pub(super) fn try_login(&self, fallback: &Fallback) -> Option<Step> {
         let trial = self.trial(fallback)?;
         (trial.probation.confirm == ConfirmMode::Auto).then(|| self.steps.try_login())
@@ -181,15 +183,20 @@ impl<'a> HostPlanner<'a> {
         entry
     }
 
-    /// Makes the steps after an installation that failed, and those after one that the package
-    /// manager refused: the latter is nobody's fault.
+    /// Makes the steps after an installation that failed, after one that the package manager
+    /// refused, and after one that nobody confirmed. The release is to blame for the first alone.
     pub(super) fn without_success(
         &self,
         hooks: &HookSteps,
         bad: Option<&StoredPackage>,
         entry: impl Fn(&str) -> Value,
-    ) -> [Vec<Step>; 2] {
-        [(bad, "failed"), (None, NOT_INSTALLED)].map(|(bad, result)| {
+    ) -> [Vec<Step>; 3] {
+        let ends = [
+            (bad, "failed"),
+            (None, NOT_INSTALLED),
+            (None, NOT_CONFIRMED),
+        ];
+        ends.map(|(bad, result)| {
             let bad = bad.map(|bad| (FailureMark::Failed, bad));
             let record = self.record(None, bad, &entry(result));
             hooks.undrain.iter().cloned().chain([record]).collect()
@@ -230,6 +237,7 @@ impl<'a> HostPlanner<'a> {
             abandon: Vec::new(),
             failed: Vec::new(),
             refused: Vec::new(),
+            unconfirmed: Vec::new(),
             back: Vec::new(),
             unlock: Vec::new(),
             beat: self.steps.beat(),
@@ -293,6 +301,9 @@ fn unseen_end(transaction: &Transaction) -> String {
         }
         TransactionState::Restored => {
             format!("an earlier push has tried {goal}, which failed and was taken back")
+        }
+        TransactionState::Unconfirmed => {
+            format!("an earlier push has installed {goal}, and nobody has confirmed it in time")
         }
         TransactionState::Refused => {
             format!("an earlier push has tried {goal}, and the package manager could not")

@@ -66,6 +66,8 @@ pub struct HostPlan {
     /// After the package manager could not install it, for a reason that is not the package's: it
     /// is not marked as bad.
     pub refused: Vec<Step>,
+    /// After the host went back because nobody had confirmed it.
+    pub unconfirmed: Vec<Step>,
     /// Back to the version of before; empty if there is no way.
     pub back: Vec<Step>,
     /// Whatever happened; on a host with nothing to do, what a dead push has left.
@@ -225,6 +227,7 @@ impl Plan {
                     "abandon": steps(&host.abandon),
                     "failed": steps(&host.failed),
                     "refused": steps(&host.refused),
+                    "unconfirmed": steps(&host.unconfirmed),
                     "back": steps(&host.back),
                     "unlock": steps(&host.unlock),
                 })

@@ -30,7 +30,7 @@ pub struct DeployPolicy {
     pub max_failed: u32,
     /// When a host works.
     pub check: HealthCheck,
-    /// What becomes of a release that works.
+    /// The conditions under which a release that works stays.
     pub probation: Probation,
     /// What is done with hosts that have changed when others fail.
     pub on_failure: OnFailure,
@@ -50,12 +50,12 @@ pub struct DeployPolicy {
     pub allow: AllowFlags,
 }
 
-/// What becomes of a release that works: it stays if it is confirmed in time.
+/// The conditions under which a release that works stays.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Probation {
-    /// Who confirms it.
+    /// Who has to confirm it.
     pub confirm: ConfirmMode,
-    /// The time in which that must be.
+    /// How long the host waits for that before it goes back.
     pub within: Duration,
 }
 

@@ -110,10 +110,11 @@ fn plan_host(
         fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
         runtime: changes,
         lock_wait: policy.patience,
+        leaves: left.as_ref(),
         trial: None,
     };
     let secrets = ReturningSecrets::of(&planner);
-    let mut switch = switch(&planner, &hooks, &transition, left.as_ref(), &entry("ok"));
+    let mut switch = switch(&planner, &hooks, &transition, &entry("ok"));
     let install = hooks.before.len() + hooks.drain.len();
     switch.splice(install..install, secrets.there);
 
@@ -126,7 +127,7 @@ fn plan_host(
     prepare.extend(planner.try_login(transition.fallback));
     prepare.extend(planner.prepare(&package));
     let after_failure = |steps: Vec<Step>| secrets.back.iter().cloned().chain(steps).collect();
-    let [failed, refused] = planner
+    let [failed, refused, unconfirmed] = planner
         .without_success(&hooks, Some(&package), entry)
         .map(after_failure);
     HostPlan {
@@ -136,17 +137,17 @@ fn plan_host(
         abandon: after_failure(hooks.undrain),
         failed,
         refused,
+        unconfirmed,
         unlock: vec![planner.steps.unlock()],
         ..planner.untouched(&kept.version, notes)
     }
 }
 
-/// The steps from the installed release, which is `left`, to a package, and back if they fail.
+/// The steps from the installed release to a package, and back if they fail.
 fn switch(
     planner: &HostPlanner<'_>,
     hooks: &HookSteps,
     transition: &Transition<'_>,
-    left: Option<&StoredPackage>,
     entry: &Value,
 ) -> Vec<Step> {
     let mut steps: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
@@ -154,7 +155,7 @@ fn switch(
     steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     if !planner.awaits(transition.fallback) {
         // What was left is not gone back to again, although nothing is wrong with it.
-        let marked = left.map(|left| (FailureMark::Left, left));
+        let marked = transition.leaves.map(|left| (FailureMark::Left, left));
         steps.push(planner.record(Some(transition.to), marked, entry));
     }
     steps

@@ -451,6 +451,10 @@ impl Rollout<'_> {
             PushStage::Install | PushStage::Confirm if status == Some(script::FAILED) => {
                 HostStatus::Broken
             }
+            PushStage::Confirm if status == Some(script::UNCONFIRMED) => {
+                self.tidy(index, &plan.unconfirmed, state);
+                HostStatus::Unchanged
+            }
             // It goes back by itself, unless the word has come.
             PushStage::Confirm => HostStatus::Unknown,
             _ => {

@@ -140,6 +140,8 @@ shared_numbers! {
     /// Exit status of an installation that has ended and could not write down how: the next push
     /// does it again.
     UNTOLD: i32 = "exit_untold" 73;
+    /// Exit status of an installation that was taken back because nobody confirmed it.
+    UNCONFIRMED: i32 = "exit_unconfirmed" 78;
     /// Seconds after which a lock without a sign of life is free.
     LEASE_S: u64 = "lease" 60;
 }

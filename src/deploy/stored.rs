@@ -206,12 +206,12 @@ impl VersionChange {
     }
 }
 
-/// How a host finds out by itself that a release stays.
+/// How a host decides by itself whether a release stays.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReleaseTrial<'a> {
-    /// When it works.
+    /// The check that the release must pass.
     pub(super) check: &'a HealthCheck,
-    /// What becomes of it then.
+    /// Who confirms it after that, and in which time.
     pub(super) probation: Probation,
 }
 
@@ -228,7 +228,9 @@ pub struct Transition<'a> {
     pub(super) runtime: &'a RuntimeChanges,
     /// How long to wait for the lock of the package manager.
     pub(super) lock_wait: Duration,
-    /// How the host finds out that the release stays; `None`: it does not ask.
+    /// The package that a rollback leaves, which is not gone back to again.
+    pub(super) leaves: Option<&'a StoredPackage>,
+    /// How the host decides whether the release stays; `None` if it does not.
     pub(super) trial: Option<&'a ReleaseTrial<'a>>,
 }
 

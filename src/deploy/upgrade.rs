@@ -128,7 +128,7 @@ fn plan_host(
     };
 
     let hooks = planner.hooks(&upgrade.package);
-    let [failed, refused] =
+    let [failed, refused, unconfirmed] =
         planner.without_success(&hooks, upgrade.bad(), |result| upgrade.entry(result));
     HostPlan {
         prepare: upgrade.prepare(),
@@ -139,6 +139,7 @@ fn plan_host(
         abandon: hooks.undrain,
         failed,
         refused,
+        unconfirmed,
         unlock: vec![planner.steps.unlock()],
         ..planner.untouched(&artifact.version, notes)
     }
@@ -305,6 +306,7 @@ impl<'a> Upgrade<'a> {
                 fallback: &self.fallback,
                 runtime: &self.changes,
                 lock_wait: planner.policy.patience,
+                leaves: None,
                 trial: None,
             }));
         } else {
@@ -345,6 +347,7 @@ impl<'a> Upgrade<'a> {
             fallback: &Fallback::None,
             runtime: &undo,
             lock_wait: planner.policy.patience,
+            leaves: None,
             trial: None,
         }));
         if behind.is_some() {

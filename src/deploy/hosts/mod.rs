@@ -103,7 +103,7 @@ pub struct HostCommand {
     pub limits: OutputLimits,
     /// What happens to it when the user interrupts pkgapp, or the connection breaks.
     pub orphan: OrphanPolicy,
-    /// Over which connection it runs.
+    /// The connection that it runs over.
     pub connection: ConnectionUse,
     /// What becomes of what it prints on standard output.
     pub output: OutputAudience,
@@ -131,13 +131,13 @@ pub enum OutputLimits {
     Stream(u64),
 }
 
-/// Over which connection a command runs.
+/// The connection of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConnectionUse {
-    /// Over the one that is there.
+    /// The connection that all commands share.
     Shared,
-    /// Over one that is made for it, and asks no questions: it proves that the host lets the user in
-    /// now. The one that is there goes on working long after sshd has ended.
+    /// A new connection, which asks no questions. It proves that the host still lets the user in: the
+    /// shared one keeps working long after sshd has ended.
     New,
 }
 

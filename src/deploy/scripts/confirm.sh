@@ -1,9 +1,9 @@
-# Confirms the release that is in probation, and waits for the end of its transaction. Before it stand the functions of outcome.sh
-# and probation.sh.
+# Confirms the release in probation, and waits until its transaction has ended. Before it stand the functions of outcome.sh and
+# probation.sh.
 #   name   the application's
 #   sum    the SHA-256 of the package that is confirmed
 hold_lock
-# Another push may have replaced it, and its end be written down.
+# Another push may have recorded its end, and installed another package.
 [ "$(parameter_of "$dir" sum)" = "$sum" ] || fail "the release is no longer in probation"
 shown=$(stat -c %s "$dir/log")
 if ! decide "$dir" probation confirmed && [ "$(phase_in "$dir")" = probation ]; then
@@ -12,7 +12,7 @@ if ! decide "$dir" probation confirmed && [ "$(phase_in "$dir")" = probation ]; 
 fi
 wake "$dir" || :
 while [ -z "$(result)" ]; do
-  # Killed, it has left what is to be done to the next one.
+  # If the transaction was killed, this continues it.
   if flock -n -s "$dir/running" true; then
     umask 022
     setsid sh "$dir/run" </dev/null >/dev/null 2>&1 &

@@ -132,6 +132,7 @@ if [ -z "$closed$why_" ] && [ -d "$state" ]; then
     fact transaction.state "$(if [ -z "$result" ] && [ "$(phase_in "$transaction")" = probation ]; then say probation
     elif runs "$transaction"; then say running
     else say "${result:-interrupted}"; fi)"
+    fact transaction.leaves "$(parameter_of "$transaction" leaves)"
     fact transaction.remaining "$(first_line "$transaction/remaining")"
     [ -n "$(value "$transaction/parameters" goal)" ] || fact damaged "$transaction/parameters"
     if [ -e "$transaction/result" ] && [ -z "$result" ]; then fact damaged "$transaction/result"; fi

@@ -6,8 +6,8 @@
 #   parameters    the transaction's, as assignments of sh
 #   transaction   its script
 hold_lock
-# What goes on there to the same goal, by an earlier try or push, is this one's to wait for and to confirm.
-# An older pkgapp's has no lock for that, and is waited for to its end.
+# goes_on: an earlier try, or another push, has started a transaction to the same goal. This push waits for it and confirms it.
+# Transactions of older versions lack the file `busy`; this push waits for their end.
 goes_on() { [ -e "$dir/busy" ] && runs "$dir" && [ "$(value "$dir/parameters" goal)" = "'$goal'" ]; }
 if ! goes_on; then
   if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
@@ -72,7 +72,7 @@ WantedBy=$wanted_by" &&
     ctl start --no-block "$unit.service"
 }
 if goes_on; then
-  say "it goes on, as it was started before"
+  say "waiting for the same installation, which has been started before"
 elif ended; then
   say "the transaction has ended before"
 else

@@ -1,7 +1,8 @@
-# How a transaction has ended, for who waits for it.
+# The log and the result of a transaction, for scripts that wait for its end.
 dir=$state/transaction unit=pkgapp-transaction-$name
 result() { result_in "$dir"; }
-# What the log has got since the last time. It is foreign text, and standard output is for what is told of the result alone.
+# show: prints the part of the log that is new since the last call. It is foreign text, so it goes to standard error; standard
+# output holds the result alone.
 shown=0
 show() {
   size=$(stat -c %s "$dir/log")
@@ -15,6 +16,7 @@ tell_result() {
   case $(result) in
     done) exit 0 ;;
     restored) exit "$exit_restored" ;;
+    unconfirmed) exit "$exit_unconfirmed" ;;
     refused) exit "$exit_refused" ;;
     *) exit "$exit_failed" ;;
   esac

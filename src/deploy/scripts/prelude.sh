@@ -62,14 +62,15 @@ result_in() {
   case $(value "$1/result" result) in
     done) say 'done' ;;
     restored) say restored ;;
+    unconfirmed) say unconfirmed ;;
     refused) say refused ;;
     failed) say failed ;;
   esac
 }
 # parameter_of DIRECTORY NAME: what the transaction there was told, of values without a quote.
 parameter_of() { value "$1/parameters" "$2" | tr -d "'"; }
-# The phase of the transaction in DIRECTORY: nothing until its release works, then `probation`, which ends as `confirmed` or
-# `reverting`.
+# The phase of the transaction in DIRECTORY: nothing until its release works, then `probation`, which ends as `confirmed`, as
+# `expired`, or as `reverting` if the release is to blame.
 phase_in() { first_line "$1/phase" || :; }
 whole_lines() { grep -a '^{.*}$' "$1"; } # of FILE, a history
 is_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }

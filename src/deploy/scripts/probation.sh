@@ -1,62 +1,66 @@
-# Probation: a release that works stays only if somebody confirms it in time; else the host goes back by itself, whatever has
-# become of the pusher, of the network, or of sshd.
-#   confirm   `auto`: the pusher confirms, over a new connection; `manual`: a person; `off`: nobody has to
-#   within    the seconds in which that must be
-# Time is the host's uptime, which nobody sets; a reboot goes on with what was left of it.
+# Probation: a release that works stays only if somebody confirms it in time. Otherwise the host goes back by itself, whatever has
+# happened to the pusher, the network, or sshd.
+#   within    the seconds that it waits for the confirmation
+# Time is the host's uptime, which setting the clock does not change. A reboot continues with the rest of it.
 
-# decide DIRECTORY FROM TO [WHY]: ends a phase. Of all that try, such as a deadline and a confirmation, one alone succeeds.
+# decide DIRECTORY FROM TO [WHY]: ends a phase. If several processes try, such as a deadline and a confirmation, one succeeds.
 decide() {
   (flock 7 && [ "$(phase_in "$1")" = "$2" ] && put_file "$1/phase" "$3${4:+$newline$4}") 7>>"$1/decision"
 }
-# Says that it was decided to a transaction that counts down, which would see it a second later.
+# Wakes a transaction that waits, so that it sees the decision at once and not a second later.
 wake() { # DIRECTORY
   waiting_=$(first_line "$1/pid") && is_number "$waiting_" && grep -qsz "$1/run" "/proc/$waiting_/cmdline" && kill -USR1 "$waiting_"
 }
 
-# The rest is the transaction's.
-# nap SECONDS: a signal ends it early.
+# The functions below are for transactions alone.
+# nap SECONDS: sleeps; a signal ends it early.
 nap() {
   sleep "$1" 6>&- 8>&- &
   napping=$!
   wait $napping
   kill $napping 2>/dev/null
 }
-# Called again after a reboot: three in one probation are enough.
+# count_boot: sets `boots` to the number of reboots since the first call.
 count_boot() {
   grep -qsxF "$(boot_id)" "$dir/boots" || put_file "$dir/boots" "$({ cat "$dir/boots" 2>/dev/null; boot_id; })"
   boots=$(($(wc -l <"$dir/boots") - 1))
 }
-# At the next boot the transaction's unit comes before the application's services, so that a release that takes the host down is
-# not started a fourth time. systemd reads it then.
+# From the next boot on, the unit of the transaction runs before the application's services, so that a release that takes the host
+# down is not started a fourth time. systemd reads the file at that boot.
 come_before() {
   own_unit=$unit_files/pkgapp-transaction-$name.service
   services=$(units_of | grep '\.service$' | tr '\n' ' ')
   if [ -f "$own_unit" ] && [ -n "$services" ]; then put_file "$own_unit" "$(sed "/^\[Service\]\$/i Before=$services" "$own_unit")"; fi
 }
-# begin_probation: fails if that cannot be written down.
+# begin_probation: fails, and sets `why`, if the disk does not take it.
 begin_probation() {
+  say "in probation: it stays if it is confirmed within $within s"
+  # Boots of the installation do not count.
+  rm -f "$dir/boots"
   count_boot && come_before && put_file "$dir/remaining" "$within" && put_file "$dir/phase" probation && return
-  why="it cannot be written down in \`$dir\` that the release is in probation"
+  why="cannot write to \`$dir\` that the release is in probation"
   return 1
 }
-# Returns when it is confirmed, or the host has to go back.
+# Returns when the probation has been decided.
 hold_probation() { # COMMAND...
-  # All that matters is on the disk. A shutdown waits for nothing here, and the next boot goes on.
+  # The state is on the disk, so a shutdown need not wait, and the next boot continues.
   trap 'exit 0' TERM HUP INT
   trap : USR1
   printf '%s\n' $$ >"$dir/pid"
-  # Who has waited for the installation goes on.
+  # Whoever waits for the installation can continue.
   exec 6>&-
   remaining=$(first_line "$dir/remaining")
   is_number "$remaining" || remaining=$within
-  if [ "$boots" -gt 0 ] && [ "$remaining" -lt 60 ]; then remaining=60; fi
-  say "in probation: it stays if it is confirmed within $remaining s"
+  if [ "$boots" -gt 0 ]; then
+    [ "$remaining" -ge 60 ] || remaining=60
+    say "still in probation after a reboot: it stays if it is confirmed within $remaining s"
+  fi
   noted=$remaining ticked=$(uptime_s) looked=$(uptime_s)
   while [ "$(phase_in "$dir")" = probation ]; do
     if [ "$remaining" -le 0 ]; then
       # The disk may be full: there is space for this.
       rm -f "$dir/reserve"
-      decide "$dir" probation reverting "nobody has confirmed it within $within s" && break
+      decide "$dir" probation expired "nobody has confirmed it within $within s" && break
     fi
     nap 1
     now_s=$(uptime_s)
@@ -72,4 +76,4 @@ hold_probation() { # COMMAND...
   done
   trap : TERM HUP INT
 }
-why_reverting() { sed -n 2p "$dir/phase"; }
+why_decided() { sed -n 2p "$dir/phase"; }

@@ -179,13 +179,6 @@ give_up() {
   say "$reason"
   # Its scripts may have said why they refuse. The way back prints a lot, so that is repeated behind it.
   said=$(tail -c "+$((begun + 1))" "$dir/log" | grep -e "^$name: " | tail -n 10)
-  # A shutdown that has cut the package manager off is no failure: the unit is there yet, and does it again after the boot.
-  if [ "${status:-0}" -gt 128 ] && has_systemd; then
-    case $(systemctl is-system-running 2>/dev/null) in
-      running | degraded | starting | initializing | maintenance) ;;
-      *) say "the host is shutting down; it is done again after that"; exit 1 ;;
-    esac
-  fi
   if [ -n "$is_ill" ] || guilty; then result=restored
   else
     result=refused

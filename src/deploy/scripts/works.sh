@@ -1,10 +1,10 @@
-# Finds out whether the release works that is installed.
+# The health check of the installed release.
 #   name prefix       the application's
-#   patience settle   how long to wait and how long a unit must have run, in seconds
-#   asked             units of services that must answer, or nothing. What they are asked says the release that is installed: an
-#                     older one may have other paths, or none
+#   patience settle   how long to wait, and how long each unit must have run, in seconds
+#   asked             the units of services that must answer, or nothing. The installed release says how: an older one may have
+#                     other paths, or none
 #   url               an address that must answer, or nothing
-# Programs that are asked inherit no lock of ours.
+# The programs that it runs do not inherit the locks of the transaction.
 get() {
   if command -v curl >/dev/null; then curl -fsS -o /dev/null --max-time 10 "$url" 6>&- 8>&-
   else "$prefix/bin/python" -c 'import sys, urllib.request as r; r.urlopen(sys.argv[1], timeout=10)' "$url" 2>&1 6>&- 8>&- | tail -n1 | grep . && return 1 || return 0; fi
@@ -45,7 +45,8 @@ works() {
       { why="\`$*\` exited with status $?: $why"; return 1; }
   fi
 }
-# wait_until_works COMMAND...: sets `why` and fails if it does not within `patience`. The command must succeed, if there is one.
+# wait_until_works COMMAND...: fails, and sets `why`, if the release does not work within `patience`. The command must succeed, if
+# there is one.
 wait_until_works() {
   units='' list=$(health_list)
   if has_systemd; then units=$(units_of); fi
