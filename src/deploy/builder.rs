@@ -292,14 +292,28 @@ impl StepBuilder<'_> {
         Self::run(PushStage::Login, None, command)
     }
 
-    /// Confirms a package that is in probation.
+    /// Makes the step that confirms a package in probation.
     pub(super) fn confirm(&self, sum: Sha256Sum) -> Step {
         let command = self
-            .command("confirming it over a new connection", script::CONFIRM)
+            .command("confirming it over a new connection", script::DECIDE)
             .parameter("name", self.name.as_str())
             .parameter("sum", sum.to_string())
+            .parameter("decision", "confirmed")
+            .parameter("reason", "")
             .over_new_connection();
         Self::run(PushStage::Confirm, None, command)
+    }
+
+    /// Makes the step that takes back a package in probation.
+    pub(super) fn withdraw(&self, package: &StoredPackage, who: &str) -> Step {
+        let what = format!("taking back {}, which is in probation", package.version);
+        let command = self
+            .command(&what, script::DECIDE)
+            .parameter("name", self.name.as_str())
+            .parameter("sum", package.sha256.to_string())
+            .parameter("decision", "expired")
+            .parameter("reason", format!("{who} has rolled back"));
+        Self::run(PushStage::Install, None, command)
     }
 
     pub(super) fn health(&self, check: &HealthCheck) -> Step {

@@ -35,16 +35,19 @@ impl Plan {
     }
 }
 
-/// What a confirmation decides on a host.
-struct WaitingPackage<'a> {
+/// A package on a host whose fate a person or a push decides.
+pub(super) struct WaitingPackage<'a> {
     /// The package that is in probation.
-    package: &'a KeptPackage,
+    pub(super) package: &'a KeptPackage,
     /// The package that a rollback has left for it.
     left: Option<&'a KeptPackage>,
 }
 
 /// Finds the package that is in probation on a host.
-fn in_probation<'a>(
+///
+/// # Errors
+/// The login must not change the state of the host, or the package is not kept there.
+pub(super) fn in_probation<'a>(
     policy: &DeployPolicy,
     facts: &'a HostFacts,
 ) -> Result<Option<WaitingPackage<'a>>> {

@@ -71,6 +71,7 @@ pub mod step;
 mod stored;
 mod transient_unit;
 mod upgrade;
+mod withdrawal;
 
 #[cfg(test)]
 mod probation_tests;

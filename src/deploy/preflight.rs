@@ -1,7 +1,7 @@
 //! What a push refuses before anything changes, whatever installs the release.
 
 use super::artifact::Artifact;
-use super::facts::{HostFacts, VersionOrder};
+use super::facts::{HostFacts, TransactionState, VersionOrder};
 use super::select::SelectedArtifacts;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::human_bytes;
@@ -69,6 +69,19 @@ pub(super) fn is_half_done(artifact: &Artifact, facts: &HostFacts) -> bool {
         .transaction
         .as_ref()
         .is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
+}
+
+/// Refuses to replace a release in probation: the way back from it would be lost.
+pub(super) fn awaits_decision(facts: &HostFacts) -> Option<Error> {
+    let transaction = facts.transaction.as_ref()?;
+    let TransactionState::Probation(left) = transaction.state else {
+        return None;
+    };
+    let error = Error::new(format!(
+        "{} is in probation there for another {left} s",
+        transaction.version
+    ));
+    Some(error.hint("keep it with `pkgapp confirm`, or take it back with `pkgapp rollback`"))
 }
 
 /// Refuses a package without a signature on a host whose package manager was told to.

@@ -4,16 +4,18 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::confirmation::in_probation;
 use super::facts::{HostFacts, KeptPackage, VersionOrder};
 use super::host_plan::{HookSteps, HostPlanner, changes, found, left_by};
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
-use super::preflight::{PreflightRefusals, no_signature};
+use super::preflight::{PreflightRefusals, awaits_decision, no_signature};
 use super::secrets::ReturningSecrets;
 use super::step::Step;
 use super::stored::{
     FailureMark, Fallback, RuntimeChanges, StoredPackage, Transition, VersionChange,
 };
+use super::withdrawal::Withdrawal;
 use pkgapp_core::error::{Error, Result};
 
 impl Plan {
@@ -26,9 +28,14 @@ impl Plan {
         let mut releases = BTreeSet::new();
         let mut plans = Vec::new();
         for host in hosts {
-            match target(policy, to, &host.facts) {
+            match Target::of(policy, to, &host.facts) {
                 Err(error) => refusals.add(&host.name, error),
-                Ok((kept, runtime)) => {
+                Ok(Target::BeforeProbation(package)) => {
+                    let withdrawal = Withdrawal::new(policy, host, package);
+                    releases.insert(withdrawal.release().to_owned());
+                    plans.push(withdrawal.plan());
+                }
+                Ok(Target::Kept(kept, runtime)) => {
                     releases.insert(kept.release.clone());
                     plans.push(plan_host(policy, host, kept, &runtime));
                 }
@@ -39,22 +46,34 @@ impl Plan {
     }
 }
 
-/// The package that a host goes to, and what is done about the interpreter.
-fn target<'a>(
-    policy: &DeployPolicy,
-    to: Option<&str>,
-    facts: &'a HostFacts,
-) -> Result<(&'a KeptPackage, RuntimeChanges)> {
-    if let Some(error) = Error::all(policy.backend.unfit(facts)) {
-        return Err(error);
+/// Where a host goes.
+enum Target<'a> {
+    /// To the release before this package, which is in probation.
+    BeforeProbation(&'a KeptPackage),
+    /// To a kept package, with a change of the interpreter.
+    Kept(&'a KeptPackage, RuntimeChanges),
+}
+
+impl<'a> Target<'a> {
+    fn of(policy: &DeployPolicy, to: Option<&str>, facts: &'a HostFacts) -> Result<Self> {
+        if let Some(error) = Error::all(policy.backend.unfit(facts)) {
+            return Err(error);
+        }
+        if let Some(waiting) = in_probation(policy, facts)? {
+            return match to.and_then(|_| awaits_decision(facts)) {
+                Some(error) => Err(error),
+                None => Ok(Self::BeforeProbation(waiting.package)),
+            };
+        }
+
+        let kept = earlier(facts, to)?;
+        if kept.is_unsigned
+            && let Some(error) = no_signature(&kept.file, facts)
+        {
+            return Err(error.hint("push a signed package of that release instead"));
+        }
+        Ok(Self::Kept(kept, runtime_of_kept(kept, facts)?))
     }
-    let kept = earlier(facts, to)?;
-    if kept.is_unsigned
-        && let Some(error) = no_signature(&kept.file, facts)
-    {
-        return Err(error.hint("push a signed package of that release instead"));
-    }
-    Ok((kept, runtime_of_kept(kept, facts)?))
 }
 
 /// What is done about the interpreter when a host goes back to a package that it keeps: it never

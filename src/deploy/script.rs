@@ -21,10 +21,10 @@ pub(super) const INSTALL: &str = concat!(
     include_str!("scripts/outcome.sh"),
     include_str!("scripts/install.sh")
 );
-pub(super) const CONFIRM: &str = concat!(
+pub(super) const DECIDE: &str = concat!(
     include_str!("scripts/outcome.sh"),
     include_str!("scripts/probation.sh"),
-    include_str!("scripts/confirm.sh")
+    include_str!("scripts/decide.sh")
 );
 pub(super) const HEALTH: &str = concat!(
     include_str!("scripts/works.sh"),
@@ -475,7 +475,7 @@ mod tests {
     fn assembled() -> Vec<String> {
         let migrate = migrate();
         let packages = [
-            LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, CONFIRM, HEALTH, RECORD,
+            LOCK, BEAT, UNLOCK, SWEEP, STAGE, &migrate, COMMAND, INSTALL, DECIDE, HEALTH, RECORD,
         ];
         let packages = packages.map(|body| [system(PackageManager::AptGet), body].concat());
         let asked = [PACKAGE_FACTS, STATUS, LOOK_AT_SECRETS, WRITE_SECRETS]

@@ -1152,7 +1152,7 @@ fn every_step_is_the_golden_command() {
         ("migrate", migrate.as_str()),
         ("command", script::COMMAND),
         ("install", script::INSTALL),
-        ("confirm", script::CONFIRM),
+        ("decide", script::DECIDE),
         ("try-login", script::TRY_LOGIN),
         ("health", script::HEALTH),
         ("record", script::RECORD),

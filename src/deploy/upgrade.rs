@@ -11,7 +11,7 @@ use super::migration::Migration;
 use super::pieces::FilePieces;
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
-use super::preflight::{PreflightRefusals, is_half_done, is_there, no_signature};
+use super::preflight::{PreflightRefusals, awaits_decision, is_half_done, is_there, no_signature};
 use super::select::SelectedArtifacts;
 use super::step::Step;
 use super::stored::{
@@ -46,7 +46,8 @@ impl Plan {
             let errors = policy
                 .backend
                 .preflight(selected, &host.facts, policy.allow);
-            for error in errors {
+            let other = awaits_decision(&host.facts).filter(|_| !resumes(selected, &host.facts));
+            for error in errors.into_iter().chain(other) {
                 refusals.add(&host.name, error);
             }
         }
@@ -55,6 +56,11 @@ impl Plan {
         let hosts = plan_hosts(policy, &chosen)?;
         Ok(Self::new("push", policy, releases, hosts))
     }
+}
+
+/// Returns whether a push continues one that was cut off, and confirms the release it has brought.
+fn resumes(selected: &SelectedArtifacts<'_>, facts: &HostFacts) -> bool {
+    is_half_done(selected.artifact, facts) && selected.runtime_to_install(facts).is_none()
 }
 
 /// The release that all hosts get; none, if all are refused.

@@ -6,9 +6,12 @@
 #   parameters    the transaction's, as assignments of sh
 #   transaction   its script
 hold_lock
-# goes_on: an earlier try, or another push, has started a transaction to the same goal. This push waits for it and confirms it.
-# Transactions of older versions lack the file `busy`; this push waits for their end.
-goes_on() { [ -e "$dir/busy" ] && runs "$dir" && [ "$(value "$dir/parameters" goal)" = "'$goal'" ]; }
+# goes_on: an earlier try, or another push, has started a transaction to the same goal, or one whose package is in probation, and
+# whose interpreter need not come any more. This push waits for it and confirms it. Transactions of older versions lack the file
+# `busy`; this push waits for their end.
+goes_on() {
+  [ -e "$dir/busy" ] && runs "$dir" && { [ "$(value "$dir/parameters" goal)" = "'$goal'" ] || in_probation_with "$dir" "$goal"; }
+}
 if ! goes_on; then
   if runs "$dir"; then say "a transaction goes on that an earlier push has started; waiting for its end"; fi
   await "$dir"

@@ -1,0 +1,73 @@
+//! Plans the rollback of a release in probation: the host returns to the release before it at once,
+//! as if nobody had confirmed it.
+
+use super::facts::KeptPackage;
+use super::host_plan::{HostPlanner, found};
+use super::plan::HostPlan;
+use super::policy::{DeployPolicy, TargetHost};
+use super::secrets::ReturningSecrets;
+use super::step::Step;
+use super::stored::{FailureMark, RuntimeChanges, StoredPackage};
+
+/// A host whose release is taken back.
+pub(super) struct Withdrawal<'a> {
+    planner: HostPlanner<'a>,
+    /// The package in probation.
+    withdrawn: StoredPackage,
+    /// The package before it; none before the first installation.
+    previous: Option<StoredPackage>,
+}
+
+impl<'a> Withdrawal<'a> {
+    pub(super) fn new(
+        policy: &'a DeployPolicy,
+        host: &'a TargetHost,
+        package: &KeptPackage,
+    ) -> Self {
+        let current = host.facts.current;
+        let previous = current.and_then(|current| host.facts.kept(current));
+        Self {
+            planner: HostPlanner::new(policy, host, &policy.prefix),
+            withdrawn: StoredPackage::from(package),
+            previous: previous.map(StoredPackage::from),
+        }
+    }
+
+    /// Returns the package that the history names.
+    fn package(&self) -> &StoredPackage {
+        self.previous.as_ref().unwrap_or(&self.withdrawn)
+    }
+
+    /// Returns the release that the history names.
+    pub(super) fn release(&self) -> &str {
+        &self.package().release
+    }
+
+    pub(super) fn plan(&self) -> HostPlan {
+        let (planner, steps) = (&self.planner, &self.planner.steps);
+        let hooks = planner.hooks(self.package());
+        let secrets = ReturningSecrets::of(planner);
+        let changes = RuntimeChanges::default();
+        let entry = |result: &str| planner.entry("rollback", self.package(), &changes, result);
+
+        let mut switch: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
+        switch.extend(secrets.there);
+        switch.push(steps.withdraw(&self.withdrawn, planner.policy.owner.who()));
+        switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+        let result = match self.previous {
+            Some(_) => "ok",
+            None => "removed",
+        };
+        let left = Some((FailureMark::Left, &self.withdrawn));
+        switch.push(planner.record(Some(self.previous.as_ref()), left, &entry(result)));
+
+        let to = self.previous.as_ref().map(|package| &*package.version);
+        HostPlan {
+            prepare: vec![planner.lock(&[], None)],
+            switch,
+            abandon: secrets.back.into_iter().chain(hooks.undrain).collect(),
+            unlock: vec![steps.unlock()],
+            ..planner.untouched(to.unwrap_or_default(), found(planner.facts))
+        }
+    }
+}
