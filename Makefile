@@ -17,6 +17,8 @@
 
 PREFIX ?= /usr/local
 CARGO ?= cargo
+# Options of cargo for what is built and tested.
+CARGO_FLAGS ?=
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 PKGAPP := $(abspath $(TARGET))/release/pkgapp
 comma := ,
@@ -34,17 +36,17 @@ TARGETS_3.14 := ubuntu26.04,fedora
 .PHONY: build demo test accept bench growth bench-push accept-long lint deny fuzz golden dist install clean help
 
 build:
-	$(CARGO) build --release
+	$(CARGO) $(CARGO_FLAGS) build --release
 
 demo:
 	@tests/prepare demo
-	$(CARGO) build --release
+	$(CARGO) $(CARGO_FLAGS) build --release
 	cd fixtures/shop && $(PKGAPP) build --format all --output $(CURDIR)/dist --python $(PYTHON) --target $(TARGETS_$(PYTHON))
 	@echo && ls -l dist && echo "Look inside with: $(TARGET)/release/pkgapp inspect dist/shop_1.0.0-1_amd64.deb"
 
 test:
 	@tests/prepare test
-	$(CARGO) test --release --workspace
+	$(CARGO) $(CARGO_FLAGS) test --release --workspace
 
 accept: build
 	@tests/prepare demo
