@@ -63,7 +63,7 @@ impl<'a> Withdrawal<'a> {
 
         let to = self.previous.as_ref().map(|package| &*package.version);
         HostPlan {
-            prepare: vec![planner.lock(&[], None)],
+            prepare: vec![planner.lock(&[], Some(self.withdrawn.sha256))],
             switch,
             abandon: secrets.back.into_iter().chain(hooks.undrain).collect(),
             unlock: vec![steps.unlock()],
