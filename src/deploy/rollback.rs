@@ -28,14 +28,14 @@ impl Plan {
         let mut releases = BTreeSet::new();
         let mut plans = Vec::new();
         for host in hosts {
-            match Target::of(policy, to, &host.facts) {
+            match RollbackGoal::of(policy, to, &host.facts) {
                 Err(error) => refusals.add(&host.name, error),
-                Ok(Target::BeforeProbation(package)) => {
+                Ok(RollbackGoal::BeforeProbation(package)) => {
                     let withdrawal = Withdrawal::new(policy, host, package);
                     releases.insert(withdrawal.release().to_owned());
                     plans.push(withdrawal.plan());
                 }
-                Ok(Target::Kept(kept, runtime)) => {
+                Ok(RollbackGoal::Kept(kept, runtime)) => {
                     releases.insert(kept.release.clone());
                     plans.push(plan_host(policy, host, kept, &runtime));
                 }
@@ -47,14 +47,14 @@ impl Plan {
 }
 
 /// Where a host goes.
-enum Target<'a> {
+enum RollbackGoal<'a> {
     /// To the release before this package, which is in probation.
     BeforeProbation(&'a KeptPackage),
     /// To a kept package, with a change of the interpreter.
-    Kept(&'a KeptPackage, RuntimeChanges),
+    Kept(&'a KeptPackage, Box<RuntimeChanges>),
 }
 
-impl<'a> Target<'a> {
+impl<'a> RollbackGoal<'a> {
     fn of(policy: &DeployPolicy, to: Option<&str>, facts: &'a HostFacts) -> Result<Self> {
         if let Some(error) = Error::all(policy.backend.unfit(facts)) {
             return Err(error);
@@ -72,7 +72,8 @@ impl<'a> Target<'a> {
         {
             return Err(error.hint("push a signed package of that release instead"));
         }
-        Ok(Self::Kept(kept, runtime_of_kept(kept, facts)?))
+        let changes = runtime_of_kept(kept, facts)?;
+        Ok(Self::Kept(kept, Box::new(changes)))
     }
 }
 
