@@ -14,6 +14,7 @@ use super::document::DocumentValue;
 use super::monitoring::AskedService;
 use super::reader::{Located, TableReader, ValueReader};
 use super::service::{PartName, Service, TimeSpan, UserName, count, host_path, setting_name};
+use super::settings::{DeployedSetting, Setting};
 use super::without_places;
 
 /// How long a push waits for another one, unless it is configured.
@@ -73,6 +74,8 @@ pub struct Deploy {
     /// `mode = "tarball"`: releases are unpacked by a login that is not root; by default packages
     /// are installed.
     pub tarball: Option<TarballMode>,
+    /// `settings`: the values that the configuration package of this deployment has.
+    pub settings: Vec<DeployedSetting>,
     /// Where it is declared.
     pub at: Location,
 }
@@ -290,6 +293,7 @@ impl Deploy {
             skip_unreachable: false,
             protected: false,
             tarball: None,
+            settings: Vec::new(),
             at: Location::file(""),
         }
     }
@@ -299,11 +303,15 @@ impl Deploy {
         root: &TableReader<'_>,
         migration: Option<&Migrate>,
         services: &[Service],
+        settings: &[Setting],
     ) -> Vec<Self> {
         let health = HealthChecks::of_services(services);
         let tables = PartName::tables(root, "deploy", "deploy.NAME").into_iter();
         tables
-            .filter_map(|(name, table)| Self::read(name, table, migration, health.as_ref()))
+            .filter_map(|(name, table)| {
+                let settings = DeployedSetting::read_all(&table, settings);
+                Self::read(name, table, migration, health.as_ref(), settings)
+            })
             .collect()
     }
 
@@ -312,6 +320,7 @@ impl Deploy {
         table: TableReader<'_>,
         migration: Option<&Migrate>,
         of_services: Option<&HealthChecks>,
+        settings: Vec<DeployedSetting>,
     ) -> Option<Self> {
         let (at, default) = (table.at(), Self::defaults());
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
@@ -366,6 +375,7 @@ impl Deploy {
             skip_unreachable,
             protected,
             tarball: tarball?,
+            settings,
             at,
         })
     }

@@ -15,6 +15,7 @@
 )]
 
 mod command;
+mod declaration;
 mod deploy;
 mod document;
 mod facts;
@@ -51,6 +52,7 @@ use pkgapp_pypa::{
 };
 
 pub use command::CommandLine;
+pub use declaration::ServiceDeclaration;
 pub use deploy::ipv6;
 pub use deploy::{
     BatchSize, ConfirmMode, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks,
@@ -66,8 +68,8 @@ pub use load::ConfigDraft;
 pub use monitoring::{AskedService, HealthAddress, MetricsFile, ServiceHealth};
 pub use packaging::revision;
 pub use packaging::{
-    ByteCode, Compression, CompressionPreset, PackageRelation, PackageRelations, PackageRevision,
-    Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
+    ByteCode, Compression, CompressionPreset, ConfigurationForm, PackageRelation, PackageRelations,
+    PackageRevision, Packaging, Prune, PruneProfile, ScriptletPhases, TarCompression,
 };
 pub use reader::{Located, nearest as nearest_name};
 pub use recipe::{
@@ -81,7 +83,8 @@ pub use service::{
     SocketAddress, TimeSpan, Timer, UserName,
 };
 pub use settings::{
-    Setting, SettingLimits, SettingSource, SettingType, check_setting_name, holds_password,
+    DeployedSetting, Setting, SettingLimits, SettingSource, SettingType, check_setting_name,
+    holds_password,
 };
 
 pub use site::{
@@ -453,7 +456,7 @@ impl ConfigReader<'_> {
         let migrate = root
             .get("migrate")
             .and_then(|value| Migrate::read(&value, "migrate", None));
-        let deploys = Deploy::read_all(&root, migrate.as_ref(), &services);
+        let deploys = Deploy::read_all(&root, migrate.as_ref(), &services, &settings);
         root.finish();
         let logins = deploys.iter().filter_map(site::not_for_logins);
         let warnings = logins.filter(|_| site.is_some()).collect();

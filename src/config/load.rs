@@ -24,6 +24,8 @@ pub struct ConfigDraft {
     config: Option<Document>,
     /// The project's pyproject.toml.
     project: Option<Document>,
+    /// Whether an application without anything to ship is a mistake.
+    needs_content: bool,
 }
 
 impl ConfigDraft {
@@ -43,6 +45,7 @@ impl ConfigDraft {
                 file,
                 config,
                 project,
+                needs_content: true,
             }),
             (config, project) => {
                 let errors = config.err().into_iter().chain(project.err());
@@ -50,6 +53,14 @@ impl ConfigDraft {
                     .unwrap_or_else(|| Error::bug("a mistake in the configuration got lost")))
             }
         }
+    }
+
+    /// Accepts an application without anything to ship: the declaration of its services, or an
+    /// operator's file.
+    #[must_use]
+    pub fn without_content(mut self) -> Self {
+        self.needs_content = false;
+        self
     }
 
     /// Returns the directory of the configuration.
@@ -129,7 +140,7 @@ impl ConfigDraft {
                     recipes,
                     ..app
                 };
-                app.with_content()?.with_settings()
+                completed(app, self.needs_content)
             }
             (None, None) => Err(Error::bug("a mistake in the configuration got lost")),
         }
@@ -268,6 +279,17 @@ impl ConfigDraft {
             .name?
             .ok()
     }
+}
+
+/// Checks what no single table shows, and gives everything that runs the values of the settings.
+fn completed(app: Config, needs_content: bool) -> Result<Config> {
+    app.check_separate()?;
+    let app = if needs_content {
+        app.with_content()?
+    } else {
+        app
+    };
+    app.with_settings()
 }
 
 /// The tables of a configuration that say where its lock is, and for which Python it is read.

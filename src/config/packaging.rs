@@ -30,6 +30,8 @@ pub struct Packaging {
     pub arch: Option<Located<Arch>>,
     /// `byte-code`: where byte code is made.
     pub byte_code: ByteCode,
+    /// `configuration`: which package has the units and the files below `/etc`.
+    pub configuration: ConfigurationForm,
     /// `prune` and what belongs to it.
     pub prune: Prune,
     /// `depends.deb`: relationships as in a control file, e.g. `libpq5 (>= 13)`.
@@ -195,6 +197,16 @@ pub enum ByteCode {
     Installation,
 }
 
+/// `[package] configuration`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigurationForm {
+    /// The package of the software has them.
+    Included,
+    /// A package of their own, `NAME-config`, which is built from the software's declaration and
+    /// the values of one deployment.
+    Separate,
+}
+
 /// `[package] tar`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TarCompression {
@@ -245,6 +257,15 @@ pub(super) fn read(
                 ("installation", ByteCode::Installation),
             ])
         });
+    let configuration =
+        table
+            .get("configuration")
+            .map_or(Some(ConfigurationForm::Included), |value| {
+                value.choice(&[
+                    ("included", ConfigurationForm::Included),
+                    ("separate", ConfigurationForm::Separate),
+                ])
+            });
     let prune = prune(&table);
     let depends = table.table("depends");
     let depends_deb = depends.each("deb", deb_relationship);
@@ -270,6 +291,7 @@ pub(super) fn read(
         targets,
         arch,
         byte_code: byte_code?,
+        configuration: configuration?,
         prune,
         depends_deb,
         depends_rpm,

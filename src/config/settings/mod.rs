@@ -6,6 +6,7 @@
 //! `/etc/NAME/settings.env`, in which an administrator changes them, and then its own environment
 //! files.
 
+mod deployed;
 mod names;
 #[cfg(test)]
 mod tests;
@@ -17,13 +18,15 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 use super::Config;
 use super::reader::{Located, TableReader, ValueReader, nearest};
 
+pub use self::deployed::DeployedSetting;
 pub use self::names::check as check_setting_name;
 pub use self::value::{SettingLimits, SettingType, holds_password};
 
 /// The name of the file in which administrators change values, below `/etc/NAME`.
 const FILE: &str = "settings.env";
-/// The values of the package for cron jobs, whose lines are short; below the prefix.
-const VALUES: &str = ".pkgapp/settings.env";
+/// The values of the package for cron jobs, whose lines are short; in the directory of generated
+/// files.
+const VALUES: &str = "settings.env";
 
 /// What runs, and can read variables.
 const PROCESSES: [(&str, &str); 3] = [
@@ -207,7 +210,7 @@ impl Config {
         path.ok().filter(|_| !self.settings.is_empty())
     }
 
-    /// Returns the file of the release with the values that cron jobs read, and these settings;
+    /// Returns the file of the package with the values that cron jobs read, and these settings;
     /// `None` if there are none.
     pub fn settings_of_crons(&self) -> Option<(InstallPath, Vec<&Setting>)> {
         let is_there = |setting: &&Setting| {
@@ -218,11 +221,8 @@ impl Config {
         if settings.is_empty() || self.crons.is_empty() {
             return None;
         }
-        let path = self
-            .package
-            .prefix
-            .value
-            .join(&ReleasePath::parse(VALUES).ok()?);
+        let values = ReleasePath::parse(VALUES).ok()?;
+        let path = self.generated_directory().ok()?.join(&values);
         Some((path, settings))
     }
 
@@ -331,9 +331,12 @@ impl Config {
     /// Returns the files of variables that no package has: they are for secrets.
     pub fn files_of_hosts(&self) -> Vec<&InstallPath> {
         let mut found: Vec<&InstallPath> = Vec::new();
-        let own = self.settings_file();
+        let own = [
+            self.settings_file(),
+            self.settings_of_crons().map(|(path, _)| path),
+        ];
         for file in self.environment_files().flat_map(|(_, files)| files) {
-            let is_packaged = Some(file) == own.as_ref()
+            let is_packaged = own.iter().flatten().any(|own| own == file)
                 || self.is_config(file)
                 || file.below(&self.package.prefix.value).is_some();
             if !is_packaged && !found.contains(&file) {
@@ -366,22 +369,11 @@ impl Config {
     pub fn with_values(mut self, assignments: &[String]) -> Result<Self> {
         let mut mistakes = Vec::new();
         for assignment in assignments {
-            let (name, value) = assignment.split_once('=').unwrap_or((assignment, ""));
-            let chosen = self
-                .settable(name)
-                .and_then(|setting| chosen_value(setting, assignment, value));
-            match chosen {
-                Ok(value) => {
-                    let named = self
-                        .settings
-                        .iter_mut()
-                        .find(|setting| setting.name == name);
-                    named.into_iter().for_each(|setting| {
-                        setting.chosen = Some(value.clone());
-                    });
-                }
-                Err(error) => mistakes.push(error.at(Location::file("--set"))),
-            }
+            let chosen = match assignment.split_once('=') {
+                Some((name, value)) => self.choose(name, value),
+                None => Err(without_value(self.settable(assignment), assignment)),
+            };
+            mistakes.extend(chosen.err().map(|error| error.at(Location::file("--set"))));
         }
         match Error::all(mistakes) {
             Some(error) => Err(error.kind(ErrorKind::Usage)),
@@ -391,25 +383,18 @@ impl Config {
 
     /// Returns a setting whose value the package has.
     fn settable(&self, name: &str) -> Result<&Setting> {
-        let Some(setting) = self.settings.iter().find(|setting| setting.name == name) else {
-            let error = Error::new(format!("there is no setting `{}`", name.escape_debug()));
-            let names = self.settings.iter().map(|setting| setting.name.as_str());
-            return Err(match nearest(name, names) {
-                Some(near) => error.hint(format!("did you mean `{near}`?")),
-                None => error.hint("`pkgapp explain --settings` lists the settings"),
-            });
-        };
-        let error = Error::new(format!("`{name}` is set on each host, not in the package"));
-        match (&setting.setting_type, setting.source) {
-            (SettingType::Secret, _) => Err(Error::new(format!(
-                "`{name}` is a secret: everyone can read packages and argument lists"
-            ))
-            .hint("write it into a file of secrets on the host")),
-            (_, SettingSource::Host) => Err(error
-                .note(format!("it is declared at {}", setting.at))
-                .hint("remove `from = \"host\"` to set it in the package")),
-            (_, SettingSource::Package) => Ok(setting),
-        }
+        let found = self.settings.iter().find(|setting| setting.name == name);
+        let setting = found.ok_or_else(|| unknown(name, &self.settings))?;
+        refused(setting).map_or(Ok(setting), Err)
+    }
+
+    /// Iterates over settings that the package should have a value for, and has none.
+    fn settings_without_value(&self) -> impl Iterator<Item = &Setting> {
+        self.settings.iter().filter(|setting| {
+            setting.value().is_none()
+                && setting.source == SettingSource::Package
+                && !setting.is_optional
+        })
     }
 
     /// Checks that the package has a value for every setting that needs one.
@@ -417,12 +402,7 @@ impl Config {
     /// # Errors
     /// Settings without a value, all of them.
     pub fn check_settings(&self) -> Result<()> {
-        let lacks_value = |setting: &&Setting| {
-            setting.value().is_none()
-                && setting.source == SettingSource::Package
-                && !setting.is_optional
-        };
-        let missing = self.settings.iter().filter(lacks_value).map(|setting| {
+        let missing = self.settings_without_value().map(|setting| {
             Error::new(format!("the setting `{}` has no value", setting.name))
                 .at(setting.at.clone())
                 .cause_text("it has no `default`, and no `--set` gives it a value")
@@ -442,12 +422,38 @@ fn add_file(files: &mut Vec<InstallPath>, file: &InstallPath) {
     }
 }
 
-/// Returns the value of an assignment as the application sees it.
-fn chosen_value(setting: &Setting, assignment: &str, value: &str) -> Result<String> {
-    if !assignment.contains('=') {
-        return Err(Error::new(format!("`{}` has no value", setting.name))
-            .hint(format!("write `--set {}=VALUE`", setting.name)));
+/// Returns the error about a name that is no setting.
+fn unknown(name: &str, settings: &[Setting]) -> Error {
+    let error = Error::new(format!("there is no setting `{}`", name.escape_debug()));
+    let names = settings.iter().map(|setting| setting.name.as_str());
+    match nearest(name, names) {
+        Some(near) => error.hint(format!("did you mean `{near}`?")),
+        None => error.hint("`pkgapp explain --settings` lists the settings"),
     }
-    let parsed = setting.setting_type.parse(value);
-    parsed.map_err(|error| error.context(format!("cannot set `{}`", setting.name)))
+}
+
+/// Returns why a package cannot have the value of a setting.
+fn refused(setting: &Setting) -> Option<Error> {
+    let name = &setting.name;
+    match (&setting.setting_type, setting.source) {
+        (SettingType::Secret, _) => Some(
+            Error::new(format!(
+                "`{name}` is a secret: everyone can read packages and argument lists"
+            ))
+            .hint("write it into a file of secrets on the host"),
+        ),
+        (_, SettingSource::Host) => Some(
+            Error::new(format!("`{name}` is set on each host, not in the package"))
+                .note(format!("it is declared at {}", setting.at))
+                .hint("remove `from = \"host\"` to set it in the package"),
+        ),
+        (_, SettingSource::Package) => None,
+    }
+}
+
+/// Returns the error about an assignment without `=`.
+fn without_value(setting: Result<&Setting>, name: &str) -> Error {
+    setting.err().unwrap_or_else(|| {
+        Error::new(format!("`{name}` has no value")).hint(format!("write `--set {name}=VALUE`"))
+    })
 }

@@ -195,7 +195,7 @@ impl SettingType {
     }
 
     /// Returns what a value of the right TOML type says.
-    fn text_of(&self, value: &ValueReader<'_>) -> Option<String> {
+    pub(super) fn text_of(&self, value: &ValueReader<'_>) -> Option<String> {
         let (text, expected) = match self {
             Self::Integer(_) => (integer_text(value), "an integer"),
             Self::Number(_) => (number_text(value), "a number"),
@@ -295,7 +295,7 @@ fn integer_text(value: &ValueReader<'_>) -> Option<String> {
     Some(decimal.unwrap_or_else(|| number.text.clone()))
 }
 
-fn number_text(value: &ValueReader<'_>) -> Option<String> {
+pub(super) fn number_text(value: &ValueReader<'_>) -> Option<String> {
     match &value.item().value {
         DocumentValue::Float(text) => Some(text.replace('_', "")),
         _ => integer_text(value),
@@ -303,7 +303,7 @@ fn number_text(value: &ValueReader<'_>) -> Option<String> {
 }
 
 /// Returns the items of a list as one text.
-fn list_text(value: &ValueReader<'_>) -> Option<String> {
+pub(super) fn list_text(value: &ValueReader<'_>) -> Option<String> {
     let item = |text: &str| {
         if !text.contains(',') {
             return Ok(text.to_owned());

@@ -1,0 +1,314 @@
+//! The declaration of an application's services, as a package of the software carries it. It is a
+//! configuration without the keys that only a build needs, so that a configuration package is made
+//! by the same reader from the software package alone: without sources, and without a Python.
+
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::fs;
+use pkgapp_core::path::{InstallPath, ReleasePath};
+
+use super::document::{
+    Document, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
+};
+use super::{Config, ConfigurationForm};
+
+/// The tables and keys of a declaration. Of the others, only a build or a deployment has a use.
+const DECLARED: [(&str, &[&str]); 11] = [
+    (
+        "app",
+        &["name", "version", "license", "maintainer", "homepage"],
+    ),
+    ("python", &["version"]),
+    (
+        "package",
+        &[
+            "prefix",
+            "configuration",
+            "scriptlets",
+            "section",
+            "targets",
+        ],
+    ),
+    ("settings", &[]),
+    ("service", &[]),
+    ("timer", &[]),
+    ("cron", &[]),
+    ("metrics", &[]),
+    ("logrotate", &[]),
+    ("site", &[]),
+    ("config", &[]),
+];
+
+/// The phases of `[package.scriptlets]`, by the names of the keys.
+const PHASES: [&str; 4] = [
+    "before-install",
+    "after-install",
+    "before-remove",
+    "after-remove",
+];
+
+/// The declaration of an application's services.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceDeclaration {
+    /// The configuration, as a file `pkgapp.toml`.
+    pub text: String,
+    /// The files that it names, relative to it, with their content.
+    pub files: Vec<(ReleasePath, Vec<u8>)>,
+}
+
+impl ServiceDeclaration {
+    /// Returns the declaration of an application in a certain version.
+    ///
+    /// # Errors
+    /// A file that the configuration names cannot be read.
+    pub fn of(app: &Config, version: &str) -> Result<Self> {
+        let document = SourceDocument::new(app.file.clone(), app.recipes.ejected.clone());
+        let mut table = declared(Document::parse(document)?.table);
+        set(&mut table, &["app", "name"], app.name.as_str());
+        set(&mut table, &["app", "version"], version);
+        let python = app.python.version.value.to_string();
+        set(&mut table, &["python", "version"], &python);
+        set(&mut table, &["app", "maintainer"], &app.maintainer);
+        if let Some(license) = &app.license {
+            set(&mut table, &["app", "license"], license);
+        }
+        if let Some(homepage) = &app.homepage {
+            set(&mut table, &["app", "homepage"], homepage.as_str());
+        }
+        let prefix = app.package.prefix.value.as_str();
+        set(&mut table, &["package", "prefix"], prefix);
+        write_out_scriptlets(&mut table, app);
+        let files = name_files(&mut table, app)?;
+        Ok(Self {
+            text: format!(
+                "# The services of {}; `pkgapp build --for` reads them.\n\n{table}",
+                app.name
+            ),
+            files,
+        })
+    }
+}
+
+impl Config {
+    /// Returns whether units and the files below `/etc` are in a package of their own.
+    pub fn is_separate(&self) -> bool {
+        self.package.configuration == ConfigurationForm::Separate
+    }
+
+    /// Refuses what a separate configuration cannot have.
+    ///
+    /// # Errors
+    /// Paths of the release that the application writes to: several configurations may use one
+    /// release.
+    pub(super) fn check_separate(&self) -> Result<()> {
+        match self.writable.first() {
+            Some(first) if self.is_separate() => {
+                let error = Error::new(
+                    "a release with a separate configuration cannot have `writable` paths",
+                );
+                Err(error.at(first.at.clone()).hint(
+                    "write to `$STATE_DIRECTORY`, or remove `configuration` below `[package]`",
+                ))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the directory of the generated files that units and cron jobs use: in the release,
+    /// or, as several configurations may use one release, in a directory of their own.
+    ///
+    /// # Errors
+    /// None for a valid configuration.
+    pub fn generated_directory(&self) -> Result<InstallPath> {
+        match self.package.configuration {
+            ConfigurationForm::Included => {
+                let own = ReleasePath::parse(".pkgapp")?;
+                Ok(self.package.prefix.value.join(&own))
+            }
+            ConfigurationForm::Separate => {
+                InstallPath::parse(&format!("/usr/lib/pkgapp/{}", self.name))
+            }
+        }
+    }
+}
+
+/// Leaves out what a declaration does not have.
+fn declared(mut all: DocumentTable) -> DocumentTable {
+    let mut kept = DocumentTable::default();
+    for (name, keys) in DECLARED {
+        let Some((key, mut item)) = all.remove(name) else {
+            continue;
+        };
+        if let (Some(table), false) = (item.as_table_mut(), keys.is_empty()) {
+            let others: Vec<String> = table.keys().map(|key| key.name.clone()).collect();
+            for other in others
+                .iter()
+                .filter(|other| !keys.contains(&other.as_str()))
+            {
+                table.remove(other);
+            }
+        }
+        kept.insert(key, item);
+    }
+    kept
+}
+
+/// Sets a text, in a table that is made if it is missing.
+fn set(table: &mut DocumentTable, [first, key]: &[&str; 2], text: &str) {
+    let origin = Origin::default();
+    if table.get(first).is_none() {
+        let empty = DocumentValue::Table(DocumentTable::default());
+        table.insert_new(first, &origin, DocumentItem::new(empty, origin.clone()));
+    }
+    let inner = table.get_mut(first).and_then(DocumentItem::as_table_mut);
+    if let Some(inner) = inner {
+        inner.insert_new(key, &origin, text_item(text));
+    }
+}
+
+fn text_item(text: &str) -> DocumentItem {
+    DocumentItem::new(DocumentValue::String(text.to_owned()), Origin::default())
+}
+
+/// Writes scripts of other files into the declaration.
+fn write_out_scriptlets(table: &mut DocumentTable, app: &Config) {
+    let phases = &app.package.scriptlets;
+    let texts = [
+        &phases.before_install,
+        &phases.after_install,
+        &phases.before_remove,
+        &phases.after_remove,
+    ];
+    let scriptlets = table
+        .get_mut("package")
+        .and_then(DocumentItem::as_table_mut)
+        .and_then(|package| package.get_mut("scriptlets"))
+        .and_then(DocumentItem::as_table_mut);
+    let Some(scriptlets) = scriptlets else {
+        return;
+    };
+    for (phase, text) in PHASES.into_iter().zip(texts) {
+        if let Some(text) = text {
+            scriptlets.insert_new(phase, &Origin::default(), text_item(&text.value));
+        }
+    }
+}
+
+/// Gives the files that the declaration names paths below it, and returns them.
+fn name_files(table: &mut DocumentTable, app: &Config) -> Result<Vec<(ReleasePath, Vec<u8>)>> {
+    let mut files = Vec::new();
+    for file in &app.configs {
+        let path = ReleasePath::parse(&format!("config/{}", file.name))?;
+        let declared = table
+            .get_mut("config")
+            .and_then(DocumentItem::as_table_mut)
+            .and_then(|configs| configs.get_mut(file.name.as_str()))
+            .and_then(DocumentItem::as_table_mut);
+        if let Some(declared) = declared {
+            declared.insert_new("source", &Origin::default(), text_item(path.as_str()));
+        }
+        files.push((path, fs::read(&file.source)?));
+    }
+    if let Some(extra) = app.site.as_ref().and_then(|site| site.extra.as_ref()) {
+        let path = ReleasePath::parse("site-extra")?;
+        set(table, &["site", "extra"], path.as_str());
+        files.push((path, fs::read(&extra.value)?));
+    }
+    Ok(files)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ConfigDraft, ProjectFacts};
+
+    const SHOP: &str = r#"
+[app]
+name = "shop"
+version = "1.0"
+include = ["x"]
+
+[python]
+version = "3.11"
+
+[package]
+configuration = "separate"
+revision = "7"
+scriptlets.after-install = { file = "after.sh" }
+
+[settings.SHOP_TITLE]
+type = "string"
+
+[service.worker]
+exec = "python -m worker"
+
+[service.api]
+exec = "python -m api"
+
+[config."shop.ini"]
+source = "deploy/shop.ini"
+
+[deploy.production]
+hosts = ["web1"]
+settings = { SHOP_TITLE = "Tick" }
+"#;
+
+    fn load(files: &[(&str, &[u8])]) -> (tempfile::TempDir, Config) {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, content) in files {
+            let path = directory.path().join(name);
+            fs_err::create_dir_all(path.parent().unwrap()).unwrap();
+            fs_err::write(path, content).unwrap();
+        }
+        let draft = ConfigDraft::read(None, directory.path()).unwrap();
+        let app = draft
+            .without_content()
+            .finish(&ProjectFacts::default())
+            .unwrap();
+        (directory, app)
+    }
+
+    fn shop() -> (tempfile::TempDir, Config) {
+        load(&[
+            ("pkgapp.toml", SHOP.as_bytes()),
+            ("after.sh", b"echo after\n"),
+            ("deploy/shop.ini", b"[shop]\n"),
+            ("x", b""),
+        ])
+    }
+
+    #[test]
+    fn a_declaration_means_the_same_without_the_project() {
+        let (_directory, app) = shop();
+        let declaration = ServiceDeclaration::of(&app, "1.0").unwrap();
+        let named = declaration.files.iter();
+        let mut files: Vec<(&str, &[u8])> = named
+            .map(|(path, content)| (path.as_str(), &content[..]))
+            .collect();
+        files.push(("pkgapp.toml", declaration.text.as_bytes()));
+        let (_other, again) = load(&files);
+
+        let names: Vec<String> = again
+            .services
+            .iter()
+            .map(|part| part.name.to_string())
+            .collect();
+        assert_eq!(names, ["worker", "api"]);
+        assert_eq!(again.package.prefix.value.as_str(), "/opt/shop");
+        let after = again.package.scriptlets.after_install.as_ref().unwrap();
+        assert_eq!(after.value, "echo after\n");
+        assert_eq!(fs::read(&again.configs[0].source).unwrap(), b"[shop]\n");
+        assert!(again.is_separate() && again.deploys.is_empty() && again.include.is_empty());
+        // A declaration of a declaration is the same: nothing of it depends on where it lies.
+        assert_eq!(ServiceDeclaration::of(&again, "1.0").unwrap(), declaration);
+    }
+
+    #[test]
+    fn values_of_a_deployment_replace_defaults() {
+        let (_directory, app) = shop();
+        assert!(app.check_settings().is_err());
+        let deployment = app.deploys[0].clone();
+        let app = app.with_deployed_settings(&deployment).unwrap();
+        assert_eq!(app.settings[0].value(), Some("Tick"));
+        app.check_settings().unwrap();
+    }
+}
