@@ -374,6 +374,15 @@ pub struct BuildArgs {
         value_delimiter = ','
     )]
     pub find_links: Vec<PathBuf>,
+    /// Also build the configuration package of `[deploy.NAME]`; can be repeated
+    ///
+    /// Requires `[package] configuration = "separate"`. The package has the units, users, and files
+    /// below `/etc`, with the values of `[deploy.NAME.settings]`.
+    #[arg(long = "for", value_name = "NAME", value_delimiter = ',')]
+    pub deployments: Vec<String>,
+    /// With `--for`, read the services from the deb or rpm FILE instead of building the software
+    #[arg(long, value_name = "FILE", requires = "deployments")]
+    pub software: Option<PathBuf>,
     /// Run `pkgapp lock` before building
     #[arg(long, env = "PKGAPP_LOCK", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub lock: bool,
@@ -732,6 +741,9 @@ pub struct RenderArgs {
         hide_env = true
     )]
     pub output: Option<PathBuf>,
+    /// Print the files of the configuration package of `[deploy.NAME]`
+    #[arg(long = "for", value_name = "NAME")]
+    pub deployment: Option<String>,
     /// The values of settings.
     #[command(flatten)]
     pub settings: SettingArgs,

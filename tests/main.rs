@@ -15,6 +15,7 @@ mod cache;
 mod check;
 mod collisions;
 mod concurrent;
+mod configuration_packages;
 mod distribution_recipes;
 mod eggs;
 mod errors;

@@ -9,7 +9,7 @@ use pkgapp_config::{
     SiteTls, WebServer,
 };
 use pkgapp_core::error::{Error, Location, Result};
-use pkgapp_core::name::AppName;
+use pkgapp_core::name::{AppName, PythonMinor};
 use pkgapp_core::path::{InstallPath, ReleasePath};
 use pkgapp_core::report::Report;
 use pkgapp_core::target::Target;
@@ -18,6 +18,7 @@ use pkgapp_format::sonames;
 use pkgapp_release::depends::{self, HostDependencies, HostLibrary, HostProgram, SharedRuntime};
 use pkgapp_release::imports::{self, FoundImports, PythonPart, ReleaseModules};
 use pkgapp_release::layer::{ByteCompiler, Layer};
+use pkgapp_release::release::ReleaseRecord;
 use pkgapp_release::runtime::{self, InterpreterHome, Runtime};
 use pkgapp_release::scriptlets::{HostCompiled, HostPython};
 use pkgapp_release::tree::{EntryOrigin, Tree, TreeEntry};
@@ -28,11 +29,27 @@ pub(super) fn host_python(app: &Config, runtime: Option<&Runtime>) -> Option<Hos
     match runtime.map(|runtime| runtime.home) {
         None => Some(HostPython::system(python)),
         Some(InterpreterHome::Release) => None,
-        Some(InterpreterHome::Package) => Some(HostPython::shared(
-            python,
-            &format!("{}/{}", runtime::SHARED, runtime::directory(python)),
-        )),
+        Some(InterpreterHome::Package) => Some(shared_python(python)),
     }
+}
+
+/// Returns the interpreter of another package that a release with this record runs on.
+pub(super) fn host_python_of(record: &ReleaseRecord) -> Option<HostPython> {
+    let python = record.python;
+    match record
+        .interpreter
+        .as_ref()
+        .map(|interpreter| &*interpreter.home)
+    {
+        None => Some(HostPython::system(python)),
+        Some(runtime::BUNDLED) => None,
+        Some(_) => Some(shared_python(python)),
+    }
+}
+
+fn shared_python(python: PythonMinor) -> HostPython {
+    let directory = format!("{}/{}", runtime::SHARED, runtime::directory(python));
+    HostPython::shared(python, &directory)
 }
 
 /// Returns the files that scriptlets create: the byte code of all sources, unless the build
@@ -101,11 +118,20 @@ pub(super) fn targets(app: &Config) -> Vec<&'static Target> {
 
 /// Returns the programs on hosts without which jobs or logs would silently be left alone.
 fn programs(app: &Config, layers: &[Layer]) -> Vec<HostProgram> {
-    let cron = (!app.crons.is_empty()).then_some(HostProgram::Cron);
-    let logrotate = app.logrotate.as_ref().map(|_| HostProgram::Logrotate);
-    let mut programs: Vec<HostProgram> = cron.into_iter().chain(logrotate).collect();
+    let mut programs = if app.is_separate() {
+        Vec::new()
+    } else {
+        daemons(app)
+    };
     programs.extend(distributions(layers).filter_map(|name| depends::loaded_by(name).1));
     programs
+}
+
+/// Returns the daemons that read files below `/etc`.
+pub(super) fn daemons(app: &Config) -> Vec<HostProgram> {
+    let cron = (!app.crons.is_empty()).then_some(HostProgram::Cron);
+    let logrotate = app.logrotate.as_ref().map(|_| HostProgram::Logrotate);
+    cron.into_iter().chain(logrotate).collect()
 }
 
 /// Finds the parts of the host's Python that the application's code imports, and warns of modules
@@ -364,7 +390,11 @@ pub(super) fn needs(
         libraries,
         programs: programs(app, layers),
         declared_deb: values(&app.package.depends_deb),
-        relations: relations(app),
+        relations: if app.is_separate() {
+            app.package.relations.clone()
+        } else {
+            with_web_server(app, app.package.relations.clone())
+        },
         declared_rpm: values(&app.package.depends_rpm),
     };
     // If `depends.deb` is empty, the format refuses the deb.
@@ -379,9 +409,9 @@ pub(super) fn needs(
     depends
 }
 
-/// Returns the relations to other packages. A site waits for its web server, which may come later.
-fn relations(app: &Config) -> PackageRelations {
-    let mut relations = app.package.relations.clone();
+/// Adds the web server of the site to the recommended packages: a site waits for its server, which
+/// may come later.
+pub(super) fn with_web_server(app: &Config, mut relations: PackageRelations) -> PackageRelations {
     if let Some(site) = &app.site {
         let has_certbot =
             site.server == WebServer::Nginx && matches!(site.tls, SiteTls::Acme { .. });

@@ -1,5 +1,6 @@
 //! The build: from a [`Config`] to a [`Package`], one stage after the other.
 
+pub mod configuration;
 mod hosts;
 mod layers;
 mod pins;
@@ -23,7 +24,7 @@ pub use self::pins::{fetching, locked, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
 use pkgapp_config::Compression;
-use pkgapp_config::{self as config, CompressionPreset, Config, PackageRevision};
+use pkgapp_config::{self as config, CompressionPreset, Config, PackageRevision, ScriptletPhases};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::commit::{self, Commit, Epoch, PendingCommit};
 use pkgapp_core::error::{Error, Location, Result};
@@ -45,7 +46,7 @@ use pkgapp_release::prune::Pruner;
 use pkgapp_release::release::Release;
 use pkgapp_release::runtime::{self, InterpreterHome, Runtime};
 use pkgapp_release::scriptlets::{self};
-use pkgapp_release::services::{self, Services};
+use pkgapp_release::services::{self, PackageForm, Services};
 use pkgapp_release::tree::{CollisionWinner, Tree, TreeEntry};
 use pkgapp_release::writable;
 use pkgapp_wheels::{self as wheels, KeptFile, Wheel};
@@ -127,6 +128,7 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
         import_from: &app.import_from,
         recipes: &app.recipes,
         settings: NeededSettings::of(app)?,
+        is_separate: app.is_separate(),
     };
     let composed = build.compose(&release, &python, &builder, &layers, date)?;
     layers.extend(composed.written.iter().cloned());
@@ -261,10 +263,15 @@ impl BuildContext<'_> {
         writable::insert_into(&mut tree, app)?;
         let ghosts = ghosts(app, &mut tree, &python.compiler)?;
         check_started(app, &tree)?;
-        let services = services::insert_into(&mut tree, app)?;
+        let (services, login) = if app.is_separate() {
+            (declared(&mut tree, release, app)?, Tree::new())
+        } else {
+            let services = services::insert_into(&mut tree, app)?;
+            (services, services::login::tree(&tree, app)?)
+        };
         scriptlets::insert_into(&mut tree, &services)?;
         Ok(ComposedRelease {
-            login: services::login::tree(&tree, app)?,
+            login,
             tree,
             ghosts,
             services,
@@ -351,9 +358,14 @@ impl BuildContext<'_> {
         depends: HostDependencies,
     ) -> Result<Package> {
         let app = self.app;
+        let none = ScriptletPhases::default();
+        let phases = match composed.services.form {
+            PackageForm::Software => &none,
+            PackageForm::Whole | PackageForm::Configuration => &app.package.scriptlets,
+        };
         let scriptlets = scriptlets::of(
             &composed.services,
-            &app.package.scriptlets,
+            phases,
             host_python(app, python.runtime.as_ref()).as_ref(),
             host_compiled(app, &composed.tree, &python.compiler)?.as_ref(),
             &composed.tree,
@@ -389,7 +401,9 @@ impl BuildContext<'_> {
                 made
             })?);
         }
-        conffiles::insert_into(&mut tree, app)?;
+        if !app.is_separate() {
+            conffiles::insert_into(&mut tree, app)?;
+        }
         Ok(tree)
     }
 
@@ -445,7 +459,8 @@ fn check_early(
     let missing = included.as_ref().err().cloned();
     let (services, writable) = (services::check(app), writable::check(app));
     let wrong = [
-        app.check_settings().err(),
+        // A separate configuration has values for the settings.
+        app.check_settings().err().filter(|_| !app.is_separate()),
         python.err(),
         configuration.err(),
         services.err(),
@@ -455,6 +470,16 @@ fn check_early(
     .into_iter()
     .flatten();
     Error::all(wrong).map_or(included, Err)
+}
+
+/// Declares the services in the release of a software package, after checks of all that its
+/// configuration packages will have.
+fn declared(tree: &mut Tree, release: &Release<'_>, app: &Config) -> Result<Services> {
+    let mut all = tree.clone();
+    conffiles::insert_into(&mut all, app)?;
+    services::insert_into(&mut all, app)?;
+    configuration::declare_services(tree, app, release.version)?;
+    Ok(Services::of_software(app))
 }
 
 /// The files that a build downloads.

@@ -24,12 +24,7 @@ const DIGITS: usize = 9;
 /// As for the texts of the formats.
 pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Result<String> {
     let time = commit.map_or(date, |commit| commit.time);
-    let time = i64::try_from(time)
-        .ok()
-        .and_then(|time| jiff::Timestamp::from_second(time).ok());
-    let time =
-        time.ok_or_else(|| Error::new("the date of the commit is too late for a revision"))?;
-    let mut revision = time.strftime("%Y%m%d%H%M%S").to_string();
+    let mut revision = moment(time)?.strftime("%Y%m%d%H%M%S").to_string();
     let short = |hash: &str| hash.get(..DIGITS).unwrap_or(hash).to_owned();
     if let Some(commit) = commit {
         // Writing to a String does not fail.
@@ -41,8 +36,22 @@ pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Resul
     Ok(revision)
 }
 
+/// Returns a time that is given in seconds since 1970.
+///
+/// # Errors
+/// The time is too late.
+pub(super) fn moment(time: u64) -> Result<jiff::Timestamp> {
+    i64::try_from(time)
+        .ok()
+        .and_then(|time| jiff::Timestamp::from_second(time).ok())
+        .ok_or_else(|| Error::new("the date of the commit is too late for a version"))
+}
+
 /// Computes the digest of a package: its files and the control files of all formats.
-fn digest(package: &Package) -> Result<Sha256Sum> {
+///
+/// # Errors
+/// As for the texts of the formats.
+pub(super) fn digest(package: &Package) -> Result<Sha256Sum> {
     let mut hasher = Sha256::new();
     hasher.update(package.tree.dump());
     for (name, format) in format::FORMATS {

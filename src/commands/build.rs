@@ -2,21 +2,23 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::assembly::configuration::SoftwarePackage;
 use crate::assembly::{self, AssemblyOptions};
 use crate::cli::{BuildArgs, FormatName, GlobalOptions, LockArgs};
-use pkgapp_config::{ADDED_LOCK, Config, Located, TarCompression};
+use pkgapp_config::{ADDED_LOCK, Config, ConfigDraft, Located, ProjectFacts, TarCompression};
 use pkgapp_core::cache::Cache;
 use pkgapp_core::digest::{Sha256Sum, summed};
-use pkgapp_core::error::{Error, Location, Result, shown};
+use pkgapp_core::error::{Error, ErrorKind, Location, Result, shown};
 use pkgapp_core::report::{OutputStyle, Report, StageRecord, human_bytes};
 use pkgapp_core::spare;
+use pkgapp_deploy::fleet;
 use pkgapp_format::segment::Segments;
 use pkgapp_format::{self as format, PackageFormat};
 use pkgapp_release::layer;
 use pkgapp_release::package::Package;
 
 use super::locked_recipes::LockedRecipes;
-use super::{load_with, lock, open_cache, recipe};
+use super::{load_with, lock, open_cache, recipe, working_directory};
 
 pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     if let Some(jobs) = args.jobs {
@@ -24,6 +26,9 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
         _ = rayon::ThreadPoolBuilder::new()
             .num_threads(usize::from(jobs))
             .build_global();
+    }
+    if let Some(file) = &args.software {
+        return build_configurations(args, file, global, report);
     }
     let locks = if args.lock {
         Some(write_lock(args, global, report)?)
@@ -35,7 +40,7 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
     recipe::warn_of_changes(&app, &output, report);
     let cache = open_cache(global, report)?;
 
-    let (package, artifacts) = match make(args, global, &app, &cache, report) {
+    let made = match make(args, global, &app, &cache, report) {
         // Damaged layers may be the cause of any failure, and the second attempt rebuilds them.
         Err(_) if layer::forget_torn(&cache)? => {
             report.warning("some layers in the cache were damaged; building them again");
@@ -43,12 +48,67 @@ pub(super) fn build(args: &BuildArgs, global: &GlobalOptions, report: &Report) -
         }
         made => made?,
     };
-    say(&package, &artifacts, report);
+    say(&made, report);
     trim(&cache, args, report);
     report.stage_table();
-    // The process ends now, and freeing the tree would take longer than some of the stages.
-    std::mem::forget(package);
+    // The process ends now, and freeing the trees would take longer than some of the stages.
+    std::mem::forget(made);
     Ok(())
+}
+
+/// Builds configuration packages for a package of the software.
+fn build_configurations(
+    args: &BuildArgs,
+    file: &Path,
+    global: &GlobalOptions,
+    report: &Report,
+) -> Result<()> {
+    refuse_values(args)?;
+    let draft = ConfigDraft::read(global.config.as_deref(), &working_directory()?)?;
+    let app = draft.without_content().finish(&ProjectFacts::default())?;
+    let cache = open_cache(global, report)?;
+    let software = SoftwarePackage::read(file)?;
+    let made = make_configurations(args, &app, &software, &cache, report)?;
+    say(&made, report);
+    Ok(())
+}
+
+/// Builds the configuration packages of all deployments that the arguments name.
+fn make_configurations(
+    args: &BuildArgs,
+    app: &Config,
+    software: &SoftwarePackage,
+    cache: &Cache,
+    report: &Report,
+) -> Result<Vec<WrittenPackage>> {
+    let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
+    let make = |name: &String| {
+        let deployment = fleet::deploy_named(app, name)?;
+        let package = software.configuration(app, deployment)?;
+        let formats = package_formats(&args.format)?;
+        write_all(package, formats, &output, cache, report)
+    };
+    args.deployments.iter().map(make).collect()
+}
+
+/// Returns the error about a configuration package of an application that has none.
+pub(super) fn not_separate(app: &Config) -> Error {
+    Error::new("the package of the software includes the configuration")
+        .at(Location::file(&app.file))
+        .hint("write `configuration = \"separate\"` below `[package]`, or leave out `--for`")
+}
+
+/// Refuses values of the command line for a separate configuration, which only its deployment has.
+fn refuse_values(args: &BuildArgs) -> Result<()> {
+    let Some(first) = args.settings.set.first() else {
+        return Ok(());
+    };
+    let name = first.split('=').next().unwrap_or(first);
+    Err(
+        Error::new("`--set` is for packages that include their configuration")
+            .hint(format!("write `{name}` below `[deploy.NAME.settings]`"))
+            .kind(ErrorKind::Usage),
+    )
 }
 
 /// Loads the configuration of a build, which reads the locks that were just written.
@@ -68,6 +128,17 @@ fn load(
     app.python.wheelhouses = recipes.wheelhouses;
     if let Some(locks) = locks {
         app.python.requirements = locks;
+    }
+    if app.is_separate() {
+        refuse_values(args)?;
+        // What is wrong with a deployment is known before anything is built.
+        for name in &args.deployments {
+            let deployment = fleet::deploy_named(&app, name)?;
+            let deployed = app.clone().with_deployed_settings(deployment)?;
+            deployed.check_deployed_settings(deployment)?;
+        }
+    } else if !args.deployments.is_empty() {
+        return Err(not_separate(&app));
     }
     Ok(app)
 }
@@ -155,13 +226,22 @@ pub(super) struct WrittenArtifact {
     changed: bool,
 }
 
-/// Prints the paths of the artifacts.
-pub(super) fn say(package: &Package, artifacts: &[WrittenArtifact], report: &Report) {
-    match report.style() {
-        OutputStyle::Text => artifacts
-            .iter()
-            .for_each(|artifact| report.result(&shown(&artifact.path).to_string())),
-        OutputStyle::Json => report.json(&json(package, artifacts, report)),
+/// A package, and the artifacts in which it was written.
+#[derive(Debug)]
+pub(super) struct WrittenPackage {
+    package: Package,
+    artifacts: Vec<WrittenArtifact>,
+}
+
+/// Prints the paths of the artifacts; as JSON, one document for each package.
+pub(super) fn say(made: &[WrittenPackage], report: &Report) {
+    for WrittenPackage { package, artifacts } in made {
+        match report.style() {
+            OutputStyle::Text => artifacts
+                .iter()
+                .for_each(|artifact| report.result(&shown(&artifact.path).to_string())),
+            OutputStyle::Json => report.json(&json(package, artifacts, report)),
+        }
     }
 }
 
@@ -171,7 +251,7 @@ fn make(
     app: &Config,
     cache: &Cache,
     report: &Report,
-) -> Result<(Package, Vec<WrittenArtifact>)> {
+) -> Result<Vec<WrittenPackage>> {
     let options = AssemblyOptions {
         cache,
         offline: global.offline,
@@ -179,29 +259,36 @@ fn make(
     };
     let package = assembly::assemble(app, &options, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
-    let artifacts = write_all(&package, &args.format, app, &output, cache, report)?;
-    Ok((package, artifacts))
+    let formats = formats(&args.format, app)?;
+    let software = write_all(package, formats, &output, cache, report)?;
+    if args.deployments.is_empty() {
+        return Ok(vec![software]);
+    }
+    let services = SoftwarePackage::of(&software.package)?;
+    let configurations = make_configurations(args, app, &services, cache, report)?;
+    Ok(std::iter::once(software).chain(configurations).collect())
 }
 
-/// Writes a package in all requested formats.
+/// A format with its name.
+type NamedFormat = (&'static str, &'static dyn PackageFormat);
+
+/// Writes a package in formats.
 pub(super) fn write_all(
-    package: &Package,
-    names: &[FormatName],
-    app: &Config,
+    package: Package,
+    formats: Vec<NamedFormat>,
     output: &Path,
     cache: &Cache,
     report: &Report,
-) -> Result<Vec<WrittenArtifact>> {
+) -> Result<WrittenPackage> {
     let mut artifacts = Vec::new();
-    let formats = formats(names, app)?;
     // Fails before anything is written if a format cannot express the package.
     for (_, format) in &formats {
-        format.texts(package)?;
+        format.texts(&package)?;
     }
 
     let segments = Segments::new(cache);
     let writer = ArtifactWriter {
-        package,
+        package: &package,
         cache,
         segments: &segments,
         report,
@@ -211,7 +298,7 @@ pub(super) fn write_all(
         artifacts.push(writer.write(name, format, path)?);
     }
 
-    warn_of_changed(package, &artifacts, report);
+    warn_of_changed(&package, &artifacts, report);
     let counts = segments.counts();
     report.detail(&format!(
         "segments: {} reused ({}), {} compressed ({})",
@@ -220,7 +307,7 @@ pub(super) fn write_all(
         counts.made,
         human_bytes(counts.made_bytes)
     ));
-    Ok(artifacts)
+    Ok(WrittenPackage { package, artifacts })
 }
 
 /// Warns if a version now has other content: a host with that version installed would take the
@@ -239,10 +326,10 @@ fn warn_of_changed(package: &Package, artifacts: &[WrittenArtifact], report: &Re
 }
 
 /// Returns the requested formats, each once, in the order of the command line.
-fn formats(
-    names: &[FormatName],
-    app: &Config,
-) -> Result<Vec<(&'static str, &'static dyn PackageFormat)>> {
+pub(super) fn formats(names: &[FormatName], app: &Config) -> Result<Vec<NamedFormat>> {
+    if app.is_separate() {
+        return package_formats(names);
+    }
     let tar = match app.package.tar {
         TarCompression::Zst => "tar.zst",
         TarCompression::Gz => "tar.gz",
@@ -258,8 +345,32 @@ fn formats(
             FormatName::All => wanted.extend([tar, "deb", "rpm"]),
         }
     }
-    let mut formats: Vec<(&'static str, &'static dyn PackageFormat)> = Vec::new();
-    for name in wanted {
+    by_names(&wanted)
+}
+
+/// Returns the requested formats of packages with a separate configuration: package managers install
+/// both packages, and a tarball has nobody to do that.
+fn package_formats(names: &[FormatName]) -> Result<Vec<NamedFormat>> {
+    let mut wanted: Vec<&'static str> = Vec::new();
+    for name in names {
+        match name {
+            FormatName::Deb => wanted.push("deb"),
+            FormatName::Rpm => wanted.push("rpm"),
+            FormatName::All => wanted.extend(["deb", "rpm"]),
+            FormatName::Tar | FormatName::TarZst | FormatName::TarGz => {
+                return Err(Error::new("a tarball includes its configuration")
+                    .hint("choose deb or rpm, or remove `configuration` below `[package]`")
+                    .kind(ErrorKind::Usage));
+            }
+        }
+    }
+    by_names(&wanted)
+}
+
+/// Returns formats by their names, each once.
+fn by_names(wanted: &[&'static str]) -> Result<Vec<NamedFormat>> {
+    let mut formats: Vec<NamedFormat> = Vec::new();
+    for name in wanted.iter().copied() {
         if !formats.iter().any(|(known, _)| *known == name) {
             let format = format::by_name(name)
                 .ok_or_else(|| Error::bug(format!("there is no format `{name}`")))?;

@@ -13,10 +13,10 @@ use pkgapp_config::{
     Migrate,
 };
 use pkgapp_core::commit;
-use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
+use pkgapp_core::error::{Context, Error, ErrorKind, Location, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
+use pkgapp_deploy::artifact::{self, Artifact, ArtifactContent};
 use pkgapp_deploy::backend;
 use pkgapp_deploy::facts::{HostFacts, LockHolder};
 use pkgapp_deploy::fleet::{self, Fleet, Machine};
@@ -32,7 +32,7 @@ use pkgapp_deploy::rollout::{
 use pkgapp_deploy::secrets::{self, SecretStore};
 use pkgapp_format::read::ArtifactKind;
 
-use super::build::write_all;
+use super::build::{formats, write_all};
 use super::{load_app, open_cache, working_directory};
 
 /// How often pkgapp plans again after another push has changed the hosts.
@@ -179,6 +179,9 @@ fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
 
 fn newest_artifacts(app: Option<&Config>) -> Result<Vec<Artifact>> {
     let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
+    if app.is_separate() {
+        return Err(artifact::separate(app.name.as_str()).at(Location::file(&app.file)));
+    }
     let dist = app.root.join("dist");
     let all = Artifact::newest_in(&dist, app.name.as_str(), &|_| true)?;
     if all.is_empty() {
@@ -338,7 +341,8 @@ fn make_runtime(
     ));
     let cache = open_cache(global, report)?;
     let runtime = assembly::assemble_runtime(app, "1", &cache, report)?;
-    write_all(&runtime, &[format], app, directory, &cache, report).map(|_| ())
+    let formats = formats(&[format], app)?;
+    write_all(runtime, formats, directory, &cache, report).map(|_| ())
 }
 
 /// Returns the policy of a deployment: options of the command line take precedence over

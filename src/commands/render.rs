@@ -2,15 +2,19 @@
 
 use std::path::Path;
 
+use crate::assembly::configuration::SoftwarePackage;
 use crate::assembly::{self, AssemblyOptions};
 use crate::cli::{GlobalOptions, RenderArgs};
+use pkgapp_config::Config;
 use pkgapp_core::content::Bytes;
 use pkgapp_core::error::{Context, Result};
 use pkgapp_core::fs;
 use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_deploy::fleet;
 use pkgapp_format as format;
 use pkgapp_release::package::Package;
 
+use super::build::not_separate;
 use super::{load_aimed, open_cache};
 
 pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
@@ -25,7 +29,10 @@ pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report)
         },
         report,
     )?;
-    let texts = texts(&package)?;
+    let texts = match &args.deployment {
+        Some(name) => texts(&configuration(&app, &package, name)?)?,
+        None => texts(&package)?,
+    };
     if let Some(directory) = &args.output {
         return write(&texts, directory, report);
     }
@@ -48,6 +55,15 @@ pub(super) fn render(args: &RenderArgs, global: &GlobalOptions, report: &Report)
         }
     }
     Ok(())
+}
+
+/// Returns the configuration package of a deployment.
+fn configuration(app: &Config, software: &Package, name: &str) -> Result<Package> {
+    let deployment = fleet::deploy_named(app, name)?;
+    if !app.is_separate() {
+        return Err(not_separate(app));
+    }
+    SoftwarePackage::of(software)?.configuration(app, deployment)
 }
 
 /// Writes the texts as files below a directory.

@@ -5,7 +5,7 @@ use crate::cli::{GlobalOptions, RuntimeBuildArgs};
 use pkgapp_core::error::Result;
 use pkgapp_core::report::Report;
 
-use super::build::{say, write_all};
+use super::build::{formats, say, write_all};
 use super::{load_app, open_cache};
 
 pub(super) fn build(
@@ -18,7 +18,8 @@ pub(super) fn build(
     let revision = pkgapp_config::revision(&args.revision)?;
     let package = assembly::assemble_runtime(&app, &revision, &cache, report)?;
     let output = args.output.clone().unwrap_or_else(|| app.root.join("dist"));
-    let artifacts = write_all(&package, &args.format, &app, &output, &cache, report)?;
-    say(&package, &artifacts, report);
+    let formats = formats(&args.format, &app)?;
+    let written = write_all(package, formats, &output, &cache, report)?;
+    say(&[written], report);
     Ok(())
 }

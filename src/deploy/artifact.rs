@@ -78,6 +78,14 @@ pub struct Artifact {
     pub pieces: FilePieces,
 }
 
+/// Returns the error about a push of software whose services are in another package.
+pub fn separate(what: &str) -> Error {
+    Error::new(format!(
+        "cannot push `{what}`: its services are in a configuration package"
+    ))
+    .hint("install both packages with apt or dnf, or remove `configuration` below `[package]`")
+}
+
 /// What an artifact holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArtifactContent {
@@ -97,6 +105,9 @@ impl Artifact {
         let package = PackageReader::open(path)?;
         let (record, record_sum, prefix) = find_record(&package)?;
         check(&package, &record, &prefix)?;
+        if record.separate {
+            return Err(separate(&shown(path).to_string()));
+        }
 
         let metadata = path
             .metadata()

@@ -21,7 +21,7 @@ use pkgapp_core::target;
 use pkgapp_pypa::Version;
 use pkgapp_release::depends::{HostDependencies, HostLibrary};
 use pkgapp_release::package::{FileTrigger, Scriptlets};
-use pkgapp_release::services::Services;
+use pkgapp_release::services::{PackageForm, Services};
 use pkgapp_release::tree::{EntryKind, EntryOrigin, FileOwner, Tree, dump_line};
 pub(crate) use pkgapp_testing::run;
 use pkgapp_testing::{root, tool};
@@ -111,6 +111,8 @@ fn scriptlets() -> Scriptlets {
         after_remove: says("after-remove"),
     };
     let services = Services {
+        form: PackageForm::Whole,
+        environment: None,
         writable: None,
         metrics: None,
         site: None,

@@ -44,6 +44,8 @@ pub struct Release<'a> {
     pub recipes: &'a AppliedRecipes,
     /// The settings that only hosts have values for.
     pub settings: Option<NeededSettings>,
+    /// Whether its services are in a package of their own.
+    pub is_separate: bool,
 }
 
 /// The content of `.pkgapp/release.json`. Equal releases have equal records, so a record contains
@@ -75,6 +77,9 @@ pub struct ReleaseRecord {
     /// The settings that only hosts have values for, if there are any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub settings: Option<NeededSettings>,
+    /// Whether its services are in a configuration package.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub separate: bool,
 }
 
 /// A recipe in a release's record.
@@ -127,6 +132,7 @@ impl ReleaseRecord {
             recipes: Vec::new(),
             facts: None,
             settings: None,
+            separate: false,
         })
     }
 }
@@ -192,6 +198,7 @@ impl Release<'_> {
             recipes: applied.iter().map(RecordedRecipe::of).collect(),
             facts: (!applied.is_empty()).then(|| facts.collect()),
             settings: self.settings.clone(),
+            separate: self.is_separate,
         })
     }
 
@@ -327,6 +334,7 @@ mod tests {
             import_from: &import_from,
             recipes: &AppliedRecipes::default(),
             settings: None,
+            is_separate: false,
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, &prefix, layers).unwrap();

@@ -23,7 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::values::ScriptValues;
 use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
-use crate::services::{PackagedUnit, Services};
+use crate::services::{PackageForm, PackagedUnit, Services};
 use crate::tree::{EntryKind, EntryOrigin, Tree, TreeEntry, dump_line};
 use pkgapp_config::ScriptletPhases;
 use pkgapp_config::{Located, OnUpgrade};
@@ -64,6 +64,8 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/compile",
     "sh/conffiles",
     "sh/empty",
+    "sh/environment",
+    "sh/guard",
     "sh/forgotten",
     "sh/homes",
     "sh/hook",
@@ -72,6 +74,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/move",
     "sh/own",
     "sh/python",
+    "sh/released",
     "sh/report",
     "sh/restore",
     "sh/retire",
@@ -168,10 +171,11 @@ pub fn stamp(tree: &Tree, prefix: &InstallPath) -> String {
 /// # Errors
 /// Another source has a file at these places.
 pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
-    if services.units.is_empty() {
-        return Ok(());
-    }
-    let stamp = stamp(tree, &services.prefix);
+    let stamp = match services.form {
+        PackageForm::Whole if services.units.is_empty() => return Ok(()),
+        PackageForm::Whole | PackageForm::Software => Some(stamp(tree, &services.prefix)),
+        PackageForm::Configuration => None,
+    };
     let origin = Arc::new(EntryOrigin {
         label: "the files for scriptlets".to_owned(),
         layer: None,
@@ -182,8 +186,30 @@ pub fn insert_into(tree: &mut Tree, services: &Services) -> Result<()> {
             TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin),
         )
     };
-    insert(&preset_path(services), preset(services))?;
-    insert(&services.stamp_path(), stamp)
+    if services.form != PackageForm::Software {
+        insert(&preset_path(services), preset(services))?;
+    }
+    match stamp {
+        Some(stamp) => insert(&services.stamp_path(), stamp),
+        None => insert(&boot_path(services), boot_lines(services)),
+    }
+}
+
+/// Returns the lines of tmpfiles.d(5) that note at each boot which release the services run with.
+fn boot_lines(services: &Services) -> String {
+    let directory = format!("/run/pkgapp/{}", services.name);
+    format!(
+        "# Made by pkgapp.\n\
+         d /run/pkgapp 0755 root root -\n\
+         d {directory} 0755 root root -\n\
+         C {directory}/stamp 0644 root root - {}\n",
+        services.stamp_path()
+    )
+}
+
+fn boot_path(services: &Services) -> String {
+    let package = services.form.package_name(&services.name);
+    format!("/usr/lib/tmpfiles.d/{package}.conf")
 }
 
 fn preset(services: &Services) -> String {
@@ -351,8 +377,8 @@ impl ScriptletActions<'_> {
             prerm: self.script("deb/prerm", phases.before_remove.as_ref())?,
             postrm: self.script("deb/postrm", phases.after_remove.as_ref())?,
             triggers: self
-                .awaited_programs()
-                .map(|program| format!("interest-noawait {program}"))
+                .awaited_files()
+                .map(|file| format!("interest-noawait {file}"))
                 .collect(),
             pre_depends: account_tools.into_iter().collect(),
         })
@@ -378,9 +404,8 @@ impl ScriptletActions<'_> {
     /// the paths of a file trigger only with directories, so the script checks the files.
     fn file_trigger(&self) -> Result<Option<FileTrigger>> {
         let mut paths: Vec<String> = self
-            .awaited_programs()
-            .filter_map(|program| program.rsplit_once('/'))
-            .map(|(directory, _)| directory.to_owned())
+            .awaited_files()
+            .filter_map(|file| Some(file.rsplit_once('/')?.0.to_owned()))
             .collect();
         paths.sort();
         paths.dedup();
@@ -391,13 +416,16 @@ impl ScriptletActions<'_> {
         Ok(script.map(|script| FileTrigger { paths, script }))
     }
 
-    /// Returns the programs of other packages whose installation concerns the scripts: the host's
-    /// Python and the web server.
-    fn awaited_programs(&self) -> impl Iterator<Item = &str> {
-        let python = self.python.map(|python| python.interpreter.as_str());
-        let site = self.services.site.iter();
-        let awaited = site.flat_map(|site| site.awaited.iter().copied());
-        python.into_iter().chain(awaited)
+    /// Returns the files of other packages whose installation concerns the scripts: the host's
+    /// Python, the web server, and the release of a software package.
+    fn awaited_files(&self) -> impl Iterator<Item = String> {
+        let services = self.services;
+        let python = self.python.map(|python| python.interpreter.clone());
+        let site = services.site.iter();
+        let awaited = site.flat_map(|site| site.awaited.iter().map(ToString::to_string));
+        let is_alone = services.form == PackageForm::Configuration;
+        let release = is_alone.then(|| services.stamp_path());
+        python.into_iter().chain(awaited).chain(release)
     }
 
     /// Renders a script; `None` if it would do nothing.
@@ -422,6 +450,14 @@ impl ScriptletActions<'_> {
         let services = self.services;
         let has_units = !services.units.is_empty();
         let owns_files = !services.owned.is_empty();
+        if services.form == PackageForm::Software {
+            return match script {
+                // Paths that change between a directory and a link.
+                "deb/preinst" | "deb/postinst" => true,
+                "deb/prerm" | "rpm/posttrans" => self.compile.is_some(),
+                _ => false,
+            };
+        }
         match script {
             // A version without units must still stop the units of the previous version.
             "deb/preinst" | "deb/postinst" | "deb/postrm" | "rpm/posttrans" => true,
@@ -514,6 +550,8 @@ mod tests {
             metrics: None,
             site: None,
             name: AppName::parse("shop").unwrap(),
+            form: PackageForm::Whole,
+            environment: None,
             prefix: path("/opt/shop"),
             units: vec![
                 unit("shop-web.socket", &["shop-web.socket"], Keep),

@@ -4,6 +4,7 @@ mod judges;
 
 use serde_json::{Value, json};
 
+use crate::assembly::configuration::SoftwarePackage;
 use crate::assembly::{self, AssemblyOptions};
 use crate::cli::{CheckArgs, GlobalOptions};
 use pkgapp_config::{Config, Deploy};
@@ -13,6 +14,7 @@ use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::report::{OutputStyle, Report};
 use pkgapp_deploy::fleet;
 use pkgapp_deploy::hosts::{HostCommand, HostFailure};
+use pkgapp_format::version::PackageVersion;
 use pkgapp_lock::environment_diff::Venv;
 use pkgapp_pypa::PackageName;
 use pkgapp_release::package::Package;
@@ -134,6 +136,9 @@ fn release(
                 format!("{} {}", app.name, package.meta.version),
             ));
             findings.extend(judges::ask(app, &package)?);
+            if app.is_separate() {
+                findings.extend(configurations(app, &package)?);
+            }
             Ok(Some(package))
         }
         Err(error) => {
@@ -141,6 +146,24 @@ fn release(
             Ok(None)
         }
     }
+}
+
+/// Makes the configuration packages of all deployments and has the judges read their files.
+fn configurations(app: &Config, package: &Package) -> Result<Vec<CheckFinding>> {
+    let software = SoftwarePackage::of(package)?;
+    let mut findings = Vec::new();
+    for deployment in &app.deploys {
+        let check = format!("configuration of {}", deployment.name);
+        match software.configuration(app, deployment) {
+            Ok(package) => {
+                let version = PackageVersion::of(&package.meta)?.full();
+                findings.push(CheckFinding::passed(check, version));
+                findings.extend(judges::ask(app, &package)?);
+            }
+            Err(error) => findings.push(CheckFinding::failed(check, vec![error])),
+        }
+    }
+    Ok(findings)
 }
 
 /// Prints the findings; returns all failures as one error.

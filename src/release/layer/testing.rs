@@ -86,6 +86,7 @@ impl Bench {
             import_from: &[],
             recipes: &pkgapp_config::AppliedRecipes::default(),
             settings: None,
+            is_separate: false,
         };
         let mut tree = Tree::new();
         release.insert_into(&mut tree, prefix, layers).unwrap();

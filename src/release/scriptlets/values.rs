@@ -11,8 +11,8 @@ use super::{
     HostCompiled, HostPython, ScriptletActions, is_instance, key, preset_path, socket_of, unit_path,
 };
 use crate::services::{
-    DataHome, HostSettings, OwnedFile, PackagedSite, PackagedUnit, SecretFile, Services,
-    SystemUser, WritableLinks,
+    DataHome, HostSettings, OwnedFile, PackageForm, PackagedSite, PackagedUnit, SecretFile,
+    Services, SystemUser, WritableLinks,
 };
 use crate::writable::FILL;
 
@@ -22,6 +22,16 @@ pub(super) struct ScriptValues<'a> {
     /// `deb` or `rpm`.
     format: &'a str,
     name: &'a str,
+    /// The name of the package.
+    package: String,
+    /// The name of the directory in `/run/pkgapp` for what scripts tell each other.
+    run: String,
+    /// Whether the release is in another package, whose installation restarts services.
+    watches_release: bool,
+    /// Whether units and the files below `/etc` are in another package.
+    is_software: bool,
+    /// The environment that the host must have.
+    environment: Option<&'a str>,
     prefix: &'a str,
     /// The configuration key of the hook.
     key: &'static str,
@@ -201,6 +211,11 @@ impl<'a> ScriptValues<'a> {
         Self {
             format,
             name: services.name.as_str(),
+            package: services.form.package_name(&services.name),
+            run: services.form.run_name(&services.name),
+            watches_release: services.form == PackageForm::Configuration,
+            is_software: services.form == PackageForm::Software,
+            environment: services.environment.as_deref(),
             prefix: services.prefix.as_str(),
             key: key(script),
             hook: lines.map(|lines| lines.value.trim_matches('\n')),

@@ -10,7 +10,7 @@ use pkgapp_core::path::InstallPath;
 
 use super::paths::LoginPaths;
 use super::program::ReleasePrograms;
-use super::{CONFIGURED, GeneratedFiles, ServiceContext, environment_reader, render};
+use super::{CONFIGURED, ENVIRONMENT_READER, GeneratedFiles, ServiceContext, render};
 
 /// The longest command that Debian's cron runs: it silently cuts off the rest (MAX_COMMAND in its
 /// source).
@@ -41,7 +41,7 @@ pub(super) fn write(
     let text = render(include_str!("../../../templates/cron"), values)?;
     files.add_config(&format!("/etc/cron.d/{}", context.name()), "`[cron]`", text)?;
     if crons.iter().any(|cron| !cron.environment_files.is_empty()) {
-        let path = context.prefix.join(&environment_reader()?);
+        let path = context.generated(ENVIRONMENT_READER)?;
         files.add_program(
             path,
             "`[cron]`",
@@ -144,7 +144,7 @@ fn environment_words(context: &ServiceContext<'_>, cron: &Cron) -> Result<Vec<St
         let is_own = file.as_str().starts_with(&own);
         format!("{}{file}", if is_own { "" } else { "-" })
     };
-    let mut words = vec![format!("{}/{}", context.prefix, environment_reader()?)];
+    let mut words = vec![context.generated(ENVIRONMENT_READER)?.to_string()];
     words.extend(cron.environment_files.iter().map(file));
     words.push("--".to_owned());
     Ok(words)

@@ -51,6 +51,10 @@ const CONFIGURED: &str = "PKGAPP_CONFIGURED";
 pub struct Services {
     /// The name of the application.
     pub name: AppName,
+    /// What the package has of the application.
+    pub form: PackageForm,
+    /// The environment that the host must have, if any: a configuration package is for one.
+    pub environment: Option<String>,
     /// The directory of the release.
     pub prefix: InstallPath,
     /// The units in the order in which they start: sockets, services, timers, then the target that
@@ -86,6 +90,36 @@ pub struct Services {
     pub metrics: Option<InstallPath>,
     /// Settings that need a value on each host, if there are any.
     pub host_settings: Option<HostSettings>,
+}
+
+/// What a package has of an application.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PackageForm {
+    /// The release and all that it needs on a host.
+    Whole,
+    /// The release alone.
+    Software,
+    /// Units, users, and the files below `/etc`, for the release of a software package.
+    Configuration,
+}
+
+impl PackageForm {
+    /// Returns the name of the package.
+    pub fn package_name(self, name: &AppName) -> String {
+        match self {
+            Self::Whole | Self::Software => name.to_string(),
+            Self::Configuration => format!("{name}-config"),
+        }
+    }
+
+    /// Returns the name of the directory in `/run/pkgapp` for what the scripts of the package tell
+    /// each other. A configuration package reads there what the last package with units has left.
+    pub(crate) fn run_name(self, name: &AppName) -> String {
+        match self {
+            Self::Whole | Self::Configuration => name.to_string(),
+            Self::Software => format!("{name}.software"),
+        }
+    }
 }
 
 /// Settings that need a value on each host.
@@ -173,6 +207,12 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
     let secrets = users::secrets(&context)?;
     Ok(Services {
         name: app.name.clone(),
+        form: if app.is_separate() {
+            PackageForm::Configuration
+        } else {
+            PackageForm::Whole
+        },
+        environment: None,
         prefix: context.prefix.clone(),
         units,
         site,
@@ -189,6 +229,32 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         groups: accounts.groups,
         members: accounts.members,
     })
+}
+
+impl Services {
+    /// Returns the services of a package that has none: their units are in another package.
+    pub fn of_software(app: &Config) -> Self {
+        Self {
+            name: app.name.clone(),
+            form: PackageForm::Software,
+            environment: None,
+            prefix: app.package.prefix.value.clone(),
+            units: Vec::new(),
+            users: Vec::new(),
+            groups: Vec::new(),
+            members: Vec::new(),
+            secrets: Vec::new(),
+            state: Vec::new(),
+            has_sysusers: false,
+            has_tmpfiles: false,
+            homes: Vec::new(),
+            owned: Vec::new(),
+            writable: None,
+            site: None,
+            metrics: None,
+            host_settings: None,
+        }
+    }
 }
 
 /// Checks everything that does not need a release: logs, accounts, directories, and secrets.
@@ -475,6 +541,12 @@ impl ServiceContext<'_> {
         self.app.name.as_str()
     }
 
+    /// Returns the path of a generated file that units and cron jobs use.
+    fn generated(&self, name: &str) -> Result<InstallPath> {
+        let directory = self.app.generated_directory()?;
+        Ok(directory.join(&ReleasePath::parse(name)?))
+    }
+
     /// Returns the user that a service, timer, or cron job runs as.
     fn user<'u>(&'u self, declared: Option<&'u UserName>) -> Result<&'u UserName> {
         declared
@@ -626,7 +698,5 @@ fn entry(label: &str, text: String) -> TreeEntry {
     TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin)
 }
 
-/// Returns the path of the program that reads environment files for cron jobs, below the prefix.
-fn environment_reader() -> Result<ReleasePath> {
-    ReleasePath::parse(".pkgapp/with-environment")
-}
+/// The name of the program that reads environment files for cron jobs.
+const ENVIRONMENT_READER: &str = "with-environment";

@@ -18,6 +18,7 @@ use super::paths::ServiceScope;
 use super::systemd::{GeneratedUnit, UnitText, UnitWriter, is_kept};
 use super::unit::{UnitFile, command, plain, quoted};
 use super::{GeneratedFiles, PackagedUnit, ServiceContext};
+use crate::release::RECORD;
 
 const MONITOR: &str = include_str!("../../../templates/monitor.py");
 const ON_FAILURE: &str = include_str!("../../../templates/on-failure.sh");
@@ -39,7 +40,7 @@ const OTHER_SETTINGS: [&str; 5] = ["Type", "Sockets", "PIDFile", "BusName", "Rem
 pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) -> Result<()> {
     let list = health_list(context)?;
     if !list.is_empty() || context.app.metrics.is_some() {
-        let path = below(context, "monitor")?;
+        let path = context.generated("monitor")?;
         files.add(
             path.as_str(),
             "`health` and `[metrics]`",
@@ -47,13 +48,13 @@ pub(super) fn write(context: &ServiceContext<'_>, files: &mut GeneratedFiles) ->
         )?;
     }
     if !list.is_empty() {
-        files.add(below(context, "health")?.as_str(), "`health`", list)?;
+        files.add(context.generated("health")?.as_str(), "`health`", list)?;
     }
     if context
         .processes()
         .any(|process| process.on_failure.is_some())
     {
-        files.add_program(below(context, "on-failure")?, "`on-failure`", ON_FAILURE);
+        files.add_program(context.generated("on-failure")?, "`on-failure`", ON_FAILURE);
     }
     Ok(())
 }
@@ -99,11 +100,6 @@ pub(super) fn metrics_file(context: &ServiceContext<'_>) -> Result<Option<Instal
     };
     let file = ReleasePath::parse(&format!("{}.prom", context.name()))?;
     Ok(Some(metrics.directory.join(&file)))
-}
-
-fn below(context: &ServiceContext<'_>, name: &str) -> Result<InstallPath> {
-    let path = ReleasePath::parse(&format!(".pkgapp/{name}"))?;
-    Ok(context.prefix.join(&path))
 }
 
 impl UnitWriter<'_> {
@@ -180,7 +176,7 @@ impl UnitWriter<'_> {
     }
 
     fn failure_command(&self, line: &CommandLine) -> Result<String> {
-        let script = below(self.context, "on-failure")?;
+        let script = self.context.generated("on-failure")?;
         // A program that is not in the release is found by the unit's PATH on the host.
         let words = self
             .programs
@@ -353,9 +349,12 @@ impl UnitWriter<'_> {
         let list = if health_list(context)?.is_empty() {
             "-".to_owned()
         } else {
-            below(context, "health")?.to_string()
+            context.generated("health")?.to_string()
         };
-        let record = below(context, "release.json")?.to_string();
+        let record = context
+            .prefix
+            .join(&ReleasePath::parse(RECORD)?)
+            .to_string();
         let mut words = self.monitor("metrics")?;
         words.extend([context.name().to_owned(), file, list, record]);
         words.extend(units.iter().cloned());
@@ -392,7 +391,7 @@ impl UnitWriter<'_> {
     /// the environment.
     fn monitor(&self, subcommand: &str) -> Result<Vec<String>> {
         let python = format!("{}/bin/python", self.context.prefix);
-        let script = below(self.context, "monitor")?.to_string();
+        let script = self.context.generated("monitor")?.to_string();
         Ok([&python, "-I", "-S", &script, subcommand]
             .map(str::to_owned)
             .to_vec())

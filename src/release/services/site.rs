@@ -18,15 +18,15 @@ use pkgapp_config::{Site, SiteTls, StaticFiles, UpstreamAddress, WebServer};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::fs;
-use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_core::path::InstallPath;
 use serde::Serialize;
 
 use super::{GeneratedFiles, PackagedUnit, ServiceContext, render};
 use crate::tree::{EntryKind, Tree};
 use crate::writable;
 
-/// The directory of the site's files, below the prefix.
-const SITE: &str = ".pkgapp/site";
+/// The directory of the site's files among the generated ones.
+const SITE: &str = "site";
 
 /// The origin of the site's files in messages.
 const LABEL: &str = "`[site]`";
@@ -96,8 +96,7 @@ struct SiteWriter<'a> {
 
 /// Returns the path of a site's file.
 fn place(context: &ServiceContext<'_>, name: &str) -> Result<InstallPath> {
-    let below = ReleasePath::parse(&format!("{SITE}/{name}"))?;
-    Ok(context.prefix.join(&below))
+    context.generated(&format!("{SITE}/{name}"))
 }
 
 impl SiteWriter<'_> {

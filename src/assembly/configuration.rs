@@ -1,0 +1,360 @@
+//! Configuration packages: units, users, and the files below `/etc` of one deployment, made from the
+//! package of a software alone and from the values of the deployment.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use super::hosts::{daemons, host_python_of, with_web_server};
+use super::revision::digest;
+use pkgapp_config::{
+    Config, ConfigDraft, Deploy, PackageRelations, ProjectFacts, ServiceDeclaration,
+};
+use pkgapp_core::commit::{self, Commit};
+use pkgapp_core::content::Content;
+use pkgapp_core::error::{Context, Error, Location, Result, shown};
+use pkgapp_core::name::{AppName, Arch};
+use pkgapp_core::path::{InstallPath, ReleasePath};
+use pkgapp_format::read::{ListedKind, PackageReader};
+use pkgapp_format::version::PackageVersion;
+use pkgapp_pypa::Version;
+use pkgapp_release::conffiles;
+use pkgapp_release::depends::HostDependencies;
+use pkgapp_release::package::{Package, PackageInfo};
+use pkgapp_release::release::{RECORD, ReleaseRecord};
+use pkgapp_release::scriptlets;
+use pkgapp_release::services::{self, Services};
+use pkgapp_release::tree::{EntryKind, EntryOrigin, Tree, TreeEntry};
+
+/// The directory of a software package with the declaration of its services, below the prefix.
+const DECLARATION: &str = ".pkgapp/service";
+
+/// The version of [`ConfigurationRecord`].
+const RECORD_FORMAT: u32 = 1;
+
+/// The number of digits of the content's hash in a version.
+const DIGITS: usize = 8;
+
+/// The package of a software whose configuration is a package of its own.
+#[derive(Debug)]
+pub struct SoftwarePackage {
+    /// `[epoch:]upstream-revision`.
+    version: String,
+    record: ReleaseRecord,
+    /// The files and links of the package, without their content.
+    tree: Tree,
+    /// A directory with the declaration of its services.
+    declaration: tempfile::TempDir,
+}
+
+/// The content of `/usr/share/pkgapp/NAME/configuration.json`.
+#[derive(Debug, Serialize)]
+struct ConfigurationRecord<'a> {
+    format: u32,
+    name: &'a str,
+    /// The deployment, which is the environment of the host.
+    environment: &'a str,
+    /// The version of the software package that declares the services.
+    software: &'a str,
+    /// The values of settings.
+    settings: BTreeMap<&'a str, RecordedValue<'a>>,
+}
+
+/// A value, and its origin.
+#[derive(Debug, Serialize)]
+struct RecordedValue<'a> {
+    value: &'a str,
+    from: &'a str,
+}
+
+/// Adds the declaration of its services to the release of a software package.
+///
+/// # Errors
+/// A file that the configuration names cannot be read.
+pub(super) fn declare_services(tree: &mut Tree, app: &Config, version: &Version) -> Result<()> {
+    let origin = Arc::new(EntryOrigin {
+        label: "the declaration of services".to_owned(),
+        layer: None,
+    });
+    let directory = app
+        .package
+        .prefix
+        .value
+        .join(&ReleasePath::parse(DECLARATION)?);
+    let declaration = ServiceDeclaration::of(app, &version.to_string())?;
+    let mut files = declaration.files;
+    files.push((
+        ReleasePath::parse("pkgapp.toml")?,
+        declaration.text.into_bytes(),
+    ));
+    for (path, content) in files {
+        let entry = TreeEntry::file(Content::memory(content), 0o644, &origin);
+        tree.insert(directory.join(&path), entry)?;
+    }
+    Ok(())
+}
+
+impl SoftwarePackage {
+    /// Takes the software from a package that was just built.
+    ///
+    /// # Errors
+    /// The package has no declaration, or the disk is full.
+    pub fn of(package: &Package) -> Result<Self> {
+        let prefix = &package.meta.prefix;
+        let declaration = temporary_directory()?;
+        let directory = prefix.join(&ReleasePath::parse(DECLARATION)?);
+        for (path, _, content) in package.tree.files() {
+            if let Some(below) = path.below(&directory) {
+                write(declaration.path(), below.as_str(), &content.read()?)?;
+            }
+        }
+        let record = prefix.join(&ReleasePath::parse(RECORD)?);
+        let record = package.tree.get(&record).map(|entry| &entry.kind);
+        let Some(EntryKind::File(record)) = record else {
+            return Err(Error::bug("a release has no record"));
+        };
+        Ok(Self {
+            version: PackageVersion::of(&package.meta)?.full(),
+            record: parse_record(&record.read()?)?,
+            tree: package.tree.clone(),
+            declaration,
+        })
+    }
+
+    /// Reads the software from a deb or an rpm.
+    ///
+    /// # Errors
+    /// The file is damaged, or no package of a software whose configuration is separate.
+    pub fn read(file: &Path) -> Result<Self> {
+        let reader = PackageReader::open(file)?;
+        let other = || {
+            Error::new(format!(
+                "`{}` is no package of a software with a separate configuration",
+                shown(file)
+            ))
+            .hint("build one with `configuration = \"separate\"` below `[package]`")
+        };
+        let record = reader.release_record()?.ok_or_else(other)?;
+        let (tree, declared) = listed(&reader)?;
+        if declared.is_empty() {
+            return Err(other());
+        }
+        let declaration = temporary_directory()?;
+        for (path, below) in &declared {
+            let content = reader.find(|name| name == path)?.unwrap_or_default();
+            write(declaration.path(), below.as_str(), &content)?;
+        }
+        Ok(Self {
+            version: reader.version,
+            record: parse_record(&record)?,
+            tree,
+            declaration,
+        })
+    }
+
+    /// Reads the declaration of the services.
+    fn declared(&self) -> Result<Config> {
+        let draft = ConfigDraft::read(None, self.declaration.path())?;
+        let app = draft.without_content().finish(&ProjectFacts::default());
+        app.map_err(|error| error.context("cannot read the services of the software package"))
+    }
+
+    /// Makes the configuration package of a deployment. `operator` is the configuration that
+    /// declares the deployment.
+    ///
+    /// # Errors
+    /// The deployment belongs to another application, or a setting has no value or a wrong one.
+    pub fn configuration(&self, operator: &Config, deployment: &Deploy) -> Result<Package> {
+        let app = self.declared()?;
+        if app.name != operator.name {
+            return Err(Error::new(format!(
+                "the software package is `{}`, and the configuration is of `{}`",
+                app.name, operator.name
+            ))
+            .at(Location::file(&operator.file)));
+        }
+        let app = app.with_deployed_settings(deployment)?;
+        app.check_deployed_settings(deployment)?;
+
+        let mut all = self.tree.clone();
+        conffiles::insert_into(&mut all, &app)?;
+        let mut services = services::insert_into(&mut all, &app)?;
+        services.environment = Some(deployment.name.to_string());
+        scriptlets::insert_into(&mut all, &services)?;
+        let mut tree = Tree::new();
+        for (path, entry) in all.iter() {
+            if self.tree.get(path).is_none() {
+                tree.insert(path.clone(), entry.clone())?;
+            }
+        }
+        self.insert_record(&mut tree, &app, deployment)?;
+        self.package(&app, operator, deployment, tree, &services)
+    }
+
+    fn insert_record(&self, tree: &mut Tree, app: &Config, deployment: &Deploy) -> Result<()> {
+        let name = app.name.as_str();
+        let settings = app.settings.iter().filter_map(|setting| {
+            let from = match setting.chosen {
+                Some(_) => "deployment",
+                None => "default",
+            };
+            let value = setting.value()?;
+            Some((setting.name.as_str(), RecordedValue { value, from }))
+        });
+        let environment = deployment.name.to_string();
+        let record = ConfigurationRecord {
+            format: RECORD_FORMAT,
+            name,
+            environment: &environment,
+            software: &self.version,
+            settings: settings.collect(),
+        };
+        let mut text = serde_json::to_string_pretty(&record)
+            .map_err(|error| Error::bug("cannot write a record").cause(error))?;
+        text.push('\n');
+        let origin = Arc::new(EntryOrigin {
+            label: "the record of the configuration".to_owned(),
+            layer: None,
+        });
+        tree.insert(
+            InstallPath::parse(&format!("/usr/share/pkgapp/{name}/configuration.json"))?,
+            TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin),
+        )
+    }
+
+    fn package(
+        &self,
+        app: &Config,
+        operator: &Config,
+        deployment: &Deploy,
+        tree: Tree,
+        services: &Services,
+    ) -> Result<Package> {
+        let python = host_python_of(&self.record);
+        let scripts = &app.package.scriptlets;
+        let mut package = Package {
+            meta: self.meta(app, operator, deployment, services)?,
+            depends: self.depends(app),
+            scriptlets: scriptlets::of(services, scripts, python.as_ref(), None, &tree)?,
+            tree,
+            login: Tree::new(),
+            ghosts: Vec::new(),
+            writable: Vec::new(),
+        };
+        package.meta.revision = revision(&package, deployment)?;
+        Ok(package)
+    }
+
+    fn meta(
+        &self,
+        app: &Config,
+        operator: &Config,
+        deployment: &Deploy,
+        services: &Services,
+    ) -> Result<PackageInfo> {
+        let commit = Commit::at(&operator.root);
+        let date = commit::date(commit.as_ref())?;
+        let time = commit.as_ref().map_or(date, |commit| commit.time);
+        let environment = &deployment.name;
+        Ok(PackageInfo {
+            name: AppName::parse(&services.form.package_name(&app.name))?,
+            version: version(time)?,
+            // A placeholder until the content of the package is known.
+            revision: "0".to_owned(),
+            arch: Arch::Any,
+            summary: format!("Configuration of {} for {environment}", app.name),
+            description: format!(
+                "The units, users, and files below /etc of {0} in the environment {environment}. \
+                 They are for the software package {0}, in version {1} or later.",
+                app.name, self.version
+            ),
+            license: app.license.clone(),
+            maintainer: app.maintainer.clone(),
+            homepage: app.homepage.as_ref().map(ToString::to_string),
+            section: app.package.section.clone(),
+            prefix: app.package.prefix.value.clone(),
+            timestamp: date,
+            commit: commit.map(|commit| commit.id),
+            targets: super::hosts::targets(app),
+            compression: super::compression(app.package.compression),
+        })
+    }
+
+    /// Returns the dependencies: the software in this version or a later one, and the daemons that
+    /// read files below `/etc`. A package that holds both in one is upgraded along with it.
+    fn depends(&self, app: &Config) -> HostDependencies {
+        let (name, version) = (&app.name, &self.version);
+        let mut relations = PackageRelations::default();
+        relations.replaces.deb = vec![format!("{name} (<< {version})")];
+        HostDependencies {
+            programs: daemons(app),
+            declared_deb: vec![format!("{name} (>= {version})")],
+            declared_rpm: vec![format!("{name} >= {version}")],
+            relations: with_web_server(app, relations),
+            ..HostDependencies::default()
+        }
+    }
+}
+
+/// Returns the files and links of a package without their content, and the files of its declaration:
+/// their paths in the package, and below the declaration.
+fn listed(reader: &PackageReader) -> Result<(Tree, Vec<(String, ReleasePath)>)> {
+    let origin = Arc::new(EntryOrigin {
+        label: shown(&reader.path).to_string(),
+        layer: None,
+    });
+    let middle = format!("/{DECLARATION}/");
+    let (mut tree, mut declared) = (Tree::new(), Vec::new());
+    for entry in reader.entries()? {
+        let is_file = matches!(entry.kind, ListedKind::File { .. });
+        if let Some((_, below)) = entry.path.split_once(&middle).filter(|_| is_file) {
+            declared.push((entry.path.clone(), ReleasePath::parse(below)?));
+        }
+        let known = match entry.kind {
+            ListedKind::Directory => TreeEntry::directory(&origin),
+            ListedKind::Symlink(target) => TreeEntry::symlink(target, &origin),
+            ListedKind::File { .. } | ListedKind::Other => {
+                TreeEntry::file(Content::memory(Vec::new()), entry.mode, &origin)
+            }
+        };
+        tree.insert(InstallPath::parse(&entry.path)?, known)?;
+    }
+    Ok((tree, declared))
+}
+
+/// Returns the version of a configuration package: the time of the commit.
+fn version(time: u64) -> Result<Version> {
+    let text = super::revision::moment(time)?
+        .strftime("%Y%m%d.%H%M%S")
+        .to_string();
+    text.parse()
+        .map_err(|error| Error::bug(format!("`{text}` is no version")).cause(error))
+}
+
+/// Returns the revision of a configuration package: the environment and a hash of the content, such
+/// as `production.g3f9a0c1d`. `-` and `_` have other meanings in the versions of packages.
+fn revision(package: &Package, deployment: &Deploy) -> Result<String> {
+    let digest = digest(package)?.to_string();
+    let short = digest.get(..DIGITS).unwrap_or(&digest);
+    let environment = deployment.name.to_string().replace(['-', '_'], ".");
+    Ok(format!("{environment}.g{short}"))
+}
+
+fn parse_record(bytes: &[u8]) -> Result<ReleaseRecord> {
+    serde_json::from_slice(bytes)
+        .context(|| "cannot read the release record of the software package")
+}
+
+fn temporary_directory() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().context(|| "cannot create a temporary directory")
+}
+
+fn write(directory: &Path, below: &str, content: &[u8]) -> Result<()> {
+    let path = directory.join(below);
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).context(|| format!("cannot create `{}`", shown(parent)))?;
+    }
+    std::fs::write(&path, content).context(|| format!("cannot write `{}`", shown(&path)))
+}
