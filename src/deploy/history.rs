@@ -10,9 +10,9 @@ use crate::hosts::HostCommand;
 pub struct HistoryEntry {
     /// When, RFC 3339, by the host's clock.
     pub time: String,
-    /// Who, e.g. `ada@laptop`.
+    /// Who, e.g. `ada@laptop`; `host` if the host itself.
     pub who: String,
-    /// `push` or `rollback`.
+    /// `push`, `rollback`, `confirm`, or `return`.
     pub action: String,
     /// The package's version of before; `None`: nothing was installed.
     pub from: Option<String>,
@@ -24,8 +24,8 @@ pub struct HistoryEntry {
     pub commit: Option<String>,
     /// SHA-256 of the package.
     pub sha256: String,
-    /// `ok`; `failed`; `failed, and taken back`; or `not installed`, for a reason that is not the
-    /// package's.
+    /// `ok`; `failed`; `failed, and taken back`; `not confirmed`; or `not installed`, for a reason
+    /// that is not the package's.
     pub result: String,
     /// The package of the interpreter that came along, and its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -47,7 +47,7 @@ impl HistoryEntry {
     /// may not read them, and it prints the directory.
     pub fn command(remote: &RemoteState, count: u32) -> HostCommand {
         let body = "if closed_to_us; then exit 77; fi\n\
-                    [ ! -f \"$state/history.jsonl\" ] || tail -n \"$count\" \"$state/history.jsonl\"\n";
+                    cat \"$state/history.jsonl\" \"$state/transaction/returned\" 2>/dev/null | tail -n \"$count\"\n";
         script::command("reading the history", body, remote, "")
             .parameter("count", count.to_string())
             .question()

@@ -19,7 +19,7 @@ continue_after_boot() {
   say "the host is shutting down; the installation continues after the boot"
   exit 1
 }
-why='' is_ill='' stops='' boots=0
+why='' is_ill='' stops='' decided='' boots=0
 eval "set -- ${1:-late} $check_command"
 moment=$1
 shift
@@ -54,7 +54,7 @@ case $(phase_in "$dir") in
   *) [ "$moment" = late ] || exit 0 ;;
 esac
 if [ "$(phase_in "$dir")" = probation ]; then hold_probation "$@"; fi
-reason=$(why_decided)
+reason=$(why_decided) decided=yes
 say "$reason"
 case $(phase_in "$dir") in
   confirmed) finish 'done' "" ;;

@@ -51,6 +51,7 @@ prepare() {
     to_disk "$new/parameters" "$new/run" "$new/log" "$new/running" "$new/busy" "$new/untried" "$new/reserve" "$new" || return 1
   if [ -d "$dir" ]; then rm -rf "$state/transaction.old" && mv -T "$dir" "$state/transaction.old" || return 1; fi
   mv -T "$new" "$dir" && to_disk "$state" || return 1
+  take_return "$state/transaction.old"
   keep_log "$state/transaction.old/log" install
   rm -rf "$state/transaction.old"
 }

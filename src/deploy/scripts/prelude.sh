@@ -73,6 +73,19 @@ parameter_of() { value "$1/parameters" "$2" | tr -d "'"; }
 # `expired`, or as `reverting` if the release is to blame.
 phase_in() { first_line "$1/phase" || :; }
 whole_lines() { grep -a '^{.*}$' "$1"; } # of FILE, a history
+# add_to_history LINE: the history is written anew each time, so that a line that a loss of power has cut off goes.
+add_to_history() {
+  { [ ! -s "$state/history.jsonl" ] || whole_lines "$state/history.jsonl" || [ $? = 1 ]; } >"$state/history.jsonl.new" &&
+    printf '%s\n' "$1" >>"$state/history.jsonl.new" && to_disk "$state/history.jsonl.new" &&
+    mv -f "$state/history.jsonl.new" "$state/history.jsonl" && return
+  rm -f "$state/history.jsonl.new"
+  return 1
+}
+# take_return DIRECTORY: a transaction that another push has started has returned to the previous release, which no push has seen.
+take_return() {
+  [ -s "$1/returned" ] && [ "$(parameter_of "$1" token)" != "$token" ] || return 0
+  add_to_history "$(first_line "$1/returned")" && rm -f "$1/returned"
+}
 is_number() { case $1 in '' | *[!0-9]*) return 1 ;; esac; }
 
 # The state is private. Who could read it could hold its locks, and who owned it or could write to it would be obeyed by pushes:

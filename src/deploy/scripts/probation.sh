@@ -77,3 +77,14 @@ hold_probation() { # COMMAND...
   trap : TERM HUP INT
 }
 why_decided() { sed -n 2p "$dir/phase"; }
+# note_return RESULT: writes down that the host returns to the previous release. The pusher that waits for the end has its own line
+# for the history, and others take this one: see `take_return`.
+#   version back_version back_sum   what the host leaves, and where it returns to
+note_return() {
+  [ -n "$decided" ] || return 0
+  case $1 in unconfirmed) outcome='not confirmed' ;; restored) outcome='failed, and taken back' ;; *) return 0 ;; esac
+  put_file "$dir/returned" "$(
+    printf '{"time":"%s","who":"host","action":"return","from":"%s","to":"%s","release":"%s","commit":null,"sha256":"%s","result":"%s"}' \
+      "$(now)" "$version" "$back_version" "$(value "$state/packages/$back_sum/info" release)" "$back_sum" "$outcome"
+  )" || :
+}

@@ -14,10 +14,8 @@ elif [ -n "$good" ] && [ -d "$packages/$good" ]; then
   put_file "$packages/$good/good" "$(date +%s.%N)" || exit 1
 fi
 if [ -n "$marked" ] && [ -d "$packages/$marked" ]; then put_file "$packages/$marked/$mark" "$(now)" || exit 1; fi
-# Written anew each time: a line that a loss of power or an older version has cut off goes.
-{ [ ! -s "$state/history.jsonl" ] || whole_lines "$state/history.jsonl" || [ $? = 1 ]; } >"$state/history.jsonl.new" &&
-  printf '{"time":"%s",%s\n' "$(now)" "$line" >>"$state/history.jsonl.new" && to_disk "$state/history.jsonl.new" &&
-  mv -f "$state/history.jsonl.new" "$state/history.jsonl" || { rm -f "$state/history.jsonl.new"; exit 1; }
+for each in transaction.old transaction; do take_return "$state/$each" || exit 1; done
+add_to_history "{\"time\":\"$(now)\",$line" || exit 1
 put_file "$state/current" "$good" || exit 1
 # Nobody can tell what a package is whose description is lost.
 for in in "$packages"/*; do

@@ -15,6 +15,7 @@ finish() { # RESULT WHY [SAID]
   if [ -n "${SYSTEMD_OFFLINE-}" ]; then SYSTEMD_OFFLINE=0 run ctl daemon-reload; fi
   { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "${there-$(installed)}" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
   [ "$moment" = early ] || forget_unit
+  note_return "$1"
   settle_disk
   mv "$dir/result.new" "$dir/result"
   sync "$dir" 2>/dev/null || sync

@@ -9,6 +9,7 @@ finish() { # RESULT WHY
   rm -f "$dir/reserve"
   { printf 'result=%s\nversion=%s\nwhy=%s\n' "$1" "$(installed)" "$2" && { [ -z "$left" ] || say "$left"; }; } >"$dir/result.new" || exit 1
   [ "$moment" = early ] || forget_unit
+  note_return "$1"
   settle_disk
   mv "$dir/result.new" "$dir/result"
   to_disk "$dir"
