@@ -81,7 +81,8 @@ pub use service::{
     SocketAddress, TimeSpan, Timer, UserName,
 };
 pub use settings::{
-    Setting, SettingLimits, SettingSource, SettingType, check_setting_name, holds_password,
+    SecretDelivery, Setting, SettingLimits, SettingSource, SettingType, check_setting_name,
+    holds_password,
 };
 
 pub use site::{

@@ -18,6 +18,9 @@ pub struct NeededSettings {
     pub places: BTreeMap<String, String>,
     /// All files of variables that something reads.
     pub files: Vec<String>,
+    /// Those that are files themselves, which systemd delivers; also those that may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
 }
 
 impl NeededSettings {
@@ -26,27 +29,47 @@ impl NeededSettings {
     /// # Errors
     /// A configuration file cannot be read.
     pub fn of(app: &Config) -> Result<Option<Self>> {
-        let Some(settings) = services::host_settings(app) else {
-            return Ok(None);
-        };
-        let prefix = &app.package.prefix.value;
-        let own = app.settings_of_crons().map(|(path, _)| path);
-        let mut files = settings.files;
-        files.retain(|file| Some(file) != own.as_ref());
-        if files.iter().any(|file| file.below(prefix).is_some()) {
-            // The release has values itself.
-            return Ok(None);
-        }
-        let packaged = packaged_variables(app)?;
-        let places: BTreeMap<String, String> = settings
-            .needed
-            .into_iter()
-            .filter(|(name, _)| !packaged.contains(name))
-            .map(|(name, place)| (name, place.to_string()))
-            .collect();
-        let files = files.iter().map(ToString::to_string).collect();
-        Ok((!places.is_empty()).then_some(Self { places, files }))
+        let credentials: Vec<String> = app.credentials().map(|each| each.name.clone()).collect();
+        let (mut places, files) = variables(app)?.unwrap_or_default();
+        let needed = app.credentials().filter(|each| each.is_missing_on_hosts());
+        places.extend(needed.filter_map(|each| {
+            let place = app.place_on_hosts(each)?;
+            Some((each.name.clone(), place.to_string()))
+        }));
+        let is_some = !places.is_empty() || !credentials.is_empty();
+        Ok(is_some.then_some(Self {
+            places,
+            files,
+            credentials,
+        }))
     }
+}
+
+/// Returns the settings that are variables with the files for their values, and all files of
+/// variables; `None` if no host needs values.
+fn variables(app: &Config) -> Result<Option<(BTreeMap<String, String>, Vec<String>)>> {
+    let Some(settings) = services::host_settings(app) else {
+        return Ok(None);
+    };
+    let prefix = &app.package.prefix.value;
+    let own = app.settings_of_crons().map(|(path, _)| path);
+    let mut files = settings.files;
+    files.retain(|file| Some(file) != own.as_ref());
+    if files.iter().any(|file| file.below(prefix).is_some()) {
+        // The release has values itself.
+        return Ok(None);
+    }
+    let packaged = packaged_variables(app)?;
+    let places = settings
+        .needed
+        .into_iter()
+        .filter(|(name, _)| !packaged.contains(name))
+        .map(|(name, place)| (name, place.to_string()))
+        .collect();
+    Ok(Some((
+        places,
+        files.iter().map(ToString::to_string).collect(),
+    )))
 }
 
 /// Returns the variables that the configuration files of the package set.
