@@ -12,7 +12,7 @@ use pkgapp_core::fs;
 use crate::services;
 
 /// Settings without which the application does not run, and that no package has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeededSettings {
     /// Their names, and the files on hosts where their values belong.
     pub places: BTreeMap<String, String>,
@@ -29,47 +29,43 @@ impl NeededSettings {
     /// # Errors
     /// A configuration file cannot be read.
     pub fn of(app: &Config) -> Result<Option<Self>> {
-        let credentials: Vec<String> = app.credentials().map(|each| each.name.clone()).collect();
-        let (mut places, files) = variables(app)?.unwrap_or_default();
-        let needed = app.credentials().filter(|each| each.is_missing_on_hosts());
-        places.extend(needed.filter_map(|each| {
-            let place = app.place_on_hosts(each)?;
-            Some((each.name.clone(), place.to_string()))
+        let mut all = Self::of_variables(app)?;
+        all.credentials
+            .extend(app.credentials().map(|secret| secret.name.clone()));
+        let needed = app
+            .credentials()
+            .filter(|secret| secret.is_missing_on_hosts());
+        all.places.extend(needed.filter_map(|secret| {
+            let place = app.place_on_hosts(secret)?;
+            Some((secret.name.clone(), place.to_string()))
         }));
-        let is_some = !places.is_empty() || !credentials.is_empty();
-        Ok(is_some.then_some(Self {
-            places,
-            files,
-            credentials,
-        }))
+        let is_none = all.places.is_empty() && all.credentials.is_empty();
+        Ok((!is_none).then_some(all))
     }
-}
 
-/// Returns the settings that are variables with the files for their values, and all files of
-/// variables; `None` if no host needs values.
-fn variables(app: &Config) -> Result<Option<(BTreeMap<String, String>, Vec<String>)>> {
-    let Some(settings) = services::host_settings(app) else {
-        return Ok(None);
-    };
-    let prefix = &app.package.prefix.value;
-    let own = app.settings_of_crons().map(|(path, _)| path);
-    let mut files = settings.files;
-    files.retain(|file| Some(file) != own.as_ref());
-    if files.iter().any(|file| file.below(prefix).is_some()) {
-        // The release has values itself.
-        return Ok(None);
+    /// Returns the settings that are variables; none if the release has values itself.
+    fn of_variables(app: &Config) -> Result<Self> {
+        let Some(settings) = services::host_settings(app) else {
+            return Ok(Self::default());
+        };
+        let prefix = &app.package.prefix.value;
+        let own = app.settings_of_crons().map(|(path, _)| path);
+        let mut files = settings.files;
+        files.retain(|file| Some(file) != own.as_ref());
+        if files.iter().any(|file| file.below(prefix).is_some()) {
+            return Ok(Self::default());
+        }
+        let packaged = packaged_variables(app)?;
+        let needed = settings.needed.into_iter();
+        Ok(Self {
+            places: needed
+                .filter(|(name, _)| !packaged.contains(name))
+                .map(|(name, place)| (name, place.to_string()))
+                .collect(),
+            files: files.iter().map(ToString::to_string).collect(),
+            credentials: Vec::new(),
+        })
     }
-    let packaged = packaged_variables(app)?;
-    let places = settings
-        .needed
-        .into_iter()
-        .filter(|(name, _)| !packaged.contains(name))
-        .map(|(name, place)| (name, place.to_string()))
-        .collect();
-    Ok(Some((
-        places,
-        files.iter().map(ToString::to_string).collect(),
-    )))
 }
 
 /// Returns the variables that the configuration files of the package set.

@@ -93,9 +93,9 @@ impl SecretValue {
         let text = &self.0;
         if text.contains(['\n', '\r']) {
             let error = Error::new("the value has several lines, and cron jobs read only one");
-            return Err(error.hint(
-                "declare it with `deliver = \"file\"`, or encode it, for example with `base64 -w0`",
-            ));
+            return Err(
+                error.hint("deliver it as a file: `deliver = \"file\"` in its `[settings]`")
+            );
         }
         // systemd ignores such variables (`env_value_is_valid` in its src/basic/env-util.c).
         if text.contains(|c: char| c.is_ascii_control() && c != '\t') {
