@@ -11,6 +11,7 @@ find_store() {
     store_=$into/shared$store_
     return
   fi
+  [ -n "$credentials" ] || return 0
   version_=$(systemctl --version 2>/dev/null | sed -n '1s/^systemd \([0-9]\{1,\}\).*/\1/p')
   if [ -z "$version_" ]; then lack_='there is no systemd'
   elif [ "$version_" -lt 247 ]; then lack_="systemd $version_ has no credentials: 247 is the first that has them"

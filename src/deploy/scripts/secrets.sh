@@ -175,12 +175,13 @@ put_credential() {
   else cat >"$new" || { rm -f "$new"; return 1; }; fi
   chmod 600 "$new" && to_disk "$new" && mv -fT "$new" "$store_$1" && to_disk "${store_%/*}"
 }
+# Of the names that were there when a directory was made, it has the file, or NAME.missing. Others are left as they are.
 # place_credentials DIRECTORY: their files are those that were kept there, if any were.
 place_credentials() {
   [ -d "$1" ] || return 0
   for each in $credentials; do
-    if [ ! -f "$1/$each" ]; then rm -f "$store_$each"
-    elif ! cmp -s "$1/$each" "$store_$each"; then
+    if [ -e "$1/$each.missing" ]; then rm -f "$store_$each"
+    elif [ -e "$1/$each" ] && ! cmp -s "$1/$each" "$store_$each"; then
       make_store && cat "$1/$each" >"$store_$each.pkgapp-new" && to_disk "$store_$each.pkgapp-new" &&
         mv -fT "$store_$each.pkgapp-new" "$store_$each" || return 1
     fi
@@ -191,7 +192,8 @@ place_credentials() {
 differ_from() {
   [ -d "$1" ] || return 1
   for each in $credentials; do
-    if [ -e "$1/$each" ] || [ -e "$store_$each" ]; then cmp -s "$1/$each" "$store_$each" || return 0; fi
+    if [ -e "$1/$each.missing" ]; then [ ! -e "$store_$each" ] || return 0
+    elif [ -e "$1/$each" ]; then cmp -s "$1/$each" "$store_$each" || return 0; fi
   done
   return 1
 }
@@ -200,8 +202,8 @@ keep_credentials() { # AS
   [ -n "$credentials" ] || return 0
   mkdir "$secrets/$1.credentials.new" || return 1
   for each in $credentials; do
-    [ ! -f "$store_$each" ] || { cat "$store_$each" >"$secrets/$1.credentials.new/$each" && to_disk "$secrets/$1.credentials.new/$each"; } ||
-      return 1
+    at_=$secrets/$1.credentials.new/$each
+    if [ -f "$store_$each" ]; then cat "$store_$each" >"$at_"; else at_=$at_.missing && : >"$at_"; fi && to_disk "$at_" || return 1
   done
   mv -T "$secrets/$1.credentials.new" "$secrets/$1.credentials"
 }
