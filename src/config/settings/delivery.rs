@@ -1,8 +1,8 @@
 //! `deliver`: how a secret reaches what reads it.
 //!
-//! A secret is a variable, whose value is a line of a file of secrets; or it is a file, which systemd
-//! passes to services and timers as a credential (`LoadCredential=` in systemd.exec(5)), and a
-//! variable, `NAME_FILE`, says where that is.
+//! A secret is a variable, whose value is a line of a file of secrets; or it is a file, which
+//! systemd passes to services and timers as a credential (`LoadCredential=` in systemd.exec(5)),
+//! and a variable, `NAME_FILE`, says where that is.
 
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
@@ -100,7 +100,8 @@ impl Config {
         target.into_iter().flat_map(|target| {
             self.credentials().map(move |secret| {
                 Error::new(format!(
-                    "`{}` cannot be delivered as a file on `{}`, whose systemd {} has no credentials",
+                    "`{}` cannot be delivered as a file on `{}`, \
+                     whose systemd {} has no credentials",
                     secret.name, target.name, target.systemd
                 ))
                 .at(secret.at.clone())

@@ -243,7 +243,10 @@ impl HostSecrets {
         });
         let file = &self.file;
         let leftover = self.leftover.iter().map(|name| {
-            format!("`{name}` is delivered as a file, and `{file}` still has a line of it: remove that once the release is there")
+            format!(
+                "`{name}` is delivered as a file, and `{file}` still has a line of it: \
+                 remove that once the release is there"
+            )
         });
         sealed.chain(leftover).collect()
     }

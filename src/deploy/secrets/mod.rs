@@ -1,5 +1,5 @@
-//! Secrets on hosts: lines of an environment file that no package has, and files that systemd passes
-//! to services as credentials (`deliver = "file"`).
+//! Secrets on hosts: lines of an environment file that no package has, and files that systemd
+//! passes to services as credentials (`deliver = "file"`).
 //!
 //! ```text
 //! looks at hosts ─► HostSecrets ─► SecretTable (what `list` shows)
@@ -20,8 +20,8 @@
 //! pending     what reads the file has not been restarted since it changed
 //! ```
 //!
-//! Beside each copy, `NAME.credentials/` has the credentials of that time, encrypted where they are;
-//! `pending_files` is as `pending`, for what reads them.
+//! Beside each copy, `NAME.credentials/` has the credentials of that time, encrypted where they
+//! are; `pending_files` is as `pending`, for what reads them.
 
 mod compare;
 mod host;
@@ -106,8 +106,8 @@ impl SecretValue {
         Ok(())
     }
 
-    /// Reads what a program or a file has printed: a value, and perhaps the end of its line. Several
-    /// lines keep the last end: some readers of keys and certificates insist on it.
+    /// Reads what a program or a file has printed: a value, and perhaps the end of its line.
+    /// Several lines keep the last end: some readers of keys and certificates insist on it.
     ///
     /// # Errors
     /// As [`SecretValue::parse`].

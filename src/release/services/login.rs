@@ -679,9 +679,23 @@ WantedBy=shop.target
     /// systemd 247 passes the first file on, and later ones pass the second; a login reads its own.
     #[test]
     fn secrets_that_are_files_come_with_the_variables_of_their_paths() {
-        let text = "[app]\nname = \"shop\"\nversion = \"1\"\ninclude = [\"blob\"]\n[python]\nversion = \"3.11\"\n\
-            [settings.SHOP_CERT]\ntype = \"secret\"\ndeliver = \"file\"\n\
-            [service.web]\nexec = \"web\"\ninstances = 2\n[timer.report]\nexec = \"web\"\ncalendar = \"daily\"\n";
+        let text = r#"
+[app]
+name = "shop"
+version = "1"
+include = ["blob"]
+[python]
+version = "3.11"
+[settings.SHOP_CERT]
+type = "secret"
+deliver = "file"
+[service.web]
+exec = "web"
+instances = 2
+[timer.report]
+exec = "web"
+calendar = "daily"
+"#;
         let (_directory, _, package) = package(text);
         for unit in ["shop-web@.service", "shop-report.service"] {
             let path = InstallPath::parse(&format!("{UNITS}/{unit}")).unwrap();
