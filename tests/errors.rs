@@ -651,7 +651,7 @@ fn secrets() -> Vec<Case> {
             .args(&[
                 "secrets", "set", "--hosts", "web1", "SHOP_KEY", "--file", "value",
             ])
-            .must(&["cannot set `SHOP_KEY`", "several lines", "base64"]),
+            .must(&["cannot set `SHOP_KEY`", "several lines", "deliver"]),
         case("secrets-unknown-deployment")
             .more(READER)
             .args(&["secrets", "copy", "production", "--from", "web1"])

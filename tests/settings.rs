@@ -161,6 +161,40 @@ fn operators_read_where_values_come_from() {
 }
 
 #[test]
+fn secrets_that_are_files_are_described_and_judged() {
+    let sandbox = shop();
+    let cert =
+        "\n[settings.SHOP_CERT]\ntype = \"secret\"\ndeliver = \"file\"\nhelp = \"For TLS\"\n";
+    sandbox.append("pkgapp.toml", cert);
+    let text = sandbox.pkgapp(["explain", "--settings"]).stdout();
+    let about = "SHOP_CERT (secret)\n    For TLS\n    value: none, each host needs one\n    \
+                 delivered as a file, whose path is in SHOP_CERT_FILE; set it with `pkgapp secrets set`\n    \
+                 read by service.web, service.worker\n";
+    assert!(text.contains(about), "{text}");
+    let json = sandbox.pkgapp(["explain", "--settings", "--json"]).stdout();
+    let json: Value = serde_json::from_str(&json).unwrap();
+    let cert = &json["settings"][6];
+    assert_eq!(
+        (&cert["deliver"], &cert["file_variable"]),
+        (&"file".into(), &"SHOP_CERT_FILE".into())
+    );
+    assert_eq!(json["settings"][5]["deliver"], "variable");
+
+    // systemd-analyze reads the units, and sh the scriptlets.
+    let checked = sandbox
+        .pkgapp(["check", "--set", "SHOP_PAGE_SIZE=24"])
+        .outcome();
+    assert_eq!(checked.status, 0, "{}", checked.report);
+    let told = "services and timers get `SHOP_CERT` as files; cron jobs get none";
+    assert!(checked.stderr.contains(told), "{}", checked.report);
+    let build = ["build", "--set", "SHOP_PAGE_SIZE=24", "--target", "el8"];
+    let refused = sandbox.pkgapp(build).fails();
+    let why =
+        "`SHOP_CERT` cannot be delivered as a file on `el8`, whose systemd 239 has no credentials";
+    assert!(refused.contains(why), "{refused}");
+}
+
+#[test]
 fn proposals_of_init_build() {
     let sandbox = Sandbox::new();
     sandbox.write(".python-version", python().minor.as_str());

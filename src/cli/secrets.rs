@@ -12,7 +12,8 @@ pub enum SecretsCommand {
     /// Set a secret on hosts
     ///
     /// Reads the value from a prompt without echo or, if stdin is not a terminal, from stdin; one
-    /// newline at its end is removed. Restarts the enabled, running services that read the secrets,
+    /// newline at its end is removed. A secret with `deliver = "file"` may have several lines, and
+    /// keeps their last newline. Restarts the enabled, running services that read the secrets,
     /// batch after batch, and checks the health of each batch before the next. If too many hosts
     /// fail, all return to the previous value.
     ///

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::{Value, json};
 
-use pkgapp_config::{Config, Setting, SettingLimits, SettingSource, SettingType};
+use pkgapp_config::{Config, SecretDelivery, Setting, SettingLimits, SettingSource, SettingType};
 use pkgapp_core::report::{OutputStyle, Report, visible_line};
 
 use super::explain::{place, place_json};
@@ -39,7 +39,14 @@ fn text(app: &Config) -> String {
 fn lines(app: &Config, setting: &Setting) -> Vec<String> {
     let mut lines: Vec<String> = setting.help.iter().cloned().collect();
     lines.push(format!("value: {}", value(setting)));
-    lines.extend(app.place_on_hosts(setting).map(|file| {
+    lines.extend(setting.file_variable().map(|variable| {
+        format!(
+            "delivered as a file, whose path is in {variable}; set it with `pkgapp secrets set`"
+        )
+    }));
+    let file = app.place_on_hosts(setting);
+    let file = file.filter(|_| setting.delivery == SecretDelivery::Variable);
+    lines.extend(file.map(|file| {
         let is_replaced = setting.value().is_some();
         let verb = if is_replaced { "change" } else { "set" };
         format!("{verb} it on a host in {file}")
@@ -82,11 +89,14 @@ fn shown(value: &str) -> &str {
 }
 
 /// Everything that runs and sees the setting: secrets are seen by the processes that read a file of
-/// secrets.
+/// secrets, or by those that systemd gives a file.
 fn readers(app: &Config, setting: &Setting) -> Vec<String> {
     let secrets = app.files_of_hosts();
     app.environment_files()
-        .filter(|(_, files)| {
+        .filter(|(key, files)| {
+            if setting.delivery == SecretDelivery::File {
+                return !key.starts_with("cron.");
+            }
             setting.setting_type != SettingType::Secret
                 || files.iter().any(|file| secrets.contains(&file))
         })
@@ -102,6 +112,8 @@ fn setting_json(app: &Config, setting: &Setting) -> Value {
         "type": setting.setting_type.name(),
         "limits": type_json(&setting.setting_type),
         "help": setting.help,
+        "deliver": (setting.setting_type == SettingType::Secret).then(|| setting.delivery.name()),
+        "file_variable": setting.file_variable(),
         "from": source_name(setting.source),
         "optional": setting.is_optional,
         "default": default.map(|default| &default.value),

@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{GlobalOptions, HistoryArgs, StatusArgs};
@@ -20,23 +21,49 @@ use super::rollback::deploy;
 struct KnownHost {
     facts: HostFacts,
     condition: AppCondition,
+    /// The secrets that are files.
+    secrets: Vec<CredentialState>,
+}
+
+/// A secret that is a file, on a host.
+#[derive(Serialize)]
+struct CredentialState {
+    name: String,
+    is_set: bool,
 }
 
 impl KnownHost {
     /// Runs the commands that report the facts and the condition.
-    fn read(machine: &Machine<'_>, probe: &HostCommand, condition: &HostCommand) -> Result<Self> {
+    fn read(
+        machine: &Machine<'_>,
+        probe: &HostCommand,
+        condition: &HostCommand,
+        secrets: &[&str],
+    ) -> Result<Self> {
         let run = |command| {
             let output = machine.host.run(command, &mut |_, _| {});
             output.map_err(HostFailure::into_error)
         };
+        let facts = HostFacts::parse(&run(probe)?.text())?;
+        // Others than root do not see them.
+        let is_seen = facts.root || facts.own.is_some();
+        let secrets = secrets.iter().filter(|_| is_seen);
         Ok(Self {
-            facts: HostFacts::parse(&run(probe)?.text())?,
+            secrets: secrets
+                .map(|name| CredentialState {
+                    name: (*name).to_owned(),
+                    is_set: !facts.lacks.contains(*name),
+                })
+                .collect(),
+            facts,
             condition: AppCondition::parse(&run(condition)?.text()),
         })
     }
 
     fn is_healthy(&self) -> bool {
-        let Self { facts, condition } = self;
+        let Self {
+            facts, condition, ..
+        } = self;
         facts.installed.is_some() && !condition.is_unwell() && facts.half.is_none()
     }
 
@@ -52,8 +79,13 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
     let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
     let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
-    let (probe, condition) = (backend.probe(&prefix, &[]), backend.status(&prefix));
-    let look = |machine: &Machine<'_>| KnownHost::read(machine, &probe, &condition);
+    let secrets: Vec<&str> = app.credentials().map(|each| each.name.as_str()).collect();
+    let probe = backend.probe(&prefix, &[]);
+    let probe = probe
+        .parameter("needs", secrets.join(" "))
+        .parameter("credentials", secrets.join(" "));
+    let condition = backend.status(&prefix);
+    let look = |machine: &Machine<'_>| KnownHost::read(machine, &probe, &condition, &secrets);
     let (mut errors, mut unsettled) = (Vec::new(), Vec::new());
     fleet.each_shown(look, |batch| {
         for (at, known) in batch {
@@ -82,7 +114,9 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
 }
 
 fn show(host: &str, known: &KnownHost, report: &Report) {
-    let KnownHost { facts, condition } = known;
+    let KnownHost {
+        facts, condition, ..
+    } = known;
     if let Some(directory) = &facts.unreadable {
         report.warning(&format!(
             "{host}: `{}` may not read `{directory}`, so deployed and kept releases are not shown; use `--sudo`",
@@ -103,6 +137,7 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
             "commit": facts.commit,
             "healthy": known.is_healthy(),
             "condition": condition,
+            "secret_files": known.secrets,
             "facts": facts,
         }));
         return;
@@ -115,7 +150,9 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
 
 /// Returns the installed release, with its time and commit.
 fn headline(host: &str, known: &KnownHost) -> String {
-    let KnownHost { facts, condition } = known;
+    let KnownHost {
+        facts, condition, ..
+    } = known;
     let mut line = match &facts.installed {
         Some(version) => format!("{host}: {version}"),
         None => format!("{host}: not installed"),
@@ -133,9 +170,21 @@ fn headline(host: &str, known: &KnownHost) -> String {
 
 /// Returns one line for everything unusual, each unit, and the kept releases.
 fn details(known: &KnownHost) -> Vec<String> {
-    let KnownHost { facts, condition } = known;
+    let KnownHost {
+        facts, condition, ..
+    } = known;
     let mut lines = unfinished(known);
     lines.extend(facts.oddities());
+    lines.extend(
+        facts
+            .no_credentials
+            .iter()
+            .map(|why| format!("no secrets are delivered as files: {why}")),
+    );
+    lines.extend(known.secrets.iter().map(|secret| {
+        let state = if secret.is_set { "set" } else { "missing" };
+        format!("secret {}, a file: {state}", secret.name)
+    }));
     lines.extend(
         condition
             .units
@@ -159,7 +208,9 @@ fn details(known: &KnownHost) -> Vec<String> {
 
 /// Returns one line for each push that failed, is running, or is not confirmed.
 fn unfinished(known: &KnownHost) -> Vec<String> {
-    let KnownHost { facts, condition } = known;
+    let KnownHost {
+        facts, condition, ..
+    } = known;
     let mut lines = Vec::new();
     lines.extend(facts.half.iter().map(|half| format!("half-way: {half}")));
     if let Some(last) = condition.last.as_ref().filter(|last| last.result != "ok") {

@@ -83,8 +83,8 @@ pub use service::{
     SocketAddress, TimeSpan, Timer, UserName,
 };
 pub use settings::{
-    DeployedSetting, Setting, SettingLimits, SettingSource, SettingType, check_setting_name,
-    holds_password,
+    DeployedSetting, SecretDelivery, Setting, SettingLimits, SettingSource, SettingType,
+    check_setting_name, holds_password,
 };
 
 pub use site::{

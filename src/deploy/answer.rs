@@ -176,6 +176,7 @@ impl HostFacts {
         self.current = sum(values.text("current"));
         self.unreadable = values.some("unreadable");
         self.distrusted = values.some("distrusted");
+        self.no_credentials = values.some("no_credentials");
         self.previous_secrets = values.is_yes("previous_secrets");
         self.lock = values.some("lock.token").map(|token| LockHolder {
             token,

@@ -442,9 +442,14 @@ fn check_record(record: &ReleaseRecord, wrong: &mut WrongClaims) {
 const MOST_SETTINGS: usize = 1000;
 
 fn check_settings(settings: &NeededSettings, wrong: &mut WrongClaims) {
-    let is_few = settings.places.len().max(settings.files.len()) <= MOST_SETTINGS;
+    let numbers = [
+        settings.places.len(),
+        settings.files.len(),
+        settings.credentials.len(),
+    ];
+    let is_few = numbers.iter().all(|number| *number <= MOST_SETTINGS);
     wrong.expect(is_few, "number of settings", "too many");
-    for name in settings.places.keys() {
+    for name in settings.places.keys().chain(&settings.credentials) {
         wrong.expect(
             pkgapp_config::check_setting_name(name).is_ok(),
             "setting",
@@ -718,13 +723,17 @@ pub(super) mod tests {
             let settings = NeededSettings {
                 places: BTreeMap::from([(name.to_owned(), file.to_owned())]),
                 files: vec![file.to_owned()],
+                credentials: vec![name.to_owned()],
             };
             let mut wrong = WrongClaims::default();
             check_settings(&settings, &mut wrong);
             wrong.0.join(", ")
         };
         assert_eq!(refused("SHOP_KEY", "/etc/shop/secrets.env"), "");
-        assert_eq!(refused("$(id)", "/etc/x.env"), "the setting `$(id)`");
+        assert_eq!(
+            refused("$(id)", "/etc/x.env"),
+            "the setting `$(id)`, the setting `$(id)`"
+        );
         let told = refused("A", "/etc/x\nlacks=B");
         assert!(
             told.starts_with("the file of settings `/etc/x\\nlacks=B`"),

@@ -90,6 +90,9 @@ pub struct HostFacts {
     /// The settings that a release needs a value for, and no file has one.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
     pub lacks: BTreeSet<String>,
+    /// Why systemd passes no secrets that are files on, if a release has any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub no_credentials: Option<String>,
     /// Packages whose migration has run from this host.
     pub migrated: BTreeSet<Sha256Sum>,
     /// Packages that a roll-back has left: they worked, and are not gone back to unless they are

@@ -131,10 +131,19 @@ pub(super) fn lacks_settings(
     place: impl Fn(&str) -> String,
 ) -> Option<Error> {
     let settings = artifact.settings.as_ref()?;
+    if let (Some(why), Some(name)) = (&facts.no_credentials, settings.credentials.first()) {
+        let error = Error::new(format!("cannot deliver `{name}` as a file there: {why}"));
+        return Some(error.hint("leave `deliver` out of its `[settings]`, and build again"));
+    }
     let lacking = settings.places.iter();
     let lacking: Vec<String> = lacking
         .filter(|(name, _)| facts.lacks.contains(*name))
-        .map(|(name, file)| format!("`{name}` in `{}`", place(file)))
+        .map(|(name, file)| {
+            if settings.credentials.contains(name) {
+                return format!("`{name}`, a file");
+            }
+            format!("`{name}` in `{}`", place(file))
+        })
         .collect();
     if lacking.is_empty() {
         return None;
@@ -227,6 +236,7 @@ mod tests {
         artifact.settings = Some(NeededSettings {
             places: BTreeMap::from(names),
             files: vec![file],
+            credentials: vec![],
         });
         let told = refusal(&artifact, &facts).unwrap();
         assert!(
@@ -235,7 +245,20 @@ mod tests {
             ),
             "{told}"
         );
+        let settings = artifact.settings.as_mut().unwrap();
+        settings.credentials = vec!["SHOP_KEY".into(), "SHOP_NOTE".into()];
+        let told = refusal(&artifact, &facts).unwrap();
+        assert!(
+            told.contains("no value there: `SHOP_KEY`, a file\n"),
+            "{told}"
+        );
         facts.lacks.clear();
         assert_eq!(refusal(&artifact, &facts), None);
+        facts.no_credentials = Some("systemd 245 has no credentials".into());
+        let told = refusal(&artifact, &facts).unwrap();
+        assert!(
+            told.contains("cannot deliver `SHOP_KEY` as a file there: systemd 245"),
+            "{told}"
+        );
     }
 }

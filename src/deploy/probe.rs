@@ -34,6 +34,7 @@ pub(super) fn command(
         .collect();
     let needs = distinct(settings.iter().flat_map(|settings| settings.places.keys()));
     let files = distinct(settings.iter().flat_map(|settings| &settings.files));
+    let credentials = distinct(settings.iter().flat_map(|settings| &settings.credentials));
     let asked = artifacts
         .iter()
         .flat_map(|artifact| arguments(artifact, artifacts));
@@ -45,6 +46,7 @@ pub(super) fn command(
         .parameter("runtimes", runtimes.join(" "))
         .parameter("needs", needs.join(" "))
         .parameter("environment_files", files.join("\n"))
+        .parameter("credentials", credentials.join(" "))
         .args(asked)
         .question()
 }

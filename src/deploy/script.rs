@@ -4,10 +4,14 @@ use crate::facts::PackageManager;
 use crate::hosts;
 
 /// Asks for the facts that all hosts have; see [`PACKAGE_FACTS`].
-pub(super) const FACTS: &str = include_str!("scripts/facts.sh");
+pub(super) const FACTS: &str = concat!(
+    include_str!("scripts/credentials.sh"),
+    include_str!("scripts/facts.sh")
+);
 /// Functions for [`FACTS`] on hosts with packages.
 pub(super) const PACKAGE_FACTS: &str = concat!(
     include_str!("scripts/packages/facts.sh"),
+    include_str!("scripts/credentials.sh"),
     include_str!("scripts/facts.sh")
 );
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");
@@ -46,6 +50,7 @@ pub(super) const STATUS: &str = include_str!("scripts/status.sh");
 macro_rules! secrets {
     ($name:literal) => {
         concat!(
+            include_str!("scripts/credentials.sh"),
             include_str!("scripts/secrets.sh"),
             include_str!(concat!("scripts/secrets/", $name, ".sh"))
         )

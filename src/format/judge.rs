@@ -129,6 +129,7 @@ fn scriptlets() -> Scriptlets {
         homes: vec![],
         owned: vec![],
         host_settings: None,
+        credentials: vec![],
     };
     pkgapp_release::scriptlets::of(&services, &phases, None, None, &Tree::new()).unwrap()
 }

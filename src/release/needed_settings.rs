@@ -12,12 +12,15 @@ use pkgapp_core::fs;
 use crate::services;
 
 /// Settings without which the application does not run, and that no package has.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NeededSettings {
     /// Their names, and the files on hosts where their values belong.
     pub places: BTreeMap<String, String>,
     /// All files of variables that something reads.
     pub files: Vec<String>,
+    /// Those that are files themselves, which systemd delivers; also those that may be missing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub credentials: Vec<String>,
 }
 
 impl NeededSettings {
@@ -26,26 +29,42 @@ impl NeededSettings {
     /// # Errors
     /// A configuration file cannot be read.
     pub fn of(app: &Config) -> Result<Option<Self>> {
+        let mut all = Self::of_variables(app)?;
+        all.credentials
+            .extend(app.credentials().map(|secret| secret.name.clone()));
+        let needed = app
+            .credentials()
+            .filter(|secret| secret.is_missing_on_hosts());
+        all.places.extend(needed.filter_map(|secret| {
+            let place = app.place_on_hosts(secret)?;
+            Some((secret.name.clone(), place.to_string()))
+        }));
+        let is_none = all.places.is_empty() && all.credentials.is_empty();
+        Ok((!is_none).then_some(all))
+    }
+
+    /// Returns the settings that are variables; none if the release has values itself.
+    fn of_variables(app: &Config) -> Result<Self> {
         let Some(settings) = services::host_settings(app) else {
-            return Ok(None);
+            return Ok(Self::default());
         };
         let prefix = &app.package.prefix.value;
         let own = app.settings_of_crons().map(|(path, _)| path);
         let mut files = settings.files;
         files.retain(|file| Some(file) != own.as_ref());
         if files.iter().any(|file| file.below(prefix).is_some()) {
-            // The release has values itself.
-            return Ok(None);
+            return Ok(Self::default());
         }
         let packaged = packaged_variables(app)?;
-        let places: BTreeMap<String, String> = settings
-            .needed
-            .into_iter()
-            .filter(|(name, _)| !packaged.contains(name))
-            .map(|(name, place)| (name, place.to_string()))
-            .collect();
-        let files = files.iter().map(ToString::to_string).collect();
-        Ok((!places.is_empty()).then_some(Self { places, files }))
+        let needed = settings.needed.into_iter();
+        Ok(Self {
+            places: needed
+                .filter(|(name, _)| !packaged.contains(name))
+                .map(|(name, place)| (name, place.to_string()))
+                .collect(),
+            files: files.iter().map(ToString::to_string).collect(),
+            credentials: Vec::new(),
+        })
     }
 }
 

@@ -79,6 +79,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/restore",
     "sh/retire",
     "sh/run",
+    "sh/credentials",
     "sh/secrets",
     "sh/settings",
     "sh/site",
@@ -514,7 +515,7 @@ mod tests {
 
     use super::*;
     use crate::services::{
-        DataHome, HostSettings, OwnedFile, PackagedSite, SecretFile, SystemUser,
+        DataHome, HostSettings, OwnedFile, PackagedCredential, PackagedSite, SecretFile, SystemUser,
     };
     use pkgapp_core::error::Location;
     use pkgapp_core::name::AppName;
@@ -575,6 +576,7 @@ mod tests {
                 path: path("/etc/shop/secrets.env"),
                 group: "shop".into(),
             }],
+            credentials: vec![],
             state: vec![path("/var/lib/shop"), path("/var/log/shop")],
             has_sysusers: true,
             has_tmpfiles: true,
@@ -603,6 +605,15 @@ mod tests {
             socket: Some("shop-web.socket".into()),
             awaited: vec!["/usr/sbin/nginx"],
             kept: vec!["/etc/nginx/conf.d/shop.conf.pkgapp-old".into()],
+        }
+    }
+
+    fn credential(name: &str) -> PackagedCredential {
+        PackagedCredential {
+            name: name.to_owned(),
+            encrypted: path(&format!("/etc/credstore.encrypted/shop.{name}")),
+            plain: path(&format!("/etc/shop/credentials/{name}")),
+            is_optional: name == "SHOP_NOTE",
         }
     }
 
@@ -712,6 +723,20 @@ mod tests {
                 made(
                     &Services {
                         secrets: shop().secrets,
+                        ..bare()
+                    },
+                    &none,
+                ),
+            ),
+            (
+                "credentials",
+                made(
+                    &Services {
+                        credentials: ["SHOP_CERT", "SHOP_NOTE"].map(credential).to_vec(),
+                        host_settings: Some(HostSettings {
+                            needed: vec![],
+                            files: vec![path("/etc/shop/settings.env")],
+                        }),
                         ..bare()
                     },
                     &none,

@@ -95,6 +95,9 @@ fn explained(app: &Config, setting: &Setting, path: &InstallPath) -> Vec<String>
     };
     let place = app.place_on_hosts(setting).filter(|place| place != path);
     let elsewhere = match place {
+        Some(_) if let Some(variable) = setting.file_variable() => {
+            format!("{}: in a file, whose path is in {variable}", setting.name)
+        }
         Some(place) => format!("{}: in {place}", setting.name),
         None if setting.setting_type == SettingType::Secret => setting.name.clone(),
         None => String::new(),
@@ -144,6 +147,10 @@ choices = ["north", "south"]
 from = "host"
 [settings.SHOP_MAIL]
 type = "url"
+optional = true
+[settings.SHOP_CERT]
+type = "secret"
+deliver = "file"
 optional = true
 [settings.SECRET_KEY]
 type = "secret"
@@ -202,6 +209,8 @@ schedule = "@daily"
 
 # url; optional
 #SHOP_MAIL=
+
+# SHOP_CERT: in a file, whose path is in SHOP_CERT_FILE (secret); optional
 
 # SECRET_KEY: in /etc/shop/secrets.env (secret); each host needs a value
 "#;

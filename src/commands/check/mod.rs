@@ -12,6 +12,7 @@ use pkgapp_core::cache::Cache;
 use pkgapp_core::commit::{self, Commit};
 use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::report::{OutputStyle, Report};
+use pkgapp_core::text::backticked;
 use pkgapp_deploy::fleet;
 use pkgapp_deploy::hosts::{HostCommand, HostFailure};
 use pkgapp_format::version::PackageVersion;
@@ -104,6 +105,7 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
     let file = app.file.display().to_string();
     let mut findings = vec![CheckFinding::passed("configuration", file)];
     findings.extend(recipe::effects(&app).map(|effects| CheckFinding::passed("recipe", effects)));
+    findings.extend(secret_files(&app));
     let package = release(&app, &options, &mut findings, report)?;
     if let Some(directory) = &args.env {
         findings.push(environment(
@@ -120,6 +122,19 @@ pub(super) fn check(args: &CheckArgs, global: &GlobalOptions, report: &Report) -
         }
     }
     tell(findings, report)
+}
+
+/// Says who has the secrets that are files.
+fn secret_files(app: &Config) -> Option<CheckFinding> {
+    let names = app.credentials().map(|secret| &secret.name);
+    let names = Some(backticked(names)).filter(|names| !names.is_empty())?;
+    let crons = if app.crons.is_empty() {
+        ""
+    } else {
+        "; cron jobs get none: make a job that needs one a `[timer.NAME]`"
+    };
+    let well = format!("services and timers get {names} as files{crons}");
+    Some(CheckFinding::passed("secrets", well))
 }
 
 /// Assembles the release and has the judges read its files; `None` if the assembly fails.

@@ -14,14 +14,15 @@ use pkgapp_deploy::fleet::{Fleet, Machine, folded};
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
 use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
 use pkgapp_deploy::secrets::{
-    HostSecrets, ReaderRestart, SecretChange, SecretSalt, SecretStore, SecretValue, SecretsPlan,
+    HostSecrets, ReaderRestart, SecretChange, SecretForm, SecretSalt, SecretStore, SecretValue,
+    SecretsPlan,
 };
 
-use super::{Undeclared, check_name, check_place, deploy_of, file_of, source, warn_if_open};
+use super::{Undeclared, check_name, check_place, deploy_of, file_of, source, warn_of};
 
 pub(super) fn set(args: &SecretsSetArgs, app: &Config, report: &Report) -> Result<()> {
     let file = checked(app, std::slice::from_ref(&args.name), &args.change)?;
-    let value = source::value(args, report)?;
+    let value = source::value(args, file.form(&args.name), report)?;
     let command = ChangeOfSecrets::new(args.target.as_deref(), file, &args.change, app, report)?;
     command.run(&|hosts| {
         let change = BTreeMap::from([(args.name.clone(), value.clone())]);
@@ -44,7 +45,7 @@ pub(super) fn generate(args: &SecretsGenerateArgs, app: &Config, report: &Report
         }
         let first = hosts.machine(0)?;
         let output = ask(first, &SecretStore::generate(args.length))?;
-        let value = SecretValue::from_line(output)?;
+        let value = SecretValue::from_output(output, SecretForm::Line)?;
         let change = BTreeMap::from([(args.name.clone(), value)]);
         Ok(vec![change; hosts.sites.len()])
     })
@@ -205,7 +206,7 @@ impl<'a> ChangeOfSecrets<'a> {
             }
         }
         for (site, there) in sites.iter().zip(&there) {
-            warn_if_open(&site.name, there, self.report);
+            warn_of(&site.name, there, self.report);
         }
         Error::all(errors).map_or(Ok(there), Err)
     }

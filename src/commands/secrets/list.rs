@@ -11,7 +11,7 @@ use pkgapp_deploy::fleet::{Fleet, Machine, folded, looked};
 use pkgapp_deploy::hosts::{HostFailure, interrupt};
 use pkgapp_deploy::secrets::{HostSecrets, SecretRow, SecretSalt, SecretState, SecretTable};
 
-use super::{check_place, declared, deploy_of, file_of, warn_if_open};
+use super::{check_place, declared, deploy_of, file_of, warn_of};
 
 pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Result<()> {
     let deploy = deploy_of(app, args.target.as_deref())?;
@@ -56,7 +56,10 @@ pub(super) fn list(args: &SecretsListArgs, app: &Config, report: &Report) -> Res
 
 fn warn(hosts: &[&str], there: &[HostSecrets], report: &Report) {
     for (host, there) in hosts.iter().zip(there) {
-        warn_if_open(host, there, report);
+        warn_of(host, there, report);
+        if let Some(why) = &there.no_credentials {
+            report.warning(&format!("{host}: no secrets are delivered as files: {why}"));
+        }
         if there.is_pending {
             report.warning(&format!(
                 "{host}: services have not been restarted since the secrets changed"

@@ -70,11 +70,15 @@ fn missing(name: &str, without: &[&str], with: Option<&str>, target: Option<&str
     Error::new(format!("`{name}` is not set on {hosts}")).hint(hint)
 }
 
-/// Warns if every user of a host can read its secrets.
-fn warn_if_open(host: &str, there: &HostSecrets, report: &Report) {
+/// Warns if every user of a host can read its secrets, and of secrets that are not where they
+/// belong.
+fn warn_of(host: &str, there: &HostSecrets, report: &Report) {
     let file = &there.file;
     if there.is_open() {
         report.warning(&format!("{host}: every user can read `{file}`"));
+    }
+    for oddity in there.oddities() {
+        report.warning(&format!("{host}: {oddity}"));
     }
 }
 

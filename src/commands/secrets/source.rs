@@ -9,34 +9,38 @@ use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::report::Report;
 use pkgapp_core::{fs, process};
 use pkgapp_deploy::hosts::Prompt;
-use pkgapp_deploy::secrets::{MOST_BYTES, SecretValue};
+use pkgapp_deploy::secrets::{MOST_BYTES, SecretForm, SecretValue};
 
 /// Reads the value of a secret from where the arguments say.
-pub(super) fn value(args: &SecretsSetArgs, report: &Report) -> Result<SecretValue> {
+pub(super) fn value(
+    args: &SecretsSetArgs,
+    form: SecretForm,
+    report: &Report,
+) -> Result<SecretValue> {
     let value = match (
         &args.env,
         &args.file,
         args.sops.as_deref().zip(args.key.as_deref()),
     ) {
-        (Some(variable), ..) => of_variable(variable),
-        (_, Some(file), _) => of_file(file),
-        (.., Some((file, key))) => of_sops(file, key),
-        (None, None, None) => asked(args, report),
+        (Some(variable), ..) => of_variable(variable, form),
+        (_, Some(file), _) => of_file(file, form),
+        (.., Some((file, key))) => of_sops(file, key, form),
+        (None, None, None) => asked(args, form, report),
     };
     value.map_err(|error| error.context(format!("cannot set `{}`", args.name)))
 }
 
-fn of_variable(variable: &str) -> Result<SecretValue> {
+fn of_variable(variable: &str, form: SecretForm) -> Result<SecretValue> {
     let value = std::env::var_os(variable).ok_or_else(|| {
         Error::new(format!("the environment variable `{variable}` is not set"))
             .kind(ErrorKind::Usage)
     })?;
-    SecretValue::parse(value.into_encoded_bytes())
+    SecretValue::parse(value.into_encoded_bytes(), form)
 }
 
-fn of_file(file: &Path) -> Result<SecretValue> {
+fn of_file(file: &Path, form: SecretForm) -> Result<SecretValue> {
     let bytes = limited(fs::open(file)?).context(|| format!("cannot read `{}`", shown(file)))?;
-    SecretValue::from_line(bytes)
+    SecretValue::from_output(bytes, form)
 }
 
 /// Reads a value, and what makes it too long.
@@ -47,7 +51,7 @@ fn limited(from: impl Read) -> std::io::Result<Vec<u8>> {
 }
 
 /// Asks on the terminal, or reads the standard input.
-fn asked(args: &SecretsSetArgs, report: &Report) -> Result<SecretValue> {
+fn asked(args: &SecretsSetArgs, form: SecretForm, report: &Report) -> Result<SecretValue> {
     if !std::io::stdin().is_terminal() {
         if args
             .change
@@ -62,11 +66,11 @@ fn asked(args: &SecretsSetArgs, report: &Report) -> Result<SecretValue> {
                 .hint("read the value with `--file` or `--env`"));
         }
         let bytes = limited(std::io::stdin()).context(|| "cannot read the value from stdin")?;
-        return SecretValue::from_line(bytes);
+        return SecretValue::from_output(bytes, form);
     }
     let prompt = Prompt::new(report.bars().clone());
     match prompt.secret(&format!("{}: ", args.name))? {
-        Some(value) => SecretValue::parse(value.into_bytes()),
+        Some(value) => SecretValue::parse(value.into_bytes(), form),
         None => Err(
             Error::new(format!("no value for `{}` was given", args.name))
                 .hint("pipe it to stdin, or use `--env`, `--file`, or `--sops`"),
@@ -75,7 +79,7 @@ fn asked(args: &SecretsSetArgs, report: &Report) -> Result<SecretValue> {
 }
 
 /// Has sops decrypt one value. What it prints is the value, so that no error shows it.
-fn of_sops(file: &Path, key: &str) -> Result<SecretValue> {
+fn of_sops(file: &Path, key: &str, form: SecretForm) -> Result<SecretValue> {
     let mut command = Command::new("sops");
     command
         .args(["--decrypt", "--extract", &extracted(key)])
@@ -91,7 +95,7 @@ fn of_sops(file: &Path, key: &str) -> Result<SecretValue> {
         };
         return Err(process::failure(&command, &visible));
     }
-    SecretValue::from_line(output.stdout)
+    SecretValue::from_output(output.stdout, form)
 }
 
 /// Returns a key as `sops --extract` reads it: `a.0` is `["a"][0]`.

@@ -6,6 +6,7 @@
 //! `/etc/NAME/settings.env`, in which an administrator changes them, and then its own environment
 //! files.
 
+mod delivery;
 mod deployed;
 mod names;
 #[cfg(test)]
@@ -18,6 +19,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 use super::Config;
 use super::reader::{Located, TableReader, ValueReader, nearest};
 
+pub use self::delivery::SecretDelivery;
 pub use self::deployed::DeployedSetting;
 pub use self::names::check as check_setting_name;
 pub use self::value::{SettingLimits, SettingType, holds_password};
@@ -48,6 +50,8 @@ pub struct Setting {
     pub chosen: Option<String>,
     /// `from`: who sets the value.
     pub source: SettingSource,
+    /// `deliver`: how a secret reaches what reads it.
+    pub delivery: SecretDelivery,
     /// `optional`: whether it may have no value.
     pub is_optional: bool,
     /// `help`: what it is for.
@@ -87,12 +91,14 @@ impl Setting {
         let setting_type = SettingType::read(&table);
         let default = table.get("default");
         let from = table.get("from");
+        let deliver = table.get("deliver");
         let is_optional = table
             .get("optional")
             .map_or(Some(false), |value| value.boolean());
         let help = table.get("help").and_then(|value| value.line());
         table.finish();
         let setting_type = setting_type?;
+        let delivery = SecretDelivery::read(deliver.as_ref(), &setting_type);
         let source = source(&setting_type, from.as_ref(), default.as_ref());
         let default = default.filter(|_| source == Some(SettingSource::Package));
         let default = default.map_or(Some(None), |value| {
@@ -105,6 +111,7 @@ impl Setting {
             default: default?,
             chosen: None,
             source: source?,
+            delivery: delivery?,
             is_optional: is_optional?,
             help,
             setting_type,
@@ -116,6 +123,23 @@ impl Setting {
     pub fn value(&self) -> Option<&str> {
         let default = self.default.as_ref().map(|default| default.value.as_str());
         self.chosen.as_deref().or(default)
+    }
+
+    /// Returns whether it is a secret that is a line of a file of variables.
+    pub fn is_secret_variable(&self) -> bool {
+        self.setting_type == SettingType::Secret && self.delivery == SecretDelivery::Variable
+    }
+
+    /// Returns in words why it sets a variable; `None` if it does not.
+    fn sets(&self, variable: &str) -> Option<String> {
+        if self.name == variable {
+            return Some(format!("`{variable}` is a setting"));
+        }
+        let is_file = self.file_variable().as_deref() == Some(variable);
+        is_file.then(|| {
+            let name = &self.name;
+            format!("`{variable}` is the path of the file of the secret `{name}`")
+        })
     }
 
     /// Returns whether the application cannot do without a value that only the host has.
@@ -160,6 +184,7 @@ fn source(
 
 /// Refuses variables that a process has in `env`, too: it would depend on the reader which one wins.
 fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
+    refuse_second_names(root, settings);
     if settings.is_empty() {
         return;
     }
@@ -170,18 +195,33 @@ fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
             };
             let variables = env.table("env").map(|env| env.entries());
             for (name, value) in variables.into_iter().flatten() {
-                let Some(setting) = settings.iter().find(|setting| setting.name == name.value)
-                else {
+                let found = settings
+                    .iter()
+                    .find_map(|setting| Some((setting, setting.sets(&name.value)?)));
+                let Some((setting, what)) = found else {
                     continue;
                 };
-                let error = Error::new(format!(
-                    "`{}` is a setting and stands in `env`, too",
-                    setting.name
-                ))
-                .note(format!("the setting is declared at {}", setting.at))
-                .hint("keep one of them");
+                let error = Error::new(format!("{what} and stands in `env`, too"))
+                    .note(format!("the setting is declared at {}", setting.at))
+                    .hint("keep one of them");
                 value.complain(error);
             }
+        }
+    }
+}
+
+/// Refuses settings whose variable another one sets, too.
+fn refuse_second_names(root: &TableReader<'_>, settings: &[Setting]) {
+    for secret in settings {
+        let Some(variable) = secret.file_variable() else {
+            continue;
+        };
+        if let Some(other) = settings.iter().find(|setting| setting.name == variable) {
+            let error = Error::new(format!(
+                "`{variable}` is the path of the file of the secret `{}`",
+                secret.name
+            ));
+            root.complain_elsewhere(error.at(other.at.clone()).hint("rename one of them"));
         }
     }
 }
@@ -253,6 +293,7 @@ impl Config {
             );
         }
         self.check_place_for_secrets()?;
+        self.check_readers_of_credentials()?;
         self.give_values_to_units(&path);
         self.give_values_to_crons(&path);
         Ok(self)
@@ -297,7 +338,7 @@ impl Config {
         let has_process = self.environment_files().next().is_some();
         let has_place = !self.files_of_hosts().is_empty();
         let mut settings = self.settings.iter();
-        match settings.find(|setting| setting.setting_type == SettingType::Secret) {
+        match settings.find(|setting| setting.is_secret_variable()) {
             Some(secret) if has_process && !has_place => Err(Error::new(format!(
                 "`{}` is a secret, and nothing reads a file for secrets",
                 secret.name
@@ -350,6 +391,9 @@ impl Config {
     /// application that runs nothing.
     pub fn place_on_hosts(&self, setting: &Setting) -> Option<InstallPath> {
         match setting.setting_type {
+            SettingType::Secret if setting.delivery == SecretDelivery::File => {
+                self.credential_path(setting)
+            }
             SettingType::Secret => self.files_of_hosts().first().copied().cloned(),
             _ => self.settings_file(),
         }
@@ -411,7 +455,8 @@ impl Config {
                     setting.name
                 ))
         });
-        Error::all(missing.collect::<Vec<_>>()).map_or(Ok(()), Err)
+        let mistakes = missing.chain(self.undeliverable_credentials());
+        Error::all(mistakes.collect::<Vec<_>>()).map_or(Ok(()), Err)
     }
 }
 

@@ -6,6 +6,7 @@
 #   runtimes      NAME=SHA256 of the interpreters that come along
 #   needs         settings that a release needs a value for, and the files that may have it, one a line
 #   environment_files
+#   credentials   those of a release's settings that are files; see credentials.sh, which stands before this
 if [ $mode = tarball ]; then prefix=$into/current; fi
 
 (
@@ -56,6 +57,7 @@ if [ $mode = package ]; then tell_artifacts "$@"; fi
 
 # has_value SETTING: whether one of the files says it. The files may hold secrets: no value is told.
 has_value() {
+  if is_credential "$1"; then [ -z "$lack_" ] && [ -s "$store_$1" ]; return; fi
   while IFS= read -r file; do
     other=$file
     if [ $mode = tarball ]; then other=$into/shared$file; fi
@@ -65,6 +67,10 @@ ${environment_files-}
 FILES
   return 1
 }
+if [ -n "${credentials-}" ]; then
+  find_store
+  [ -z "$lack_" ] || fact no_credentials "$lack_"
+fi
 for setting in ${needs-}; do
   has_value "$setting" || fact lacks "$setting"
 done

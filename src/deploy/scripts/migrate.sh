@@ -56,6 +56,13 @@ done
 rm -rf "$scratch"
 (umask 077 && mkdir -p "$scratch" && rm -f "$log" && : >"$log") || exit 1
 
+# systemd before 250 runs nothing without each of its credentials, also if the package has not made those yet that may be empty.
+without_missing() {
+  while IFS= read -r line_; do
+    case $line_ in LoadCredential=*:/*) [ -e "${line_#*:}" ] || continue ;; esac
+    say "$line_"
+  done
+}
 by_systemd() {
   there=/run/systemd/system/$job.service
   busy() { case $(systemctl is-active "$job.service") in activating | deactivating | reloading) ;; *) return 1 ;; esac; }
@@ -74,7 +81,7 @@ by_systemd() {
   done <<FILES
 $reversed
 FILES
-  printf '%s\n%s' "$unit" "$ordered" >"$there" || return 1
+  printf '%s\n%s' "$unit" "$ordered" | without_missing >"$there" || return 1
   # What this host's administrator has added to the service holds here too; an empty file hides one further away.
   if [ -n "$service" ]; then
     for in in /usr/lib /run /etc; do

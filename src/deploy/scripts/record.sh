@@ -10,7 +10,7 @@ if [ "$good" = = ]; then good=$before
 elif [ -n "$good" ] && [ -d "$packages/$good" ]; then
   rm -f "$packages/$good/failed" "$packages/$good/left"
   # A rollback brings back the secrets of before their last change until a push has ended well; see secrets.sh.
-  [ "$mark" = failed ] || rm -f "$state/secrets/previous" "$state/secrets/later"
+  [ "$mark" = failed ] || rm -rf "$state/secrets/previous" "$state/secrets/later" "$state/secrets/previous.credentials" "$state/secrets/later.credentials"
   put_file "$packages/$good/good" "$(date +%s.%N)" || exit 1
 fi
 if [ -n "$marked" ] && [ -d "$packages/$marked" ]; then put_file "$packages/$marked/$mark" "$(now)" || exit 1; fi

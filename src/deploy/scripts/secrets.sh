@@ -3,6 +3,7 @@
 #   name    the application's
 #   file    where a package has it, e.g. /etc/shop/secrets.env
 #   group   who may read it besides root, where packages are installed; or nothing
+# Before it stands credentials.sh: secrets that are files are kept, changed and brought back together with this one.
 secrets=$state/secrets most_bytes=1048576
 below=''
 if [ $mode = tarball ]; then below=$into file=$into/shared$file; fi
@@ -10,13 +11,18 @@ if [ $mode = tarball ]; then below=$into file=$into/shared$file; fi
 # judge_place: sets `why_` to why the file cannot be trusted, or to nothing. Who controlled a name on the way to it could have
 # secrets written elsewhere, or read: each directory is ours, no link, and nobody else's to write to. So is the file.
 judge_place() {
-  why_='' at_=${file%/*}
+  why_=''
+  judge_file "$file"
+  for each in $credentials; do judge_file "$store_$each"; done
+}
+judge_file() { # PATH
+  at_=${1%/*}
   while [ -n "$at_" ] && [ "$at_" != "$below" ]; do
     judge_name "$at_"
     at_=${at_%/*}
   done
-  judge_name "$file"
-  if [ -e "$file" ] && [ ! -f "$file" ]; then why_="\`$file\` is no regular file"; fi
+  judge_name "$1"
+  if [ -e "$1" ] && [ ! -f "$1" ]; then why_="\`$1\` is no regular file"; fi
 }
 judge_name() { # PATH
   if [ -L "$1" ]; then why_="\`$1\` is a symbolic link"
@@ -34,6 +40,8 @@ judge_content() {
   elif [ "$(head -c $most_bytes "$file" | tr -cd '\000' | wc -c)" != 0 ]; then why_="\`$file\` has NUL characters in it"; fi
 }
 trust_place() {
+  find_store
+  [ -z "$lack_" ] || credentials=
   judge_place
   [ -n "$why_" ] || judge_content
   [ -z "$why_" ] || fail "cannot use the file of secrets: $why_"
@@ -150,9 +158,63 @@ variables() {
 }
 values() { if [ -f "$file" ]; then variables values "$file"; fi; }
 
-# keep AS: a copy of the file as it is now, or of nothing, for its owner alone.
+# open_credential NAME: what it holds.
+open_credential() {
+  if [ -n "$sealed_" ]; then systemd-creds decrypt --name="$1" "$store_$1" - 2>/dev/null; else cat "$store_$1"; fi
+}
+make_store() { [ -d "${store_%/*}" ] || { (umask 022 && at_=${store_%/*} && mkdir -p "${at_%/*}") && mkdir -m 700 "${store_%/*}"; }; }
+# put_credential NAME: its file holds the standard input, encrypted where they are. A TPM takes part if there is one, whatever the
+# firmware is; its measurements do not, since they change with updates of the firmware.
+put_credential() {
+  new=$store_$1.pkgapp-new
+  rm -f "$new"
+  make_store || return 1
+  if [ -n "$sealed_" ]; then
+    said_=$(systemd-creds encrypt --name="$1" --with-key=auto --tpm2-pcrs= - "$new" 2>&1) ||
+      { rm -f "$new"; say "systemd-creds: $said_" >&2; return 1; }
+  else cat >"$new" || { rm -f "$new"; return 1; }; fi
+  chmod 600 "$new" && to_disk "$new" && mv -fT "$new" "$store_$1" && to_disk "${store_%/*}"
+}
+# Of the names that were there when a directory was made, it has the file, or NAME.missing. Others are left as they are.
+# place_credentials DIRECTORY: their files are those that were kept there, if any were.
+place_credentials() {
+  [ -d "$1" ] || return 0
+  for each in $credentials; do
+    if [ -e "$1/$each.missing" ]; then rm -f "$store_$each"
+    elif [ -e "$1/$each" ] && ! cmp -s "$1/$each" "$store_$each"; then
+      make_store && cat "$1/$each" >"$store_$each.pkgapp-new" && to_disk "$store_$each.pkgapp-new" &&
+        mv -fT "$store_$each.pkgapp-new" "$store_$each" || return 1
+    fi
+  done
+  [ ! -d "${store_%/*}" ] || to_disk "${store_%/*}"
+}
+# differ_from DIRECTORY: whether their files are others than those that were kept there.
+differ_from() {
+  [ -d "$1" ] || return 1
+  for each in $credentials; do
+    if [ -e "$1/$each.missing" ]; then [ ! -e "$store_$each" ] || return 0
+    elif [ -e "$1/$each" ]; then cmp -s "$1/$each" "$store_$each" || return 0; fi
+  done
+  return 1
+}
+keep_credentials() { # AS
+  rm -rf "$secrets/$1.credentials" "$secrets/$1.credentials.new"
+  [ -n "$credentials" ] || return 0
+  mkdir "$secrets/$1.credentials.new" || return 1
+  for each in $credentials; do
+    at_=$secrets/$1.credentials.new/$each
+    if [ -f "$store_$each" ]; then cat "$store_$each" >"$at_"; else at_=$at_.missing && : >"$at_"; fi && to_disk "$at_" || return 1
+  done
+  mv -T "$secrets/$1.credentials.new" "$secrets/$1.credentials"
+}
+# is_as COPY: the file has the content of a kept copy.
+is_as() { cmp -s "$1" "$file" || { [ ! -s "$1" ] && [ ! -e "$file" ]; }; }
+# drop AS: what was kept there.
+drop() { rm -f "$secrets/$1" && rm -rf "$secrets/$1.credentials"; }
+
+# keep AS: a copy of the file and of the others as they are now, or of nothing, for their owner alone.
 keep() {
-  mkdir -p "$secrets" && { [ ! -f "$file" ] || cat "$file"; } >"$secrets/$1.new" && to_disk "$secrets/$1.new" &&
+  mkdir -p "$secrets" && keep_credentials "$1" && { [ ! -f "$file" ] || cat "$file"; } >"$secrets/$1.new" && to_disk "$secrets/$1.new" &&
     mv -f "$secrets/$1.new" "$secrets/$1" && to_disk "$secrets"
 }
 # begin_new: an empty file beside the one that is there, with its owner and mode.
@@ -171,6 +233,10 @@ begin_new() {
 }
 # end_new: the new file takes the place of the other one. Nobody who reads it sees a part of it.
 end_new() { to_disk "$new" && mv -fT "$new" "$file" && to_disk "${file%/*}"; }
-# place COPY: the file has the content of a kept copy again.
-place() { begin_new && cat "$1" >"$new" && end_new; }
-wants_restart() { mkdir -p "$secrets" && put_file "$secrets/pending" "$(now)"; }
+# place COPY: the file has the content of a kept copy again, and so have the others.
+place() {
+  place_credentials "$1.credentials" || return 1
+  if [ -s "$1" ] || [ -e "$file" ]; then begin_new && cat "$1" >"$new" && end_new; fi
+}
+# wants_restart [_files]: of what reads the file, or of what reads the others.
+wants_restart() { mkdir -p "$secrets" && put_file "$secrets/pending${1-}" "$(now)"; }

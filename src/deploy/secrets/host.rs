@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{SecretSalt, SecretValue};
+use super::plan::SecretChange;
+use super::{SecretForm, SecretSalt, SecretValue};
 use crate::hosts::HostCommand;
 use crate::script::{self, RemoteState};
 use pkgapp_config::Config;
@@ -11,7 +12,7 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::path::InstallPath;
 
-/// The file of an application's secrets on all hosts.
+/// The file of an application's secrets on all hosts, and the secrets that are files themselves.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SecretStore {
     /// The application.
@@ -20,6 +21,8 @@ pub struct SecretStore {
     pub path: InstallPath,
     /// Who may read it besides root, where packages are installed.
     pub group: Option<String>,
+    /// The names of secrets that are files.
+    pub credentials: Vec<String>,
 }
 
 impl SecretStore {
@@ -29,8 +32,11 @@ impl SecretStore {
     /// # Errors
     /// Two users would have to read one file.
     pub fn of(app: &Config) -> Result<Option<Self>> {
-        let Some(path) = app.files_of_hosts().first().copied().cloned() else {
-            return Ok(None);
+        let credentials: Vec<String> = app.credentials().map(|each| each.name.clone()).collect();
+        let path = match app.files_of_hosts().first() {
+            Some(path) => (*path).clone(),
+            None if credentials.is_empty() => return Ok(None),
+            None => InstallPath::parse(&format!("/etc/{}/secrets.env", app.name))?,
         };
         let files = pkgapp_release::services::secret_files(app)?;
         let own = files.into_iter().find(|file| file.path == path);
@@ -38,7 +44,25 @@ impl SecretStore {
             name: app.name.clone(),
             group: own.map(|file| file.group),
             path,
+            credentials,
         }))
+    }
+
+    /// Returns what the value of a secret may hold.
+    pub fn form(&self, name: &str) -> SecretForm {
+        if self.credentials.iter().any(|credential| credential == name) {
+            SecretForm::File
+        } else {
+            SecretForm::Line
+        }
+    }
+
+    /// Returns the line of a secret for the script that writes it.
+    pub(super) fn line(&self, name: &str, value: &SecretValue) -> String {
+        match self.form(name) {
+            SecretForm::Line => value.assignment(name),
+            SecretForm::File => value.file_line(name),
+        }
     }
 
     /// Returns a command with the parameters that all scripts for the file have.
@@ -53,6 +77,7 @@ impl SecretStore {
             .parameter("name", self.name.as_str())
             .parameter("file", self.path.as_str())
             .parameter("group", self.group.clone().unwrap_or_default())
+            .parameter("credentials", self.credentials.join(" "))
     }
 
     /// Returns the command whose output [`HostSecrets::parse`] reads.
@@ -88,12 +113,8 @@ impl SecretStore {
             if name == "secrets" {
                 continue;
             }
-            // A newline is told as \001.
-            let value = line[at + 1..].iter().map(|byte| match byte {
-                1 => b'\n',
-                other => *other,
-            });
-            match SecretValue::parse(value.collect()) {
+            let (name, value) = value_of(&name, &line[at + 1..]);
+            match value {
                 Ok(value) => _ = values.insert(name, value),
                 Err(error) => errors.push(error.context(format!("cannot copy `{name}`"))),
             }
@@ -114,6 +135,22 @@ impl SecretStore {
     }
 }
 
+/// Reads the name and the value of a secret as a host prints them.
+fn value_of(name: &str, value: &[u8]) -> (String, Result<SecretValue>) {
+    if let Some(name) = name.strip_prefix("file.") {
+        let bytes = hex::decode(value).map_err(|_| Error::new("the host cannot read it"));
+        let value = bytes.and_then(|bytes| SecretValue::parse(bytes, SecretForm::File));
+        return (name.to_owned(), value);
+    }
+    // A newline is told as \001.
+    let value = value.iter().map(|byte| match byte {
+        1 => b'\n',
+        other => *other,
+    });
+    let value = SecretValue::parse(value.collect(), SecretForm::Line);
+    (name.to_owned(), value)
+}
+
 /// What a host says of its secrets.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HostSecrets {
@@ -127,6 +164,12 @@ pub struct HostSecrets {
     pub mode: Option<u32>,
     /// Whether what reads it has not been restarted since it changed.
     pub is_pending: bool,
+    /// Why its systemd passes no files on.
+    pub no_credentials: Option<String>,
+    /// Secrets that are files, and that the host itself cannot decrypt.
+    pub sealed: Vec<String>,
+    /// Variables of the file that are files by now.
+    pub leftover: Vec<String>,
     /// The hashes of its values by their names; a variable without a value is none.
     pub hashes: BTreeMap<String, Sha256Sum>,
 }
@@ -147,6 +190,9 @@ impl HostSecrets {
                 Some(("unreadable", _)) => host.is_unreadable = true,
                 Some(("mode", mode)) => host.mode = u32::from_str_radix(mode, 8).ok(),
                 Some(("pending", _)) => host.is_pending = true,
+                Some(("no_credentials", why)) => host.no_credentials = Some(why.to_owned()),
+                Some(("sealed", name)) => host.sealed.push(name.to_owned()),
+                Some(("leftover", name)) => host.leftover.push(name.to_owned()),
                 Some(("secrets", "end")) => is_whole = true,
                 Some((key, hash)) => {
                     let name = key.strip_prefix("secret.");
@@ -179,6 +225,30 @@ impl HostSecrets {
             ))
             .hint("read it as root: `--sudo`, or `sudo = true` in `[deploy.NAME]`")
         })
+    }
+
+    /// Returns why secrets that are files cannot be written there, if any of these are.
+    pub(super) fn undeliverable(&self, change: &SecretChange, file: &SecretStore) -> Option<Error> {
+        let why = self.no_credentials.as_ref()?;
+        let mut names = change.keys();
+        let name = names.find(|name| file.form(name) == SecretForm::File)?;
+        let error = Error::new(format!("cannot deliver `{name}` as a file: {why}"));
+        Some(error.hint("leave `deliver` out of its `[settings]`"))
+    }
+
+    /// Returns what is wrong there besides, in words.
+    pub fn oddities(&self) -> Vec<String> {
+        let sealed = self.sealed.iter().map(|name| {
+            format!("the host cannot decrypt `{name}`, so that it counts as missing: set it again")
+        });
+        let file = &self.file;
+        let leftover = self.leftover.iter().map(|name| {
+            format!(
+                "`{name}` is delivered as a file, and `{file}` still has a line of it: \
+                 remove that once the release is there"
+            )
+        });
+        sealed.chain(leftover).collect()
     }
 
     /// Returns whether every user of the host can read the file.

@@ -1,4 +1,5 @@
-//! Secrets on hosts: lines of an environment file that no package has.
+//! Secrets on hosts: lines of an environment file that no package has, and files that systemd
+//! passes to services as credentials (`deliver = "file"`).
 //!
 //! ```text
 //! looks at hosts ─► HostSecrets ─► SecretTable (what `list` shows)
@@ -18,6 +19,9 @@
 //! before      the file as it was before a change that has not ended yet, and `writer`, its token
 //! pending     what reads the file has not been restarted since it changed
 //! ```
+//!
+//! Beside each copy, `NAME.credentials/` has the credentials of that time, encrypted where they
+//! are; `pending_files` is as `pending`, for what reads them.
 
 mod compare;
 mod host;
@@ -39,8 +43,16 @@ pub use plan::{ReaderRestart, SECRETS_ACTION, SecretChange, SecretsPlan};
 /// How many bytes a value may have.
 pub const MOST_BYTES: usize = 64 << 10;
 
-/// The value of a secret: one line that systemd and the reader of cron jobs understand in the same
-/// way. It is never shown.
+/// What a value may hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SecretForm {
+    /// One line that systemd and the reader of cron jobs understand in the same way.
+    Line,
+    /// Text of any number of lines.
+    File,
+}
+
+/// The value of a secret. It is never shown.
 #[derive(Clone, PartialEq, Eq)]
 pub struct SecretValue(String);
 
@@ -54,8 +66,16 @@ impl SecretValue {
     /// Reads a value; no error quotes it.
     ///
     /// # Errors
-    /// It is empty or too long, or has bytes that environment files cannot hold.
-    pub fn parse(bytes: Vec<u8>) -> Result<Self> {
+    /// It is empty or too long, or has bytes that its form cannot hold.
+    pub fn parse(bytes: Vec<u8>, form: SecretForm) -> Result<Self> {
+        let value = Self::parse_text(bytes)?;
+        match form {
+            SecretForm::File => Ok(value),
+            SecretForm::Line => value.check_line().map(|()| value),
+        }
+    }
+
+    fn parse_text(bytes: Vec<u8>) -> Result<Self> {
         if bytes.is_empty() {
             return Err(Error::new("the value is empty"));
         }
@@ -66,9 +86,16 @@ impl SecretValue {
         if text.contains('\0') {
             return Err(Error::new("the value has a NUL character"));
         }
+        Ok(Self(text))
+    }
+
+    fn check_line(&self) -> Result<()> {
+        let text = &self.0;
         if text.contains(['\n', '\r']) {
             let error = Error::new("the value has several lines, and cron jobs read only one");
-            return Err(error.hint("encode it, for example with `base64 -w0`"));
+            return Err(
+                error.hint("deliver it as a file: `deliver = \"file\"` in its `[settings]`")
+            );
         }
         // systemd ignores such variables (`env_value_is_valid` in its src/basic/env-util.c).
         if text.contains(|c: char| c.is_ascii_control() && c != '\t') {
@@ -76,23 +103,32 @@ impl SecretValue {
                 "the value has a control character, which systemd refuses",
             ));
         }
-        Ok(Self(text))
+        Ok(())
     }
 
     /// Reads what a program or a file has printed: a value, and perhaps the end of its line.
+    /// Several lines keep the last end: some readers of keys and certificates insist on it.
     ///
     /// # Errors
     /// As [`SecretValue::parse`].
-    pub fn from_line(mut bytes: Vec<u8>) -> Result<Self> {
-        if bytes.last() == Some(&b'\n') {
+    pub fn from_output(mut bytes: Vec<u8>, form: SecretForm) -> Result<Self> {
+        let ends = bytes.iter().filter(|byte| **byte == b'\n').count();
+        let is_line = form == SecretForm::Line || ends == 1;
+        if is_line && bytes.last() == Some(&b'\n') {
             bytes.pop();
         }
-        Self::parse(bytes)
+        Self::parse(bytes, form)
     }
 
     /// Returns the line of an environment file that sets a variable, with its end.
     fn assignment(&self, name: &str) -> String {
         format!("{name}={}\n", environment_value(&self.0))
+    }
+
+    /// Returns the line by which a script writes a file, with its end; `printf %b` reads the value.
+    fn file_line(&self, name: &str) -> String {
+        let escaped = self.0.replace('\\', r"\\").replace('\n', r"\n");
+        format!("file.{name}={escaped}\n")
     }
 }
 

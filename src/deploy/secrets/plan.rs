@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::host::{HostSecrets, SecretStore};
-use super::{SecretSalt, SecretState, SecretValue};
+use super::{SecretForm, SecretSalt, SecretState, SecretValue};
 use crate::builder::StepBuilder;
 use crate::host_plan::{HostPlanner, found};
 use crate::hosts::HostCommand;
@@ -59,7 +59,8 @@ impl SecretsPlan<'_> {
         let mut names = BTreeSet::new();
         for ((host, there), change) in hosts.iter().zip(there).zip(changes) {
             let locked_out = self.policy.backend.locked_out(&host.facts);
-            match locked_out.or_else(|| there.unusable(&host.name)) {
+            let refusal = locked_out.or_else(|| there.unusable(&host.name));
+            match refusal.or_else(|| there.undeliverable(change, self.file)) {
                 Some(error) => refusals.add(&host.name, error),
                 None => plans.push(self.host(host, there, change)),
             }
@@ -93,7 +94,7 @@ impl SecretsPlan<'_> {
         let lines: String = change
             .iter()
             .filter(|(name, _)| differing.contains(&name.as_str()))
-            .map(|(name, value)| value.assignment(name))
+            .map(|(name, value)| self.file.line(name, value))
             .collect();
         let steps = SecretSteps {
             planner: &planner,
@@ -145,7 +146,7 @@ impl SecretSteps<'_> {
             return self.restart();
         }
         let restart = if self.restarts { "yes" } else { "" };
-        let what = format!("writing {} to {}", names.join(", "), self.file.path);
+        let what = format!("writing {}", self.places(names));
         let write = self
             .command(&what, script::WRITE_SECRETS)
             .parameter("restart", restart)
@@ -155,6 +156,21 @@ impl SecretSteps<'_> {
         steps.extend(self.restart());
         steps.push(self.settle());
         steps
+    }
+
+    /// Where secrets go, in words: `A, B to PATH and C as a file`.
+    fn places(&self, names: &[&str]) -> String {
+        let (files, lines): (Vec<&str>, Vec<&str>) = names
+            .iter()
+            .partition(|name| self.file.form(name) == SecretForm::File);
+        let to = format!("{} to {}", lines.join(", "), self.file.path);
+        let as_file = format!("{} as a file", files.join(", "));
+        let parts = [(lines, to), (files, as_file)].into_iter();
+        let parts: Vec<String> = parts
+            .filter(|(names, _)| !names.is_empty())
+            .map(|(_, words)| words)
+            .collect();
+        parts.join(" and ")
     }
 
     fn back(&self) -> Vec<Step> {

@@ -21,7 +21,7 @@ use pkgapp_core::name::AppName;
 use pkgapp_core::path::InstallPath;
 
 fn value(text: &str) -> SecretValue {
-    SecretValue::parse(text.into()).unwrap()
+    SecretValue::parse(text.into(), SecretForm::Line).unwrap()
 }
 
 fn file() -> SecretStore {
@@ -29,6 +29,7 @@ fn file() -> SecretStore {
         name: AppName::parse("shop").unwrap(),
         path: InstallPath::parse("/etc/shop/secrets.env").unwrap(),
         group: Some("shop".into()),
+        credentials: vec!["CERT".into(), "NOTE".into()],
     }
 }
 
@@ -142,15 +143,17 @@ fn values_are_one_line_of_text() {
         (b"\xff", "not UTF-8"),
         (&[b'x'; MOST_BYTES + 1], "longer than 64 KiB"),
     ] {
-        let error = SecretValue::parse(bytes.to_vec()).unwrap_err().to_string();
+        let error = SecretValue::parse(bytes.to_vec(), SecretForm::Line)
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(why), "{error}");
     }
-    SecretValue::parse(vec![b'x'; MOST_BYTES]).unwrap();
+    SecretValue::parse(vec![b'x'; MOST_BYTES], SecretForm::Line).unwrap();
     assert_eq!(
-        SecretValue::from_line(b"a\tb \n".to_vec()).unwrap(),
+        SecretValue::from_output(b"a\tb \n".to_vec(), SecretForm::Line).unwrap(),
         value("a\tb ")
     );
-    let error = SecretValue::from_line(b"hunter2\n\n".to_vec()).unwrap_err();
+    let error = SecretValue::from_output(b"hunter2\n\n".to_vec(), SecretForm::Line).unwrap_err();
     assert!(!error.to_string().contains("hunter2"), "{error}");
     assert!(!format!("{:?}", value("hunter2")).contains("hunter2"));
 }
@@ -387,6 +390,174 @@ fn secrets_of_before_are_kept_and_come_back() {
         std::fs::create_dir_all(login.path(".pkgapp/packages/aa")).unwrap();
     }
     assert!(kept("pending").is_some(), "a restart is still due");
+}
+
+const CERT: &str = "-----BEGIN \\c\n\tß%s \\\\ \\n\r\n-----END\n\n";
+
+fn text(text: &str) -> SecretValue {
+    SecretValue::parse(text.into(), SecretForm::File).unwrap()
+}
+
+#[test]
+fn files_have_several_lines_and_are_compared_and_read_alike() {
+    for (bytes, why) in [
+        (&b"a\0"[..], "a NUL character"),
+        (b"", "is empty"),
+        (b"\xff", "not UTF-8"),
+        (&[b'x'; MOST_BYTES + 1], "longer than 64 KiB"),
+    ] {
+        let error = SecretValue::parse(bytes.to_vec(), SecretForm::File).unwrap_err();
+        assert!(error.to_string().contains(why), "{error}");
+    }
+    for (given, kept) in [
+        ("a\n", "a"),
+        ("a", "a"),
+        ("a\nb\n", "a\nb\n"),
+        ("a\nb", "a\nb"),
+    ] {
+        let given = SecretValue::from_output(given.into(), SecretForm::File).unwrap();
+        assert_eq!(given, text(kept));
+    }
+
+    let login = Login::new();
+    let store = login.path("shared/etc/shop/credentials");
+    login.lock("t");
+    let lines = [text(CERT).file_line("CERT"), value("1").assignment("A")].concat();
+    let (done, said) = login.write(&lines, "t");
+    assert!(done, "{said}");
+    assert_eq!(login.text(), "A=1\n");
+    assert_eq!(std::fs::read_to_string(store.join("CERT")).unwrap(), CERT);
+    let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o7777;
+    assert_eq!((mode(&store), mode(&store.join("CERT"))), (0o700, 0o600));
+
+    let salt = SecretSalt::draw().unwrap();
+    let there = login.look(&salt);
+    assert_eq!(there.hashes.keys().collect::<Vec<_>>(), ["A", "CERT"]);
+    assert_eq!(there.hashes["CERT"], salt.hash(&text(CERT)));
+    let names = ["CERT".to_owned(), "A".to_owned(), "NOTE".to_owned()];
+    let (_, read) = login.run(&file().read(&login.remote(), &names[..]));
+    let values = SecretStore::values(read.as_bytes());
+    // It has no file, and so no value.
+    assert!(
+        values
+            .unwrap_err()
+            .to_string()
+            .contains("cannot copy `NOTE`")
+    );
+    let (_, read) = login.run(&file().read(&login.remote(), &names[..2]));
+    let values = SecretStore::values(read.as_bytes()).unwrap();
+    assert_eq!((&values["CERT"], &values["A"]), (&text(CERT), &value("1")));
+}
+
+#[test]
+fn what_is_a_file_by_now_is_no_variable() {
+    let login = Login::new();
+    std::fs::write(login.file(), "CERT=old\n").unwrap();
+    let there = login.look(&SecretSalt::draw().unwrap());
+    assert!(there.hashes.is_empty());
+    assert_eq!(there.leftover, ["CERT"]);
+    assert!(there.oddities()[0].contains("still has a line of it"));
+}
+
+#[test]
+fn files_are_kept_and_come_back_with_the_others() {
+    let login = Login::new();
+    let at = |name: &str| login.path("shared/etc/shop/credentials").join(name);
+    let cert = || std::fs::read_to_string(at("CERT")).ok();
+    let write = |value: &str, token: &str| {
+        let (done, said) = login.write(&text(value).file_line("CERT"), token);
+        assert!(done, "{said}");
+    };
+    let swap = |to| assert!(login.order(script::SWAP_SECRETS, "t", &[("to", to)]).0);
+    login.lock("t");
+    write("one\ntwo", "t");
+    assert!(!login.file().exists(), "nothing is a variable");
+    assert!(login.order(script::RESTORE_SECRETS, "t", &[]).0);
+    assert_eq!(cert(), None);
+    write("one\ntwo", "t");
+    assert!(login.order(script::SETTLE_SECRETS, "t", &[]).0);
+    login.unlock("t");
+
+    // Since the last push there was none. Another one is left as it is.
+    login.lock("t");
+    std::fs::write(at("OTHER"), "x").unwrap();
+    for _ in 0..2 {
+        swap("previous");
+        assert_eq!(cert(), None);
+    }
+    for _ in 0..2 {
+        swap("later");
+        assert_eq!(cert().as_deref(), Some("one\ntwo"));
+    }
+    assert!(at("OTHER").exists());
+    swap("previous");
+    let parameters = [
+        ("good", "aa"),
+        ("marked", ""),
+        ("mark", ""),
+        ("keep", "3"),
+        ("line", "\"result\":\"ok\"}"),
+    ];
+    std::fs::create_dir_all(login.path(".pkgapp/packages/aa")).unwrap();
+    assert!(login.order(script::RECORD, "t", &parameters).0);
+    let kept = std::fs::read_dir(login.path(".pkgapp/secrets")).unwrap();
+    let kept: Vec<_> = kept.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(kept, ["pending_files"], "a restart is still due");
+    assert!(login.look(&SecretSalt::draw().unwrap()).is_pending);
+}
+
+#[test]
+fn what_was_cut_off_is_not_written() {
+    let login = Login::new();
+    login.lock("t");
+    let whole = text("one\ntwo").file_line("CERT");
+    let (done, said) = login.write(&whole[..whole.len() - 1], "t");
+    assert_eq!((done, said.as_str()), (true, "nothing differs\n"));
+    assert!(!login.path("shared/etc/shop/credentials").exists());
+}
+
+#[test]
+fn a_file_that_others_could_have_made_is_not_followed() {
+    let login = Login::new();
+    login.lock("t");
+    let store = login.path("shared/etc/shop/credentials");
+    symlink(login.path("elsewhere"), &store).unwrap();
+    let told = login.look(&SecretSalt::draw().unwrap()).distrusted.unwrap();
+    assert!(told.contains("credentials` is a symbolic link"), "{told}");
+    let (done, said) = login.write(&text("x").file_line("CERT"), "t");
+    assert!(!done && said.contains("is a symbolic link"), "{said}");
+}
+
+#[test]
+fn a_host_whose_systemd_passes_no_files_on_is_refused() {
+    let policy = own_policy();
+    let salt = SecretSalt::draw().unwrap();
+    let there = HostSecrets {
+        no_credentials: Some("systemd 245 has no credentials".into()),
+        ..HostSecrets::default()
+    };
+    let plan = |name: &str| {
+        let change = SecretChange::from([(name.to_owned(), value("x"))]);
+        let (policy, file) = (&policy, &file());
+        let restart = ReaderRestart::Running;
+        SecretsPlan {
+            policy,
+            file,
+            salt: &salt,
+            restart,
+        }
+        .plan(
+            &[site("web1", own_facts(None))],
+            std::slice::from_ref(&there),
+            &[change],
+        )
+    };
+    let error = plan("CERT").unwrap_err().to_string();
+    assert!(
+        error.contains("cannot deliver `CERT` as a file: systemd 245"),
+        "{error}"
+    );
+    assert!(plan("KEY").is_ok());
 }
 
 #[test]

@@ -11,8 +11,8 @@ use super::{
     HostCompiled, HostPython, ScriptletActions, is_instance, key, preset_path, socket_of, unit_path,
 };
 use crate::services::{
-    DataHome, HostSettings, OwnedFile, PackageForm, PackagedSite, PackagedUnit, SecretFile,
-    Services, SystemUser, WritableLinks,
+    DataHome, HostSettings, OwnedFile, PackageForm, PackagedCredential, PackagedSite, PackagedUnit,
+    SecretFile, Services, SystemUser, WritableLinks,
 };
 use crate::writable::FILL;
 
@@ -114,6 +114,9 @@ struct DataValues<'a> {
     /// The home directories of cron jobs, each once.
     cron_homes: Vec<CronHomeValues<'a>>,
     secrets: Vec<SecretValues<'a>>,
+    credentials: Vec<CredentialValues<'a>>,
+    /// The quoted paths of credentials that may be missing.
+    optional_credentials: Vec<String>,
     /// Files below `/etc/NAME`, except for secrets.
     configs: Vec<&'a str>,
     attributes: Vec<AttributeValues<'a>>,
@@ -126,6 +129,14 @@ struct SettingValues<'a> {
     needed: Vec<NeededSetting<'a>>,
     /// The files that may set the variables, quoted.
     files: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct CredentialValues<'a> {
+    name: &'a str,
+    encrypted: &'a str,
+    plain: &'a str,
+    is_needed: bool,
 }
 
 #[derive(Serialize)]
@@ -338,6 +349,9 @@ impl<'a> UserValues<'a> {
 
 impl<'a> DataValues<'a> {
     fn of(services: &'a Services) -> Self {
+        let credentials = services.credentials.iter();
+        let optional = credentials.clone().filter(|each| each.is_optional);
+        let optional = optional.map(|each| shell_quoted(each.plain.as_str()));
         let is_secret =
             |path: &InstallPath| services.secrets.iter().any(|secret| secret.path == *path);
         let cron_homes: BTreeSet<CronHomeValues<'_>> = services
@@ -357,6 +371,8 @@ impl<'a> DataValues<'a> {
             homes: services.homes.iter().map(HomeValues::of).collect(),
             cron_homes: cron_homes.into_iter().collect(),
             secrets: services.secrets.iter().map(SecretValues::of).collect(),
+            credentials: credentials.map(CredentialValues::of).collect(),
+            optional_credentials: optional.collect(),
             configs: services
                 .owned
                 .iter()
@@ -419,6 +435,17 @@ impl<'a> SecretValues<'a> {
                 .parent()
                 .map_or_else(|| "/".to_owned(), |parent| parent.to_string()),
             group: &secret.group,
+        }
+    }
+}
+
+impl<'a> CredentialValues<'a> {
+    fn of(credential: &'a PackagedCredential) -> Self {
+        Self {
+            name: &credential.name,
+            encrypted: credential.encrypted.as_str(),
+            plain: credential.plain.as_str(),
+            is_needed: !credential.is_optional,
         }
     }
 }

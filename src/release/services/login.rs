@@ -245,6 +245,16 @@ impl LoginWriter<'_> {
         Ok(())
     }
 
+    /// Returns the variables with the paths of secrets that are files. The login reads its own.
+    fn credentials(&self) -> impl Iterator<Item = (String, String)> {
+        let directory = super::credentials_directory(self.context.name());
+        let credentials = self.context.app.credentials();
+        credentials.filter_map(move |setting| {
+            let path = format!("{directory}/{}", setting.name);
+            setting.file_variable().map(|variable| (variable, path))
+        })
+    }
+
     /// Writes the settings that a migration takes over from each service's unit.
     fn environments(&self, files: &mut LoginFiles) -> Result<()> {
         for (path, _, content) in self.package.files() {
@@ -260,7 +270,9 @@ impl LoginWriter<'_> {
                 let value = shell_quoted(&self.paths.in_text(&value));
                 format!("export {name}={value}\n")
             };
-            let exports: String = unit.environment().into_iter().map(export).collect();
+            let mut variables = unit.environment();
+            variables.extend(self.credentials());
+            let exports: String = variables.into_iter().map(export).collect();
             let named = unit.environment_files().into_iter();
             let named: Vec<String> = named.map(|file| self.paths.in_text(&file)).collect();
             files.add(&format!("environment/{}", unit.file), exports.into(), 0o644)?;
@@ -662,6 +674,49 @@ WantedBy=shop.target
             assert!(service.contains("/bin/web\n"), "{service}");
             assert_eq!(files["enabled"].matches("logrotate").count(), 1);
         }
+    }
+
+    /// systemd 247 passes the first file on, and later ones pass the second; a login reads its own.
+    #[test]
+    fn secrets_that_are_files_come_with_the_variables_of_their_paths() {
+        let text = r#"
+[app]
+name = "shop"
+version = "1"
+include = ["blob"]
+[python]
+version = "3.11"
+[settings.SHOP_CERT]
+type = "secret"
+deliver = "file"
+[service.web]
+exec = "web"
+instances = 2
+[timer.report]
+exec = "web"
+calendar = "daily"
+"#;
+        let (_directory, _, package) = package(text);
+        for unit in ["shop-web@.service", "shop-report.service"] {
+            let path = InstallPath::parse(&format!("{UNITS}/{unit}")).unwrap();
+            let (_, _, content) = package.files().find(|(its, ..)| **its == path).unwrap();
+            let unit = String::from_utf8(content.read().unwrap()).unwrap();
+            let lines = "\nLoadCredential=SHOP_CERT:/etc/shop/credentials/SHOP_CERT\n\
+                LoadCredentialEncrypted=SHOP_CERT:shop.SHOP_CERT\n\
+                Environment=SHOP_CERT_FILE=%t/credentials/%n/SHOP_CERT\n";
+            assert!(unit.contains(lines), "{unit}");
+        }
+
+        let files = login(text);
+        let place = "{pkgapp:into}/shared/etc/shop/credentials/SHOP_CERT";
+        let unit = &files["units/shop-web@.service"];
+        assert!(
+            unit.contains(&format!("\nEnvironment=SHOP_CERT_FILE={place}\n"))
+                && !unit.contains("LoadCredential"),
+            "{unit}"
+        );
+        let export = format!("export SHOP_CERT_FILE={}\n", shell_quoted(place));
+        assert!(files["environment/shop-web@.service"].contains(&export));
     }
 
     #[test]

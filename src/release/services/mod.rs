@@ -26,7 +26,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use crate::tree::{EntryOrigin, Tree, TreeEntry, UpgradeRole};
-use pkgapp_config::{Config, ConfigFile, OnUpgrade, PartName, ProcessSettings, UserName};
+use pkgapp_config::{
+    Config, ConfigFile, OnUpgrade, PartName, ProcessSettings, SecretDelivery, UserName,
+};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
@@ -71,6 +73,8 @@ pub struct Services {
     /// Files of secrets. Scriptlets create missing files empty, with mode 0640 and owner
     /// root:GROUP, never overwrite them, and remove them on purge.
     pub secrets: Vec<SecretFile>,
+    /// Secrets that are files, which are never overwritten, and which purge removes.
+    pub credentials: Vec<PackagedCredential>,
     /// Directories that systemd creates and no package owns, e.g. `/var/lib/shop`. Purging the
     /// package removes them.
     pub state: Vec<InstallPath>,
@@ -122,10 +126,23 @@ impl PackageForm {
     }
 }
 
+/// A secret that is a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackagedCredential {
+    /// The name of the setting.
+    pub name: String,
+    /// The file where systemd 252 or newer finds it, encrypted.
+    pub encrypted: InstallPath,
+    /// The file where systemd 247 to 249 finds it.
+    pub plain: InstallPath,
+    /// Whether the application can do without it.
+    pub is_optional: bool,
+}
+
 /// Settings that need a value on each host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostSettings {
-    /// The names of the settings, and the files for their values.
+    /// The names of the settings, and the files for their values; without [`PackagedCredential`]s.
     pub needed: Vec<(String, InstallPath)>,
     /// All environment files that services, timers, and cron jobs read.
     pub files: Vec<InstallPath>,
@@ -220,6 +237,7 @@ pub fn insert_into(tree: &mut Tree, app: &Config) -> Result<Services> {
         homes: homes(&context)?,
         writable: writable(&context)?,
         host_settings: host_settings(app),
+        credentials: credentials(app)?,
         metrics: monitoring::metrics_file(&context)?,
         secrets,
         state: context.state()?,
@@ -244,6 +262,7 @@ impl Services {
             groups: Vec::new(),
             members: Vec::new(),
             secrets: Vec::new(),
+            credentials: Vec::new(),
             state: Vec::new(),
             has_sysusers: false,
             has_tmpfiles: false,
@@ -330,19 +349,43 @@ fn has_own_state(process: &ProcessSettings) -> bool {
     process.systemd.contains_key("StateDirectory") || is_relaxed()
 }
 
+/// Returns the directory where hosts keep secrets that are files and not encrypted.
+fn credentials_directory(app: &str) -> String {
+    format!("/etc/{app}/credentials")
+}
+
+/// Returns the secrets that are files.
+fn credentials(app: &Config) -> Result<Vec<PackagedCredential>> {
+    let kept = credentials_directory(app.name.as_str());
+    app.credentials()
+        .map(|setting| {
+            let name = setting.name.clone();
+            let encrypted = app.place_on_hosts(setting);
+            Ok(PackagedCredential {
+                encrypted: encrypted.ok_or_else(|| Error::bug("a secret has no place"))?,
+                plain: InstallPath::parse(&format!("{kept}/{name}"))?,
+                is_optional: setting.is_optional,
+                name,
+            })
+        })
+        .collect()
+}
+
 /// Returns the settings that need a value on each host.
 pub(crate) fn host_settings(app: &Config) -> Option<HostSettings> {
-    let needed: Vec<(String, InstallPath)> = app
-        .settings
-        .iter()
-        .filter(|setting| setting.is_missing_on_hosts())
+    let on_hosts = || {
+        let settings = app.settings.iter();
+        settings.filter(|setting| setting.is_missing_on_hosts())
+    };
+    let needed: Vec<(String, InstallPath)> = on_hosts()
+        .filter(|setting| setting.delivery == SecretDelivery::Variable)
         .filter_map(|setting| Some((setting.name.clone(), app.place_on_hosts(setting)?)))
         .collect();
     let files: BTreeSet<&InstallPath> = app
         .environment_files()
         .flat_map(|(_, files)| files)
         .collect();
-    (!needed.is_empty() && !files.is_empty()).then(|| HostSettings {
+    (on_hosts().next().is_some() && !files.is_empty()).then(|| HostSettings {
         needed,
         files: files.into_iter().cloned().collect(),
     })

@@ -68,17 +68,18 @@ impl ServiceUnit {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Returns the variables of `Environment=`, except for one with the number of an instance.
+    /// Returns the variables of `Environment=`, except for those that only systemd knows, such as
+    /// the number of an instance.
     pub fn environment(&self) -> BTreeMap<String, String> {
         let lines = self
             .settings
             .iter()
-            .filter(|(name, _)| name == "Environment");
+            .filter(|(name, value)| name == "Environment" && !has_specifier(value));
         let words = lines.flat_map(|(_, value)| words(value));
         let variables = words.filter_map(|word| {
             Some(word.split_once('=')?).map(|(name, value)| (name.to_owned(), value.to_owned()))
         });
-        variables.filter(|(name, _)| name != "INSTANCE").collect()
+        variables.collect()
     }
 
     /// Returns the files of `EnvironmentFile=`; later files take precedence.
@@ -121,6 +122,11 @@ impl ServiceUnit {
             .map(|(name, value)| format!("{name}={value}"))
             .collect())
     }
+}
+
+/// Returns whether a value holds a specifier (systemd.unit(5)).
+fn has_specifier(value: &str) -> bool {
+    value.replace("%%", "").contains('%')
 }
 
 /// Splits a value into words, reversing [`super::unit::quoted`].

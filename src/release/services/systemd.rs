@@ -372,6 +372,7 @@ impl UnitWriter<'_> {
             .unwrap_or(self.context.prefix);
         unit.set("WorkingDirectory", plain(directory.as_str()));
         self.environment(unit, process, has_instances);
+        self.credentials(unit);
         if let Some(limit) = process.limit_nofile {
             unit.set("LimitNOFILE", limit);
         }
@@ -419,6 +420,29 @@ impl UnitWriter<'_> {
             "EnvironmentFile",
             files.map(|file| self.environment_file(file)),
         );
+    }
+
+    /// Sets the secrets that are files. systemd before 250 knows the first setting alone; later
+    /// versions take the second one, whose source may be missing. `%d` is of the later ones, too.
+    fn credentials(&self, unit: &mut UnitFile<'_>) {
+        let app = self.context.name();
+        for credential in self.context.app.credentials() {
+            let (name, variable) = (&credential.name, credential.file_variable());
+            let kept = format!("{}/{name}", super::credentials_directory(app));
+            let path = match self.scope {
+                // It is the login's own file.
+                ServiceScope::Login(_) => kept,
+                ServiceScope::System => {
+                    unit.set("LoadCredential", format!("{name}:{kept}"))
+                        .set("LoadCredentialEncrypted", format!("{name}:{app}.{name}"));
+                    format!("%t/credentials/%n/{name}")
+                }
+            };
+            unit.set_all(
+                "Environment",
+                variable.map(|variable| format!("{variable}={path}")),
+            );
+        }
     }
 
     /// Returns the value for an environment file. A file outside of the application's own directory

@@ -1,8 +1,12 @@
 # Restarts what reads the file of secrets, if that has changed. A socket that listens goes on to: who connects waits for the new
 # service.
 hold_lock
-[ -e "$secrets/pending" ] || { say "nothing reads anything new"; exit 0; }
+[ -e "$secrets/pending" ] || [ -e "$secrets/pending_files" ] || { say "nothing reads anything new"; exit 0; }
+paths=$(printf '%s_FILE|' $credentials)
 reads() { # UNIT
+  if [ -e "$secrets/pending_files" ] && [ -n "$credentials" ] &&
+    ctl show -p Environment "$1" | grep -qE "[= \"](${paths%|})="; then return 0; fi
+  [ -e "$secrets/pending" ] || return 1
   ctl show -p EnvironmentFiles "$1" | sed -n 's/^EnvironmentFiles\{0,1\}=//; s/ (ignore_errors=[a-z]*)$//p' | grep -qxF -- "$file"
 }
 # What somebody has disabled or stopped stays so. What has failed may have lacked the secret.
@@ -25,4 +29,4 @@ if [ -n "$readers" ]; then
   # shellcheck disable=SC2086
   ctl restart $readers || fail "these could not be restarted:$readers"
 fi
-rm -f "$secrets/pending"
+rm -f "$secrets/pending" "$secrets/pending_files"

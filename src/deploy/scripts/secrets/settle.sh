@@ -1,3 +1,4 @@
 # Forgets what this call would have gone back to.
 hold_lock
-rm -f "$secrets/before" "$secrets/writer"
+drop before
+rm -f "$secrets/writer"

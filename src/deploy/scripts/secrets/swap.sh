@@ -6,4 +6,4 @@ from=later
 [ "$to" != later ] || from=previous
 [ -e "$secrets/$to" ] || { say "done before"; exit 0; }
 [ -e "$secrets/$from" ] || keep "$from" || fail "cannot write to $secrets"
-place "$secrets/$to" && rm -f "$secrets/$to" && to_disk "$secrets" || fail "cannot write to ${file%/*}"
+place "$secrets/$to" && drop "$to" && to_disk "$secrets" || fail "cannot write to ${file%/*}"
