@@ -2092,6 +2092,7 @@ SSL = env.bool("SSL", default=True)
 FRONT = env.url("FRONT")
 AGE = env("AGE", cast=int, default=60)
 OTHER = myenv("NO")
+LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
 "#;
     let decouple = "from decouple import config, Csv\nA = config('A', default=5, cast=int)\n\
         B = config('B', default='x,y', cast=Csv())\nC = config('C', default=False, cast=bool)\nD = config('D')\n\
@@ -2107,6 +2108,14 @@ OTHER = myenv("NO")
         ("b/settings.py", decouple),
         ("c/settings.py", flask),
         ("d/settings.py", pydantic),
+        (
+            "e/settings.py",
+            "from config.env import BASE, env\nG = env.bool('G')\n",
+        ),
+        (
+            "f/settings.py",
+            "from config import variables\nH = env('H')\n",
+        ),
     ]);
     assert_eq!(
         found,
@@ -2121,6 +2130,7 @@ OTHER = myenv("NO")
             "SSL boolean true a/settings.py:12",
             "FRONT string host a/settings.py:13",
             "AGE integer 60 a/settings.py:14",
+            "LOGIN_WITH_CREDENTIALS boolean true a/settings.py:16",
             "A integer 5 b/settings.py:2",
             "B list [\"x\", \"y\"] b/settings.py:3",
             "C boolean false b/settings.py:4",
@@ -2130,6 +2140,7 @@ OTHER = myenv("NO")
             "SHOP_DEBUG boolean false d/settings.py:7",
             "SHOP_API_TOKEN secret host d/settings.py:8",
             "SHOP_RATE number host d/settings.py:10",
+            "G boolean host e/settings.py:2",
         ]
     );
 }

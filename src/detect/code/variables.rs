@@ -188,7 +188,9 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     let mut found = Vec::new();
     let has_library = |library: &str| match library {
         "os" => true,
-        "environ" => text.contains("import environ") || text.contains("from environ"),
+        "environ" => {
+            text.contains("import environ") || text.contains("from environ") || imports_env(text)
+        }
         library => text.contains(library),
     };
     for reader in READERS.iter().filter(|reader| has_library(reader.library)) {
@@ -205,6 +207,14 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     }
     found.sort_by_key(|setting| setting.line);
     found
+}
+
+/// Whether a module imports the `env` of another one: `from config.env import BASE_DIR, env`.
+fn imports_env(text: &str) -> bool {
+    let mut imports = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("from ")?.split_once(" import "));
+    imports.any(|(_, names)| names.split(',').any(|name| name.trim() == "env"))
 }
 
 /// Whether the code asks for a variable before it reads it: `if "NAME" in os.environ`.
@@ -308,12 +318,18 @@ impl Shown {
 
     fn setting(self, name: &str, path: &Path, line: usize) -> FoundSetting {
         let is_secret_type = self.kind == Some(SettingKind::Secret);
+        // A switch or a number may be about a secret, but is none: `ALLOW_LOGIN_WITH_CREDENTIALS`.
+        let is_plain = matches!(
+            self.kind,
+            Some(SettingKind::Boolean | SettingKind::Integer | SettingKind::Number)
+        );
+        let is_named_secret = !is_plain && is_secret(name);
         let is_in_default =
             matches!(&self.default, Some(Literal::Text(text)) if holds_password(text));
         // A key that stands in the code is known to everyone who has the code.
-        let is_key = is_secret(name) && !is_secret_type && !is_address(name) && !is_in_default;
+        let is_key = is_named_secret && !is_secret_type && !is_address(name) && !is_in_default;
         let is_known = is_key && !self.is_nothing();
-        let (kind, default) = if is_secret_type || is_in_default || is_secret(name) {
+        let (kind, default) = if is_secret_type || is_in_default || is_named_secret {
             (SettingKind::Secret, None)
         } else {
             fitting(self.kind, self.default)
