@@ -154,8 +154,12 @@ impl FactCollector<'_> {
         }
         self.static_files(survey, code);
         let unnamed = code.unnamed_settings();
-        let settings = unnamed.as_ref().map(|(module, _)| module.as_str());
         let at = unnamed.as_ref().and_then(|(_, file)| self.place(file, &[]));
+        // By itself, manage.py would take the settings of its developers.
+        let settings = unnamed
+            .as_ref()
+            .map(|(module, _)| module.as_str())
+            .or_else(|| code.other_settings());
         self.text("settings-module", settings, at);
         self.build_variables(survey, code, settings);
         if manage.is_none() {

@@ -1186,6 +1186,14 @@ fn settings_demand_what_they_read_without_a_default() {
                     if not SITE_KEY:\n    raise Wrong('set SITE_KEY')\n";
     let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
     assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SITE_KEY"]);
+
+    // Django refuses an empty key.
+    assert!(demands("SECRET_KEY = os.getenv('SHOP_KEY', '')\n"));
+    assert!(demands("SECRET_KEY = os.environ.get(\"SHOP_KEY\")\n"));
+    assert!(!demands("SECRET_KEY = os.getenv('SHOP_KEY', 'x')\n"));
+    assert!(!demands(
+        "SECRET_KEY = os.getenv('SHOP_KEY', '')\nif not SECRET_KEY:\n    SECRET_KEY = make()\n"
+    ));
 }
 
 fn writes(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
@@ -1879,12 +1887,20 @@ fn migrations_take_the_settings_of_the_server() {
     let seen = survey(&[("manage.py", manage), ("shop/wsgi.py", &wsgi)]);
     let expected = "python app/manage.py migrate --noinput --settings shop.settings.product";
     assert_eq!(seen.migrate.as_deref(), Some(expected));
+    let product = FactValue::String("shop.settings.product".to_owned());
+    let module = seen.facts.get("settings-module").map(|fact| &fact.value);
+    assert_eq!(module, Some(&product));
+    let build = vec![("DJANGO_SETTINGS_MODULE".to_owned(), product)];
+    let variables = seen.facts.get("build-variables").map(|fact| &fact.value);
+    assert_eq!(variables, Some(&FactValue::Table(build)));
+
     let same = manage.replace("devel", "product");
     let seen = survey(&[("manage.py", &same), ("shop/wsgi.py", &wsgi)]);
     assert_eq!(
         seen.migrate.as_deref(),
         Some("python app/manage.py migrate --noinput")
     );
+    assert!(seen.facts.get("settings-module").is_none());
 }
 
 /// fixtures/shop with the recipe for Django, without the lines that the recipe supplies.

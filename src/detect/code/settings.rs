@@ -247,7 +247,8 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
         .split_once(')')
         .map_or(arguments, |(inside, _)| inside);
     let is_demanded = !(has_default(arguments, inside, read) || has_scheme_default(text, name))
-        || is_refused(text, name, inside);
+        || is_refused(text, name, inside)
+        || is_empty_key(text, at, inside);
     is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
 }
 
@@ -338,6 +339,17 @@ fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
     let words =
         raised.flat_map(|message| message.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
     may_be_refused && name.contains('_') && words.into_iter().any(|word| word == name)
+}
+
+/// Returns whether the variable that is read at an offset is the SECRET_KEY by itself, and nothing
+/// stands for it: Django refuses an empty one.
+fn is_empty_key(text: &str, at: usize, arguments: &str) -> bool {
+    let line = text[..at].rsplit('\n').next().unwrap_or_default();
+    let default = arguments.trim_start_matches([',', ' ']);
+    let default = default.strip_prefix("default=").unwrap_or(default);
+    line.starts_with("SECRET_KEY =")
+        && ["", "None", "''", "\"\""].contains(&default.trim_end())
+        && !text.contains("not SECRET_KEY")
 }
 
 /// Iterates over the environment variables whose names suggest a data directory.
