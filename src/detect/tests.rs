@@ -1397,6 +1397,7 @@ fn requirements_of_the_application_are_found_whatever_stands_between_the_words()
         "requirements-production.txt",
         "requirements.main.txt",
         "requirements/base.txt",
+        "requirements/requirements-production.txt",
     ] {
         let seen = survey(&[
             ("app.py", "app = Flask(__name__)\n"),
@@ -1645,6 +1646,39 @@ fn a_manage_py_in_a_package_may_still_be_the_projects() {
     assert!(has_manage("manage.py", "shop.settings"));
     assert!(has_manage("shop/manage.py", "settings"));
     assert!(!has_manage("shop/manage.py", "shop.settings"));
+}
+
+#[test]
+fn a_project_is_deployed_with_a_python() {
+    let deployed = |files: &[(&str, &str)]| {
+        let python = survey(&[&[MANAGE][..], files].concat()).deployed_python;
+        python.map(|python| python.to_string())
+    };
+    let image = |from: &str| deployed(&[("Dockerfile", from)]);
+    assert_eq!(
+        image("FROM python:3.9 AS build\nFROM docker.io/library/python:3.13.1-slim\n").as_deref(),
+        Some("3.13")
+    );
+    assert_eq!(
+        image("FROM ghcr.io/astral-sh/uv:python3.12-bookworm-slim\n").as_deref(),
+        Some("3.12")
+    );
+    for unknown in [
+        "python:3",
+        "python:slim",
+        "python:${PYTHON}",
+        "debian:12",
+        "",
+    ] {
+        assert_eq!(image(&format!("FROM {unknown}\n")), None, "{unknown}");
+    }
+    let runtime = ("runtime.txt", "python-3.10.4\n");
+    assert_eq!(deployed(&[runtime]).as_deref(), Some("3.10"));
+    let says = (
+        "pyproject.toml",
+        "[project]\nname = 'shop'\nrequires-python = '>=3.8'\n",
+    );
+    assert_eq!(deployed(&[runtime, says]), None);
 }
 
 #[test]
