@@ -2166,6 +2166,10 @@ LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
             "f/settings.py",
             "from config import variables\nH = env('H')\n",
         ),
+        (
+            "g/settings.py",
+            "from .base import *  # all\nI = config('I', cast=int)\n",
+        ),
     ]);
     assert_eq!(
         found,
@@ -2191,6 +2195,7 @@ LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
             "SHOP_API_TOKEN secret host d/settings.py:8",
             "SHOP_RATE number host d/settings.py:10",
             "G boolean host e/settings.py:2",
+            "I integer host g/settings.py:2",
         ]
     );
 }

@@ -189,9 +189,9 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     let has_library = |library: &str| match library {
         "os" => true,
         "environ" => {
-            text.contains("import environ") || text.contains("from environ") || imports_env(text)
+            text.contains("import environ") || text.contains("from environ") || imports(text, "env")
         }
-        library => text.contains(library),
+        library => text.contains(library) || imports(text, "config"),
     };
     for reader in READERS.iter().filter(|reader| has_library(reader.library)) {
         for (at, _) in text.match_indices(reader.text) {
@@ -209,12 +209,17 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     found
 }
 
-/// Whether a module imports the `env` of another one: `from config.env import BASE_DIR, env`.
-fn imports_env(text: &str) -> bool {
+/// Whether a module imports a reader from another one: `from config.env import BASE_DIR, env`, or
+/// `from .base import *`, as settings do.
+fn imports(text: &str, reader: &str) -> bool {
     let mut imports = text
         .lines()
         .filter_map(|line| line.strip_prefix("from ")?.split_once(" import "));
-    imports.any(|(_, names)| names.split(',').any(|name| name.trim() == "env"))
+    imports.any(|(module, names)| {
+        let names = names.split('#').next().unwrap_or(names);
+        let mut names = names.split(',').map(str::trim);
+        names.any(|name| name == reader || name == "*" && module.starts_with('.'))
+    })
 }
 
 /// Whether the code asks for a variable before it reads it: `if "NAME" in os.environ`.
