@@ -146,6 +146,9 @@ impl FactCollector<'_> {
                 None,
             );
         }
+        if code.caches_in_database() {
+            self.set("cache-table", FactValue::Boolean(true), None);
+        }
         self.text("django-settings", code.settings(), None);
         if let Some(Ok(())) = code.static_root().filter(|_| !survey.has_collected) {
             self.set("collects-static", FactValue::Boolean(true), None);

@@ -1649,6 +1649,18 @@ fn a_manage_py_in_a_package_may_still_be_the_projects() {
 }
 
 #[test]
+fn a_cache_in_the_database_has_tables() {
+    let backend =
+        "CACHES = {'default': {'BACKEND': 'django.core.cache.backends.db.DatabaseCache'}}\n";
+    let facts = survey(&[MANAGE, ("shop/settings.py", backend)]).facts;
+    let has_table = facts.get("cache-table").map(|fact| &fact.value);
+    assert_eq!(has_table, Some(&FactValue::Boolean(true)));
+    let other = backend.replace(".db.DatabaseCache", ".redis.RedisCache");
+    let facts = survey(&[MANAGE, ("shop/settings.py", &other)]).facts;
+    assert!(facts.get("cache-table").is_none());
+}
+
+#[test]
 fn a_project_is_deployed_with_a_python() {
     let deployed = |files: &[(&str, &str)]| {
         let python = survey(&[&[MANAGE][..], files].concat()).deployed_python;

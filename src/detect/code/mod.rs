@@ -257,6 +257,8 @@ pub(super) struct CodeFacts {
     static_url: Option<String>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
     compresses: bool,
+    /// Whether the settings keep a cache in the database.
+    caches_in_database: bool,
     /// Variables that settings can't do without, and a value that suffices for a build.
     variables: BTreeMap<String, &'static str>,
     /// Directories that are packages.
@@ -539,6 +541,7 @@ impl CodeFacts {
             self.settings_files.insert(module.path.to_owned());
             self.variables.extend(demanded_variables(module.text));
             self.compresses |= module.has("COMPRESS_OFFLINE");
+            self.caches_in_database |= module.has("django.core.cache.backends.db.DatabaseCache");
         }
         if loops_for_ever(module) {
             let command = module.name.strip_suffix(".py").unwrap_or(module.name);
@@ -888,6 +891,11 @@ impl CodeFacts {
     /// Whether django-compressor has to run at a build.
     pub(super) fn compresses(&self) -> bool {
         self.compresses
+    }
+
+    /// Whether Django's `createcachetable` has to run before the application does.
+    pub(super) fn caches_in_database(&self) -> bool {
+        self.caches_in_database
     }
 
     /// The variables that Django's settings demand, each with a value that suffices for a build.
