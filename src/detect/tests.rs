@@ -2213,6 +2213,25 @@ LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
 }
 
 #[test]
+fn what_is_read_below_an_if_is_optional() {
+    let of = |above: &str| {
+        let text = format!("import environ\n{above}\n    NAME = env('NAME')\n");
+        proposed(&[MANAGE, ("shop/settings.py", &text)]).remove(0)
+    };
+    for above in ["if STORAGE == 's3':", "if A:\n    pass\nelif (\n    B\n):"] {
+        assert!(of(above).starts_with("NAME string optional "), "{above}");
+    }
+    for above in [
+        "if A:\n    pass\nelse:",
+        "if not DEBUG:",
+        "if STAGE == 'production':",
+        "def read():",
+    ] {
+        assert!(of(above).starts_with("NAME string host "), "{above}");
+    }
+}
+
+#[test]
 fn at_most_thirty_settings_are_proposed() {
     let lines: String = (10..60)
         .map(|n| format!("x = os.environ['V{n}']\n"))

@@ -258,7 +258,27 @@ fn read_at(path: &Path, text: &str, reader: &VariableReader, at: usize) -> Optio
     }
 
     let shown = Shown::of(reader, others, &text[..at], text, name);
-    Some(shown.setting(name, path, line_of(text, at)))
+    let is_unasked = !shown.has_default && is_for_some(&text[..at]);
+    let mut setting = shown.setting(name, path, line_of(text, at));
+    setting.is_optional |= is_unasked;
+    Some(setting)
+}
+
+/// Whether code after a text runs only where the application is configured for it: it is indented
+/// below an `if` at the top of the module, such as `if STORAGE == "s3":`. A condition for production
+/// holds on hosts.
+fn is_for_some(before: &str) -> bool {
+    let mut lines = before.rsplit('\n');
+    let is_indented = lines
+        .next()
+        .is_some_and(|line| line.starts_with([' ', '\t']));
+    let is_statement =
+        |line: &&str| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']);
+    let statement = lines.find(is_statement).unwrap_or_default();
+    let is_chosen = statement.starts_with("if ") || statement.starts_with("elif ");
+    let condition = statement.to_lowercase();
+    let is_for_production = condition.contains("prod") || condition.contains("not debug");
+    is_indented && is_chosen && !is_for_production
 }
 
 /// What a call shows about a variable.
