@@ -549,8 +549,8 @@ fn uncommon(python: PythonMinor) -> Option<String> {
     if distribution_minor() == Some(u16::from(python.minor)) {
         return None;
     }
-    let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-    lacking_targets(python, target::of_release(&release))
+    let release = std::fs::read_to_string("/etc/os-release").ok();
+    lacking_targets(python, release.as_deref().and_then(target::of_release))
 }
 
 /// Names the targets that lack a Python, if most of the usual ones do, or if `here` is one of them.

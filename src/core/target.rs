@@ -250,19 +250,16 @@ pub fn by_name(name: &str) -> Result<&'static Target> {
 /// Returns the target that this machine is, from the text of its os-release(5).
 pub fn of_release(text: &str) -> Option<&'static Target> {
     let field = |name: &str| {
-        let line = text
-            .lines()
-            .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-        line.unwrap_or_default()
-            .trim_matches(['"', '\''])
-            .to_owned()
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        Some(value.trim_matches(['"', '\'']))
     };
-    let version = field("VERSION_ID");
-    let name = match field("ID").as_str() {
+    let version = field("VERSION_ID")?;
+    let name = match field("ID")? {
         "fedora" => "fedora".to_owned(),
         "amzn" => format!("amazon{version}"),
         id if id == "ol" || EL.contains(&id) => {
-            format!("el{}", version.split('.').next().unwrap_or(&version))
+            format!("el{}", version.split('.').next().unwrap_or(version))
         }
         id => format!("{id}{version}"),
     };

@@ -344,7 +344,8 @@ fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
 /// Returns whether the variable that is read at an offset is the SECRET_KEY by itself, and nothing
 /// stands for it: Django refuses an empty one.
 fn is_empty_key(text: &str, at: usize, arguments: &str) -> bool {
-    let line = text[..at].rsplit('\n').next().unwrap_or_default();
+    let before = &text[..at];
+    let line = before.rsplit_once('\n').map_or(before, |(_, line)| line);
     let default = arguments.trim_start_matches([',', ' ']);
     let default = default.strip_prefix("default=").unwrap_or(default);
     line.starts_with("SECRET_KEY =")

@@ -274,7 +274,9 @@ fn is_for_some(before: &str) -> bool {
         .is_some_and(|line| line.starts_with([' ', '\t']));
     let is_statement =
         |line: &&str| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']);
-    let statement = lines.find(is_statement).unwrap_or_default();
+    let Some(statement) = lines.find(is_statement) else {
+        return false;
+    };
     let is_chosen = statement.starts_with("if ") || statement.starts_with("elif ");
     let condition = statement.to_lowercase();
     let is_for_production = condition.contains("prod") || condition.contains("not debug");
