@@ -298,6 +298,11 @@ impl Survey {
                 && !self.writes.variables.contains_key(name)
                 && check_setting_name(name).is_ok()
         });
+        // What hosts must set comes first, then secrets, such as the addresses of databases.
+        settings.sort_by_key(|setting| {
+            let is_given = setting.default.is_some() || setting.is_optional;
+            (is_given, setting.kind != SettingKind::Secret)
+        });
         settings.truncate(MOST_SETTINGS);
         settings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
         self.settings = settings;

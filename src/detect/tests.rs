@@ -2242,6 +2242,24 @@ fn at_most_thirty_settings_are_proposed() {
     ]);
     assert_eq!(found.len(), 30);
     assert_eq!(found.last().unwrap(), "FIRST string host settings.py:1");
+
+    // Those without which it does not run are among them.
+    let optional = lines.replace("environ[", "getenv(").replace(']', ")");
+    let found = proposed(&[
+        ("a.py", &optional),
+        (
+            "b.py",
+            "x = os.getenv('DATABASE_URL')\nx = os.environ['LAST']\n",
+        ),
+    ]);
+    assert_eq!(found.len(), 30);
+    assert_eq!(
+        found[28..],
+        [
+            "DATABASE_URL secret optional b.py:1",
+            "LAST string host b.py:2"
+        ]
+    );
 }
 
 #[test]
