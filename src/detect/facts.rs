@@ -266,11 +266,15 @@ impl FactCollector<'_> {
             .iter()
             .filter(|name| !writes.variables.contains_key(*name))
             .filter(|name| Some(name.as_str()) != code.static_variable())
+            .filter(|name| Some(name.as_str()) != code.media_variable())
             .map(|name| (name.clone(), state.clone()));
+        let uploads = code.media_variable();
+        let uploads = uploads.map(|name| (name.to_owned(), format!("{state}/media")));
         let collected = code.static_variable();
         let collected = collected.map(|name| (name.to_owned(), COLLECTED.to_owned()));
         let variables: Vec<(String, FactValue)> = kept
             .chain(moved)
+            .chain(uploads)
             .chain(collected)
             .map(|(name, value)| (name, FactValue::String(value)))
             .collect();

@@ -652,8 +652,9 @@ fn import_roots(bases: Vec<PathBuf>, has_backend: bool) -> Vec<String> {
 
 /// The variables that say where data and collected static files lie, which recipes set.
 fn data_variables(code: &CodeFacts) -> Vec<String> {
-    let collected = code.static_variable().map(str::to_owned);
-    let mut names: Vec<String> = code.data_variables().cloned().chain(collected).collect();
+    let moved = [code.static_variable(), code.media_variable()];
+    let moved = moved.into_iter().flatten().map(str::to_owned);
+    let mut names: Vec<String> = code.data_variables().cloned().chain(moved).collect();
     names.sort();
     names.dedup();
     names

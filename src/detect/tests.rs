@@ -1722,6 +1722,22 @@ fn a_variable_may_say_where_static_files_are_collected() {
 }
 
 #[test]
+fn a_variable_may_say_where_uploads_are() {
+    let survey_of = |value: &str| {
+        let settings = format!("MEDIA_ROOT = {value}\n");
+        survey(&[MANAGE, ("shop/settings.py", &settings)])
+    };
+    let seen = survey_of("env.str('UPLOADS', '/home/shop/media')");
+    let place = FactValue::String(format!("/var/lib/{}/media", seen.name));
+    let variables = FactValue::Table(vec![("UPLOADS".to_owned(), place)]);
+    let found = seen.facts.get("data-variables").map(|fact| &fact.value);
+    assert_eq!(found, Some(&variables));
+    assert!(seen.settings.is_empty());
+    let inside = survey_of("os.environ.get('UPLOADS', BASE_DIR / 'media')");
+    assert!(inside.facts.get("data-variables").is_none());
+}
+
+#[test]
 fn collected_files_in_the_repository_are_left_alone() {
     let settings = "BASE_DIR = Path(__file__).parent.parent\nSTATIC_ROOT = BASE_DIR / 'static'\n";
     let collects = |others: &[(&str, &str)]| {

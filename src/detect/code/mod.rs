@@ -19,7 +19,8 @@ use walkdir::{DirEntry, WalkDir};
 
 use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
 use self::settings::{
-    data_variables, demanded_variables, static_directory, static_root, static_url, static_variable,
+    data_variables, demanded_variables, directory_variable, static_directory, static_root,
+    static_url,
 };
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
@@ -253,6 +254,8 @@ pub(super) struct CodeFacts {
     /// The directory of the tree that STATIC_ROOT names, if it names one in a plain way.
     static_directory: Option<PathBuf>,
     static_variable: Option<String>,
+    /// The variable that says where uploaded files are, if nothing in its place lies in the tree.
+    media_variable: Option<String>,
     /// STATIC_URL, if it is a path.
     static_url: Option<String>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
@@ -490,7 +493,10 @@ impl CodeFacts {
                 self.static_root = Some(static_root(value, module.path, module.text));
                 self.static_directory = static_directory(value, module.path, module.text);
                 // Settings for production override those that all have.
-                self.static_variable = static_variable(value).or(self.static_variable.take());
+                self.static_variable = directory_variable(value).or(self.static_variable.take());
+            }
+            "MEDIA_ROOT" => {
+                self.media_variable = directory_variable(value).or(self.media_variable.take());
             }
             "STATIC_URL" => self.static_url = static_url(value),
             _ => {}
@@ -884,6 +890,13 @@ impl CodeFacts {
     /// The variable of the environment that says where static files are collected.
     pub(super) fn static_variable(&self) -> Option<&str> {
         self.static_variable
+            .as_deref()
+            .filter(|_| self.manage.is_some())
+    }
+
+    /// The variable of the environment that says where uploaded files are.
+    pub(super) fn media_variable(&self) -> Option<&str> {
+        self.media_variable
             .as_deref()
             .filter(|_| self.manage.is_some())
     }

@@ -23,7 +23,7 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         )
     };
 
-    if static_variable(value).is_some() {
+    if directory_variable(value).is_some() {
         return Ok(());
     }
     if has_any(value, &["BASE", "ROOT", "DIR", "__file__", "dirname"]) {
@@ -56,9 +56,9 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
     Ok(())
 }
 
-/// Returns the variable that says where static files are collected, if no build could ship what the code has
-/// in its place: `env("STATIC_ROOT", default="/srv/static")`.
-pub(super) fn static_variable(value: &str) -> Option<String> {
+/// Returns the variable that says where a directory is, if no release could have what the code has in
+/// its place: `env("STATIC_ROOT", default="/srv/static")`.
+pub(super) fn directory_variable(value: &str) -> Option<String> {
     let value = without_comment(value).trim();
     let reads = [
         "os.environ.get(",
