@@ -298,10 +298,10 @@ impl Survey {
                 && !self.writes.variables.contains_key(name)
                 && check_setting_name(name).is_ok()
         });
-        // What hosts must set comes first, then secrets, such as the addresses of databases.
+        // What hosts must set comes first, then the addresses of databases and the like.
         settings.sort_by_key(|setting| {
             let is_given = setting.default.is_some() || setting.is_optional;
-            (is_given, setting.kind != SettingKind::Secret)
+            (is_given, !code::is_address(&setting.name))
         });
         settings.truncate(MOST_SETTINGS);
         settings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));

@@ -2107,6 +2107,7 @@ MAIL = os.environ.get(
     None,
 )
 API_KEY = os.environ.get("API_KEY", "changeme")
+STORAGE = os.environ.get("STORAGE_DSN", "file:///srv/media")
 KEY_FILE = os.environ.get("SSL_KEY_FILE", "/etc/ssl/key.pem")
 SIGNING_KEY = os.environ.get("SIGNING_KEY", "only-for-debugging" if DEBUG else "")
 os.environ["TZ"] = "UTC"
@@ -2146,9 +2147,10 @@ QUEUE = os.environ.get("SHOP_QUEUE", "amqp://guest:guest@mq/")
             "DATABASE_URL secret optional shop/settings.py:14",
             "SHOP_MAIL_PASSWORD secret optional shop/settings.py:15",
             "API_KEY secret host shop/settings.py:19",
-            "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:20",
-            "SIGNING_KEY secret host shop/settings.py:21",
-            "SHOP_QUEUE secret optional shop/settings.py:27",
+            "STORAGE_DSN secret optional shop/settings.py:20",
+            "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:21",
+            "SIGNING_KEY secret host shop/settings.py:22",
+            "SHOP_QUEUE secret optional shop/settings.py:28",
         ]
     );
 }

@@ -28,7 +28,7 @@ use super::{ASIDE, TOOLS, pins};
 pub(super) use self::databases::Database;
 pub use self::python::Literal;
 pub use self::variables::{FoundSetting, SettingKind};
-pub(crate) use self::variables::{fitted, is_secret};
+pub(crate) use self::variables::{fitted, is_address, is_secret};
 pub(super) use self::writes::WrittenPath;
 
 /// How deep modules are looked for, and how large they may be: application objects are near the

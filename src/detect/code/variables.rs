@@ -334,6 +334,11 @@ impl Shown {
         }
     }
 
+    /// Whether the code has an address for a variable that is not set: `file:///data/media`.
+    fn is_address(&self) -> bool {
+        matches!(&self.default, Some(Literal::Text(text)) if text.contains("://"))
+    }
+
     /// Whether the code has nothing for a variable that is not set.
     fn is_nothing(&self) -> bool {
         match &self.default {
@@ -355,7 +360,7 @@ impl Shown {
             matches!(&self.default, Some(Literal::Text(text)) if holds_password(text));
         // A key that stands in the code is known to everyone who has the code.
         let is_key = is_named_secret && !is_secret_type && !is_address(name) && !is_in_default;
-        let is_known = is_key && !self.is_nothing();
+        let is_known = is_key && !self.is_nothing() && !self.is_address();
         let (kind, default) = if is_secret_type || is_in_default || is_named_secret {
             (SettingKind::Secret, None)
         } else {
@@ -540,7 +545,7 @@ pub(crate) fn is_secret(name: &str) -> bool {
 }
 
 /// Whether a variable is an address that commonly holds a password.
-fn is_address(name: &str) -> bool {
+pub(crate) fn is_address(name: &str) -> bool {
     const SERVERS: [&str; 9] = [
         "DATABASE", "DB", "REDIS", "BROKER", "CACHE", "AMQP", "RABBITMQ", "MONGODB", "MONGO",
     ];
