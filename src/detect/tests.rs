@@ -2200,6 +2200,11 @@ LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
             "g/settings.py",
             "from .base import *  # all\nI = config('I', cast=int)\n",
         ),
+        (
+            "h/settings.py",
+            "env = os.environ.copy()\nJ = env.get('J', 'a')\nK = env['K']\n\
+             if 'L' in env:\n    L = env['L']\nenv['M'] = 'b'\n",
+        ),
     ]);
     assert_eq!(
         found,
@@ -2226,6 +2231,9 @@ LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
             "SHOP_RATE number host d/settings.py:10",
             "G boolean host e/settings.py:2",
             "I integer host g/settings.py:2",
+            "J string \"a\" h/settings.py:2",
+            "K string host h/settings.py:3",
+            "L string optional h/settings.py:5",
         ]
     );
 }

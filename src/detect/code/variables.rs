@@ -95,8 +95,21 @@ const ENVIRON: VariableReader = VariableReader {
     library: "environ",
 };
 
-const READERS: [VariableReader; 17] = [
+/// A copy of the environment: `env = os.environ.copy()`.
+const COPY: VariableReader = VariableReader {
+    text: "env[",
+    library: "copy",
+    ..SYSTEM
+};
+
+const READERS: [VariableReader; 19] = [
     SYSTEM,
+    COPY,
+    VariableReader {
+        text: "env.get(",
+        second: Second::Optional,
+        ..COPY
+    },
     VariableReader {
         text: "environ.get(",
         second: Second::Optional,
@@ -188,6 +201,7 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     let mut found = Vec::new();
     let has_library = |library: &str| match library {
         "os" => true,
+        "copy" => text.contains("env = os.environ"),
         "environ" => {
             text.contains("import environ") || text.contains("from environ") || imports(text, "env")
         }
@@ -225,7 +239,7 @@ fn imports(text: &str, reader: &str) -> bool {
 /// Whether the code asks for a variable before it reads it: `if "NAME" in os.environ`.
 fn is_asked_for(text: &str, name: &str) -> bool {
     ['"', '\''].iter().any(|quote| {
-        ["in os.environ", "in environ"]
+        ["in os.environ", "in environ", "in env"]
             .iter()
             .any(|mapping| text.contains(&format!("{quote}{name}{quote} {mapping}")))
     })
