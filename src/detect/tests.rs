@@ -2107,7 +2107,7 @@ MAIL = os.environ.get(
     None,
 )
 API_KEY = os.environ.get("API_KEY", "changeme")
-STORAGE = os.environ.get("STORAGE_DSN", "file:///srv/media")
+STORAGE = os.environ.get("STORAGE_DSN", "/srv/media/")
 KEY_FILE = os.environ.get("SSL_KEY_FILE", "/etc/ssl/key.pem")
 SIGNING_KEY = os.environ.get("SIGNING_KEY", "only-for-debugging" if DEBUG else "")
 os.environ["TZ"] = "UTC"

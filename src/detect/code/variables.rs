@@ -348,9 +348,10 @@ impl Shown {
         }
     }
 
-    /// Whether the code has an address for a variable that is not set: `file:///data/media`.
-    fn is_address(&self) -> bool {
-        matches!(&self.default, Some(Literal::Text(text)) if text.contains("://"))
+    /// Whether the code has an address or a path for a variable that is not set:
+    /// `file:///data/media`.
+    fn is_place(&self) -> bool {
+        matches!(&self.default, Some(Literal::Text(text)) if text.contains("://") || text.starts_with('/'))
     }
 
     /// Whether the code has nothing for a variable that is not set.
@@ -374,7 +375,7 @@ impl Shown {
             matches!(&self.default, Some(Literal::Text(text)) if holds_password(text));
         // A key that stands in the code is known to everyone who has the code.
         let is_key = is_named_secret && !is_secret_type && !is_address(name) && !is_in_default;
-        let is_known = is_key && !self.is_nothing() && !self.is_address();
+        let is_known = is_key && !self.is_nothing() && !self.is_place();
         let (kind, default) = if is_secret_type || is_in_default || is_named_secret {
             (SettingKind::Secret, None)
         } else {
