@@ -2244,6 +2244,11 @@ fn what_is_read_below_an_if_is_optional() {
         let text = format!("import environ\n{above}\n    NAME = env('NAME')\n");
         proposed(&[MANAGE, ("shop/settings.py", &text)]).remove(0)
     };
+    let known = "import environ\nif LOGIN:\n    KEY = env('LOGIN_PASSWORD', 'known')\n";
+    assert_eq!(
+        proposed(&[MANAGE, ("shop/settings.py", known)]),
+        ["LOGIN_PASSWORD secret optional shop/settings.py:3"]
+    );
     for above in ["if STORAGE == 's3':", "if A:\n    pass\nelif (\n    B\n):"] {
         assert!(of(above).starts_with("NAME string optional "), "{above}");
     }

@@ -272,9 +272,8 @@ fn read_at(path: &Path, text: &str, reader: &VariableReader, at: usize) -> Optio
     }
 
     let shown = Shown::of(reader, others, &text[..at], text, name);
-    let is_unasked = !shown.has_default && is_for_some(&text[..at]);
     let mut setting = shown.setting(name, path, line_of(text, at));
-    setting.is_optional |= is_unasked;
+    setting.is_optional |= setting.default.is_none() && is_for_some(&text[..at]);
     Some(setting)
 }
 
