@@ -118,6 +118,23 @@ fn two_lines_make_a_django_application() {
 }
 
 #[test]
+fn a_setting_is_stronger_than_a_variable_of_a_recipe() {
+    let place = |settings: &str| {
+        let text = configuration(&format!("recipe = \"django\"\n{settings}"));
+        let directory = project(&[("pkgapp.toml", &text), ("manage.py", "")]);
+        let mut facts = facts(directory.path(), &["gunicorn", "celery", "django"]);
+        let moved = FactValue::String("/var/lib/shop/a".to_owned());
+        let moved = FactValue::Table(vec![("UPLOADS".to_owned(), moved)]);
+        facts.insert("data-variables", moved, None);
+        let app = load(directory.path(), &facts).unwrap();
+        app.services[0].process.env["UPLOADS"].clone()
+    };
+    assert_eq!(place(""), "/var/lib/shop/a");
+    let setting = "[settings]\nUPLOADS = { type = \"string\", default = \"/srv/b\" }\n";
+    assert_eq!(place(setting), "/srv/b");
+}
+
+#[test]
 fn a_migration_creates_the_tables_of_caches() {
     let exec = |lines: &str| {
         let app = django(&format!("recipe = \"django\"\n{{R}}\n{lines}"));

@@ -16,6 +16,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 
 use super::Config;
 use super::reader::{Located, TableReader, ValueReader, nearest};
+use super::recipe::is_built_in;
 
 pub use self::names::check as check_setting_name;
 pub use self::value::{SettingLimits, SettingType, holds_password};
@@ -156,6 +157,7 @@ fn source(
 }
 
 /// Refuses variables that a process has in `env`, too: it would depend on the reader which one wins.
+/// A setting is stronger than a variable of a built-in recipe, as all that the configuration says.
 fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
     if settings.is_empty() {
         return;
@@ -167,6 +169,9 @@ fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
             };
             let variables = env.table("env").map(|env| env.entries());
             for (name, value) in variables.into_iter().flatten() {
+                if is_built_in(&value.at().file) {
+                    continue;
+                }
                 let Some(setting) = settings.iter().find(|setting| setting.name == name.value)
                 else {
                     continue;
