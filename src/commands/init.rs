@@ -9,7 +9,7 @@ use pkgapp_core::fs;
 use pkgapp_core::name::PythonMinor;
 use pkgapp_core::process;
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_core::target::{TARGETS, Target};
+use pkgapp_core::target::{self, TARGETS, Target};
 use pkgapp_core::text::{backticked, counted};
 use pkgapp_detect::{
     FoundSetting, Framework, Gateway, Literal, PinState, SettingKind, Survey, WebApp, subprojects,
@@ -158,10 +158,13 @@ fn write(file: &Path, text: &str, facts: &ProjectFacts) -> Result<()> {
 }
 
 /// Chooses the Python: that of the build machine's Linux distribution if the project supports it,
-/// else the newest supported one on the build machine.
+/// else the newest supported one on the build machine. A project that says nothing runs with the
+/// Python of its own deployment, or with a newer one of the distribution.
 fn python(survey: &Survey) -> Result<PythonMinor> {
+    let deployed = survey.deployed_python;
     let present = distribution_minor()
         .into_iter()
+        .chain(deployed.map(|version| version.minor.into()))
         .chain(PYTHONS)
         .filter(|minor| has_python(*minor));
     let here = supported(survey, present)?;
@@ -169,9 +172,11 @@ fn python(survey: &Survey) -> Result<PythonMinor> {
 
     // Pins older than a Python have no wheels for it, and often do not compile with it.
     let has_wheels = |version: &&PythonMinor| survey.compiled_for(**version).is_empty();
+    let is_deployed = |version: &&PythonMinor| deployed.is_none_or(|least| **version >= least);
     let chosen = here
         .iter()
-        .find(has_wheels)
+        .find(|version| is_deployed(version) && has_wheels(version))
+        .or(here.iter().find(has_wheels))
         .or(here.first())
         .or(all.iter().find(has_wheels))
         .or(all.first());
@@ -531,17 +536,30 @@ fn prefix_on_path(python: PythonMinor) -> Option<PathBuf> {
 /// Widely used targets, for a note about a Python that most of them lack.
 const USUAL: [&str; 5] = ["debian12", "debian13", "ubuntu24.04", "el9", "el10"];
 
-/// Returns whether the release should bundle its interpreter: most targets lack that Python, and
-/// the build machine has one that can ship.
+/// Returns whether the release should bundle its interpreter: most targets lack that Python, or
+/// hosts like the build machine do, and the build machine has one that can ship.
 fn ships_interpreter(python: PythonMinor) -> bool {
     uncommon(python).is_some()
         && prefix_of(python).is_some_and(|prefix| !prefix.starts_with("/usr"))
 }
 
-/// Names the targets that lack a Python, if most do.
+/// Names the targets that lack a Python, if most do, or if the build machine is one of them: then
+/// its packages would install on no host like it.
 fn uncommon(python: PythonMinor) -> Option<String> {
-    let usual = TARGETS.iter().filter(|target| USUAL.contains(&target.name));
-    let (with, without): (Vec<_>, Vec<_>) = usual.partition(|target| target.offers(python));
+    if distribution_minor() == Some(u16::from(python.minor)) {
+        return None;
+    }
+    let release = std::fs::read_to_string("/etc/os-release").ok();
+    lacking_targets(python, release.as_deref().and_then(target::of_release))
+}
+
+/// Names the targets that lack a Python, if most of the usual ones do, or if `here` is one of them.
+fn lacking_targets(python: PythonMinor, here: Option<&Target>) -> Option<String> {
+    let is_here = |target: &Target| here == Some(target);
+    let asked = TARGETS
+        .iter()
+        .filter(|target| USUAL.contains(&target.name) || is_here(target));
+    let (with, without): (Vec<_>, Vec<_>) = asked.partition(|target| target.offers(python));
     let names = |targets: &[&Target]| {
         targets
             .iter()
@@ -549,9 +567,7 @@ fn uncommon(python: PythonMinor) -> Option<String> {
             .collect::<Vec<_>>()
             .join(", ")
     };
-    let here = std::fs::read_link("/usr/bin/python3").ok()?;
-    let is_here = here.to_string_lossy().ends_with(&format!("python{python}"));
-    if is_here || without.len() <= with.len() {
+    if without.len() <= with.len() && !without.iter().any(|target| is_here(target)) {
         return None;
     }
     let which = match with.len() {
@@ -768,4 +784,37 @@ fn editable_directories(root: &Path, file: &Path) -> Vec<PathBuf> {
         root.join(path.trim()).canonicalize().ok()
     };
     text.lines().filter_map(directory_in).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_python_that_hosts_like_this_machine_lack_ships() {
+        let said = |version: &str, here: &str| {
+            let here = target::by_name(here).unwrap();
+            lacking_targets(version.parse().unwrap(), Some(here))
+        };
+        assert_eq!(
+            said("3.12", "debian12").unwrap(),
+            "hosts need Python 3.12, which debian12, debian13 do not have (only ubuntu24.04, el9, el10)"
+        );
+        assert_eq!(
+            said("3.12", "debian11").unwrap(),
+            "hosts need Python 3.12, which debian11, debian12, debian13 do not have (only ubuntu24.04, \
+             el9, el10)"
+        );
+        assert_eq!(said("3.12", "ubuntu24.04"), None);
+        assert_eq!(lacking_targets("3.12".parse().unwrap(), None), None);
+        assert!(
+            said("3.13", "debian13")
+                .unwrap()
+                .contains("(only debian13)")
+        );
+        assert_eq!(
+            said("3.8", "debian12").unwrap(),
+            "hosts need Python 3.8, which no usual distribution has"
+        );
+    }
 }

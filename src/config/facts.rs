@@ -23,7 +23,7 @@ pub enum FactType {
 }
 
 /// A closed list of the facts: name, type, and description.
-pub const FACTS: [(&str, FactType, &str); 38] = [
+pub const FACTS: [(&str, FactType, &str); 39] = [
     ("wsgi", FactType::Module, "the WSGI application"),
     (
         "wsgi-factory",
@@ -85,6 +85,11 @@ pub const FACTS: [(&str, FactType, &str); 38] = [
         "migrate-options",
         FactType::String,
         "options of Django's migrate command",
+    ),
+    (
+        "cache-table",
+        FactType::Boolean,
+        "whether Django's settings keep a cache in the database",
     ),
     (
         "collects-static",

@@ -247,6 +247,25 @@ pub fn by_name(name: &str) -> Result<&'static Target> {
     })
 }
 
+/// Returns the target that this machine is, from the text of its os-release(5).
+pub fn of_release(text: &str) -> Option<&'static Target> {
+    let field = |name: &str| {
+        let mut lines = text.lines();
+        let value = lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))?;
+        Some(value.trim_matches(['"', '\'']))
+    };
+    let version = field("VERSION_ID")?;
+    let name = match field("ID")? {
+        "fedora" => "fedora".to_owned(),
+        "amzn" => format!("amazon{version}"),
+        id if id == "ol" || EL.contains(&id) => {
+            format!("el{}", version.split('.').next().unwrap_or(version))
+        }
+        id => format!("{id}{version}"),
+    };
+    TARGETS.iter().find(|target| target.name == name)
+}
+
 /// Returns the oldest glibc of some targets, for which wheels are chosen. `None` for no targets.
 pub fn oldest_glibc(targets: &[&Target]) -> Option<(u16, u16)> {
     targets.iter().map(|target| target.glibc).min()
@@ -275,6 +294,22 @@ mod tests {
     }
 
     #[test]
+    fn a_machine_is_the_target_that_its_release_names() {
+        for (text, name) in [
+            ("ID=debian\nVERSION_ID=\"12\"\n", Some("debian12")),
+            ("VERSION_ID='24.04'\nID=ubuntu\n", Some("ubuntu24.04")),
+            (
+                "ID=\"rocky\"\nID_LIKE=\"rhel\"\nVERSION_ID=\"9.4\"\n",
+                Some("el9"),
+            ),
+            ("ID=debian\n", None),
+            ("", None),
+        ] {
+            assert_eq!(of_release(text).map(|target| target.name), name, "{text}");
+        }
+    }
+
+    #[test]
     fn the_oldest_glibc_counts_numbers_not_letters() {
         let targets = ["debian13", "el8", "el9"].map(|name| by_name(name).unwrap());
         assert_eq!(oldest_glibc(&targets), Some((2, 28)));
@@ -286,13 +321,7 @@ mod tests {
     #[test]
     fn the_table_agrees_with_this_machine_where_it_is_a_target() {
         let release = std::fs::read_to_string("/etc/os-release").unwrap_or_default();
-        let field = |name: &str| {
-            let line = release
-                .lines()
-                .find_map(|line| line.strip_prefix(name)?.strip_prefix('='));
-            line.unwrap_or_default().trim_matches('"').to_owned()
-        };
-        let Ok(target) = by_name(&format!("{}{}", field("ID"), field("VERSION_ID"))) else {
+        let Some(target) = of_release(&release) else {
             return;
         };
         let Some(getconf) = pkgapp_testing::tool("getconf") else {

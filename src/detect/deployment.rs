@@ -9,6 +9,8 @@ use std::path::{Component, Path, PathBuf};
 
 use walkdir::{DirEntry, WalkDir};
 
+use pkgapp_core::name::PythonMinor;
+
 use super::pins;
 
 /// Top-level directories that may describe a deployment.
@@ -74,6 +76,8 @@ pub(super) struct DeploymentFiles {
     pub(super) groups: BTreeSet<String>,
     /// Installed requirements files, relative to the tree, in their order.
     pub(super) requirements: Vec<String>,
+    /// The newest Python of its images.
+    pub(super) python: Option<PythonMinor>,
     /// The command lines of web servers.
     pub(super) servers: Vec<String>,
     /// The application of Celery's workers, and their queues if they are named.
@@ -83,7 +87,10 @@ pub(super) struct DeploymentFiles {
 impl DeploymentFiles {
     /// Reads the deployment files of a tree; unreadable files are ignored.
     pub(super) fn read(root: &Path) -> Self {
-        let mut deployment = Self::default();
+        let mut deployment = Self {
+            python: heroku_python(root),
+            ..Self::default()
+        };
         let is_wanted = |entry: &DirEntry| {
             entry.depth() == 0 || is_place(entry) && !is_for_developers(&name_of(entry))
         };
@@ -114,6 +121,7 @@ impl DeploymentFiles {
             self.servers.push(server);
             return;
         }
+        self.python = self.python.max(image_python(&names));
 
         if self.celery.is_none() {
             self.celery = celery_worker(&names, words);
@@ -186,6 +194,34 @@ impl DeploymentFiles {
             );
         }
     }
+}
+
+/// Returns the Python of an image that an image is made from: `FROM python:3.13-slim`.
+fn image_python(names: &[&str]) -> Option<PythonMinor> {
+    let (first, image) = (names.first()?, names.get(1)?);
+    let tag = image.strip_prefix("python:").or_else(|| {
+        let (_, tag) = image.split_once(':')?;
+        tag.strip_prefix("python")
+    })?;
+    first
+        .eq_ignore_ascii_case("from")
+        .then(|| leading_python(tag))?
+}
+
+/// Returns the Python in the file that tells Heroku which to run: `python-3.12.1`.
+fn heroku_python(root: &Path) -> Option<PythonMinor> {
+    let text = pins::text(&root.join("runtime.txt")).ok()?;
+    leading_python(text.trim().strip_prefix("python-")?)
+}
+
+/// Returns the Python that a text begins with: `3.13-slim`.
+fn leading_python(text: &str) -> Option<PythonMinor> {
+    let number = |text: &str| {
+        let end = text.find(|c: char| !c.is_ascii_digit());
+        text[..end.unwrap_or(text.len())].to_owned()
+    };
+    let (major, rest) = text.split_once('.')?;
+    format!("{major}.{}", number(rest)).parse().ok()
 }
 
 /// Returns the command line of a web server in the words, from the program on.

@@ -146,6 +146,9 @@ impl FactCollector<'_> {
                 None,
             );
         }
+        if code.caches_in_database() {
+            self.set("cache-table", FactValue::Boolean(true), None);
+        }
         self.text("django-settings", code.settings(), None);
         if let Some(Ok(())) = code.static_root().filter(|_| !survey.has_collected) {
             self.set("collects-static", FactValue::Boolean(true), None);
@@ -154,8 +157,12 @@ impl FactCollector<'_> {
         }
         self.static_files(survey, code);
         let unnamed = code.unnamed_settings();
-        let settings = unnamed.as_ref().map(|(module, _)| module.as_str());
         let at = unnamed.as_ref().and_then(|(_, file)| self.place(file, &[]));
+        // By itself, manage.py would take the settings of its developers.
+        let settings = unnamed
+            .as_ref()
+            .map(|(module, _)| module.as_str())
+            .or_else(|| code.other_settings());
         self.text("settings-module", settings, at);
         self.build_variables(survey, code, settings);
         if manage.is_none() {
@@ -259,11 +266,15 @@ impl FactCollector<'_> {
             .iter()
             .filter(|name| !writes.variables.contains_key(*name))
             .filter(|name| Some(name.as_str()) != code.static_variable())
+            .filter(|name| Some(name.as_str()) != code.media_variable())
             .map(|name| (name.clone(), state.clone()));
+        let uploads = code.media_variable();
+        let uploads = uploads.map(|name| (name.to_owned(), format!("{state}/media")));
         let collected = code.static_variable();
         let collected = collected.map(|name| (name.to_owned(), COLLECTED.to_owned()));
         let variables: Vec<(String, FactValue)> = kept
             .chain(moved)
+            .chain(uploads)
             .chain(collected)
             .map(|(name, value)| (name, FactValue::String(value)))
             .collect();

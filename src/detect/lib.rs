@@ -51,7 +51,7 @@ pub use self::code::{
 pub use self::subprojects::subprojects;
 
 /// How projects name the requirements of the application itself, in files that a build does not
-/// look for: `requirements-ROLE.txt` and `requirements/ROLE.txt`. The first that exists counts.
+/// look for: `requirements-ROLE.txt`, `requirements/ROLE.txt`, and `requirements/requirements-ROLE.txt`. The first that exists counts.
 const ROLES: [&str; 8] = [
     "production",
     "prod",
@@ -129,6 +129,8 @@ pub struct Survey {
     pub says_python: bool,
     /// Which Pythons it takes; `None` if it does not say.
     pub requires_python: Option<VersionSpecifiers>,
+    /// The Python that its own deployment runs, if the project does not say which Pythons it takes.
+    pub deployed_python: Option<PythonMinor>,
     /// The distributions that are pinned or required, by normalized name.
     pub requires: BTreeSet<String>,
     /// Extras that ship.
@@ -237,6 +239,10 @@ impl Survey {
             exclude: links::stray(root, &include),
             include,
             import_from: import_roots(programs.bases, has_backend),
+            deployed_python: match project.requires_python(root) {
+                Some(_) => None,
+                None => deployment.python,
+            },
             requires_python: project
                 .requires_python(root)
                 .or_else(|| least_python(root, &pins)),
@@ -291,6 +297,11 @@ impl Survey {
             !self.data_variables.contains(name)
                 && !self.writes.variables.contains_key(name)
                 && check_setting_name(name).is_ok()
+        });
+        // What hosts must set comes first, then the addresses of databases and the like.
+        settings.sort_by_key(|setting| {
+            let is_given = setting.default.is_some() || setting.is_optional;
+            (is_given, !code::is_address(&setting.name))
         });
         settings.truncate(MOST_SETTINGS);
         settings.sort_by(|a, b| (&a.file, a.line).cmp(&(&b.file, b.line)));
@@ -641,8 +652,9 @@ fn import_roots(bases: Vec<PathBuf>, has_backend: bool) -> Vec<String> {
 
 /// The variables that say where data and collected static files lie, which recipes set.
 fn data_variables(code: &CodeFacts) -> Vec<String> {
-    let collected = code.static_variable().map(str::to_owned);
-    let mut names: Vec<String> = code.data_variables().cloned().chain(collected).collect();
+    let moved = [code.static_variable(), code.media_variable()];
+    let moved = moved.into_iter().flatten().map(str::to_owned);
+    let mut names: Vec<String> = code.data_variables().cloned().chain(moved).collect();
     names.sort();
     names.dedup();
     names
@@ -760,10 +772,15 @@ pub fn requirements_file(root: &Path) -> Option<String> {
 /// Requirements files as projects keep them where a build does not look.
 fn elsewhere() -> impl Iterator<Item = String> {
     let beside = |role| ["-", "_", "."].map(|between| format!("requirements{between}{role}.txt"));
-    let below = |role| format!("requirements/{role}.txt");
+    let below = |role| {
+        [
+            format!("requirements/{role}.txt"),
+            format!("requirements/requirements-{role}.txt"),
+        ]
+    };
     let files = ROLES
         .iter()
-        .flat_map(move |role| beside(role).into_iter().chain([below(role)]));
+        .flat_map(move |role| beside(role).into_iter().chain(below(role)));
     files.chain(["requirements.in".to_owned()])
 }
 

@@ -1186,6 +1186,14 @@ fn settings_demand_what_they_read_without_a_default() {
                     if not SITE_KEY:\n    raise Wrong('set SITE_KEY')\n";
     let seen = survey(&[MANAGE, ("shop/settings.py", settings)]);
     assert_eq!(seen.variables.keys().collect::<Vec<_>>(), ["SITE_KEY"]);
+
+    // Django refuses an empty key.
+    assert!(demands("SECRET_KEY = os.getenv('SHOP_KEY', '')\n"));
+    assert!(demands("SECRET_KEY = os.environ.get(\"SHOP_KEY\")\n"));
+    assert!(!demands("SECRET_KEY = os.getenv('SHOP_KEY', 'x')\n"));
+    assert!(!demands(
+        "SECRET_KEY = os.getenv('SHOP_KEY', '')\nif not SECRET_KEY:\n    SECRET_KEY = make()\n"
+    ));
 }
 
 fn writes(files: &[(&str, &str)]) -> (Vec<String>, Vec<String>) {
@@ -1389,6 +1397,7 @@ fn requirements_of_the_application_are_found_whatever_stands_between_the_words()
         "requirements-production.txt",
         "requirements.main.txt",
         "requirements/base.txt",
+        "requirements/requirements-production.txt",
     ] {
         let seen = survey(&[
             ("app.py", "app = Flask(__name__)\n"),
@@ -1640,6 +1649,51 @@ fn a_manage_py_in_a_package_may_still_be_the_projects() {
 }
 
 #[test]
+fn a_cache_in_the_database_has_tables() {
+    let backend =
+        "CACHES = {'default': {'BACKEND': 'django.core.cache.backends.db.DatabaseCache'}}\n";
+    let facts = survey(&[MANAGE, ("shop/settings.py", backend)]).facts;
+    let has_table = facts.get("cache-table").map(|fact| &fact.value);
+    assert_eq!(has_table, Some(&FactValue::Boolean(true)));
+    let other = backend.replace(".db.DatabaseCache", ".redis.RedisCache");
+    let facts = survey(&[MANAGE, ("shop/settings.py", &other)]).facts;
+    assert!(facts.get("cache-table").is_none());
+}
+
+#[test]
+fn a_project_is_deployed_with_a_python() {
+    let deployed = |files: &[(&str, &str)]| {
+        let python = survey(&[&[MANAGE][..], files].concat()).deployed_python;
+        python.map(|python| python.to_string())
+    };
+    let image = |from: &str| deployed(&[("Dockerfile", from)]);
+    assert_eq!(
+        image("FROM python:3.9 AS build\nFROM docker.io/library/python:3.13.1-slim\n").as_deref(),
+        Some("3.13")
+    );
+    assert_eq!(
+        image("FROM ghcr.io/astral-sh/uv:python3.12-bookworm-slim\n").as_deref(),
+        Some("3.12")
+    );
+    for unknown in [
+        "python:3",
+        "python:slim",
+        "python:${PYTHON}",
+        "debian:12",
+        "",
+    ] {
+        assert_eq!(image(&format!("FROM {unknown}\n")), None, "{unknown}");
+    }
+    let runtime = ("runtime.txt", "python-3.10.4\n");
+    assert_eq!(deployed(&[runtime]).as_deref(), Some("3.10"));
+    let says = (
+        "pyproject.toml",
+        "[project]\nname = 'shop'\nrequires-python = '>=3.8'\n",
+    );
+    assert_eq!(deployed(&[runtime, says]), None);
+}
+
+#[test]
 fn a_variable_may_say_where_static_files_are_collected() {
     let variables = |value: &str| {
         let settings = format!("STATIC_ROOT = {value}\n");
@@ -1665,6 +1719,22 @@ fn a_variable_may_say_where_static_files_are_collected() {
     assert_eq!(seen.data_variables, ["PLACE"]);
     let inside = "os.environ.get('PLACE', BASE_DIR / 'static')";
     assert_eq!(variables(inside), [false, false]);
+}
+
+#[test]
+fn a_variable_may_say_where_uploads_are() {
+    let survey_of = |value: &str| {
+        let settings = format!("MEDIA_ROOT = {value}\n");
+        survey(&[MANAGE, ("shop/settings.py", &settings)])
+    };
+    let seen = survey_of("env.str('UPLOADS', '/home/shop/media')");
+    let place = FactValue::String(format!("/var/lib/{}/media", seen.name));
+    let variables = FactValue::Table(vec![("UPLOADS".to_owned(), place)]);
+    let found = seen.facts.get("data-variables").map(|fact| &fact.value);
+    assert_eq!(found, Some(&variables));
+    assert!(seen.settings.is_empty());
+    let inside = survey_of("os.environ.get('UPLOADS', BASE_DIR / 'media')");
+    assert!(inside.facts.get("data-variables").is_none());
 }
 
 #[test]
@@ -1879,12 +1949,20 @@ fn migrations_take_the_settings_of_the_server() {
     let seen = survey(&[("manage.py", manage), ("shop/wsgi.py", &wsgi)]);
     let expected = "python app/manage.py migrate --noinput --settings shop.settings.product";
     assert_eq!(seen.migrate.as_deref(), Some(expected));
+    let product = FactValue::String("shop.settings.product".to_owned());
+    let module = seen.facts.get("settings-module").map(|fact| &fact.value);
+    assert_eq!(module, Some(&product));
+    let build = vec![("DJANGO_SETTINGS_MODULE".to_owned(), product)];
+    let variables = seen.facts.get("build-variables").map(|fact| &fact.value);
+    assert_eq!(variables, Some(&FactValue::Table(build)));
+
     let same = manage.replace("devel", "product");
     let seen = survey(&[("manage.py", &same), ("shop/wsgi.py", &wsgi)]);
     assert_eq!(
         seen.migrate.as_deref(),
         Some("python app/manage.py migrate --noinput")
     );
+    assert!(seen.facts.get("settings-module").is_none());
 }
 
 /// fixtures/shop with the recipe for Django, without the lines that the recipe supplies.
@@ -2029,6 +2107,7 @@ MAIL = os.environ.get(
     None,
 )
 API_KEY = os.environ.get("API_KEY", "changeme")
+STORAGE = os.environ.get("STORAGE_DSN", "/srv/media/")
 KEY_FILE = os.environ.get("SSL_KEY_FILE", "/etc/ssl/key.pem")
 SIGNING_KEY = os.environ.get("SIGNING_KEY", "only-for-debugging" if DEBUG else "")
 os.environ["TZ"] = "UTC"
@@ -2068,9 +2147,10 @@ QUEUE = os.environ.get("SHOP_QUEUE", "amqp://guest:guest@mq/")
             "DATABASE_URL secret optional shop/settings.py:14",
             "SHOP_MAIL_PASSWORD secret optional shop/settings.py:15",
             "API_KEY secret host shop/settings.py:19",
-            "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:20",
-            "SIGNING_KEY secret host shop/settings.py:21",
-            "SHOP_QUEUE secret optional shop/settings.py:27",
+            "STORAGE_DSN secret optional shop/settings.py:20",
+            "SSL_KEY_FILE string \"/etc/ssl/key.pem\" shop/settings.py:21",
+            "SIGNING_KEY secret host shop/settings.py:22",
+            "SHOP_QUEUE secret optional shop/settings.py:28",
         ]
     );
 }
@@ -2092,6 +2172,7 @@ SSL = env.bool("SSL", default=True)
 FRONT = env.url("FRONT")
 AGE = env("AGE", cast=int, default=60)
 OTHER = myenv("NO")
+LOGIN = env.bool("LOGIN_WITH_CREDENTIALS", default=True)
 "#;
     let decouple = "from decouple import config, Csv\nA = config('A', default=5, cast=int)\n\
         B = config('B', default='x,y', cast=Csv())\nC = config('C', default=False, cast=bool)\nD = config('D')\n\
@@ -2107,6 +2188,23 @@ OTHER = myenv("NO")
         ("b/settings.py", decouple),
         ("c/settings.py", flask),
         ("d/settings.py", pydantic),
+        (
+            "e/settings.py",
+            "from config.env import BASE, env\nG = env.bool('G')\n",
+        ),
+        (
+            "f/settings.py",
+            "from config import variables\nH = env('H')\n",
+        ),
+        (
+            "g/settings.py",
+            "from .base import *  # all\nI = config('I', cast=int)\n",
+        ),
+        (
+            "h/settings.py",
+            "env = os.environ.copy()\nJ = env.get('J', 'a')\nK = env['K']\n\
+             if 'L' in env:\n    L = env['L']\nenv['M'] = 'b'\n",
+        ),
     ]);
     assert_eq!(
         found,
@@ -2121,6 +2219,7 @@ OTHER = myenv("NO")
             "SSL boolean true a/settings.py:12",
             "FRONT string host a/settings.py:13",
             "AGE integer 60 a/settings.py:14",
+            "LOGIN_WITH_CREDENTIALS boolean true a/settings.py:16",
             "A integer 5 b/settings.py:2",
             "B list [\"x\", \"y\"] b/settings.py:3",
             "C boolean false b/settings.py:4",
@@ -2130,8 +2229,37 @@ OTHER = myenv("NO")
             "SHOP_DEBUG boolean false d/settings.py:7",
             "SHOP_API_TOKEN secret host d/settings.py:8",
             "SHOP_RATE number host d/settings.py:10",
+            "G boolean host e/settings.py:2",
+            "I integer host g/settings.py:2",
+            "J string \"a\" h/settings.py:2",
+            "K string host h/settings.py:3",
+            "L string optional h/settings.py:5",
         ]
     );
+}
+
+#[test]
+fn what_is_read_below_an_if_is_optional() {
+    let of = |above: &str| {
+        let text = format!("import environ\n{above}\n    NAME = env('NAME')\n");
+        proposed(&[MANAGE, ("shop/settings.py", &text)]).remove(0)
+    };
+    let known = "import environ\nif LOGIN:\n    KEY = env('LOGIN_PASSWORD', 'known')\n";
+    assert_eq!(
+        proposed(&[MANAGE, ("shop/settings.py", known)]),
+        ["LOGIN_PASSWORD secret optional shop/settings.py:3"]
+    );
+    for above in ["if STORAGE == 's3':", "if A:\n    pass\nelif (\n    B\n):"] {
+        assert!(of(above).starts_with("NAME string optional "), "{above}");
+    }
+    for above in [
+        "if A:\n    pass\nelse:",
+        "if not DEBUG:",
+        "if STAGE == 'production':",
+        "def read():",
+    ] {
+        assert!(of(above).starts_with("NAME string host "), "{above}");
+    }
 }
 
 #[test]
@@ -2145,6 +2273,24 @@ fn at_most_thirty_settings_are_proposed() {
     ]);
     assert_eq!(found.len(), 30);
     assert_eq!(found.last().unwrap(), "FIRST string host settings.py:1");
+
+    // Those without which it does not run are among them.
+    let optional = lines.replace("environ[", "getenv(").replace(']', ")");
+    let found = proposed(&[
+        ("a.py", &optional),
+        (
+            "b.py",
+            "x = os.getenv('DATABASE_URL')\nx = os.environ['LAST']\n",
+        ),
+    ]);
+    assert_eq!(found.len(), 30);
+    assert_eq!(
+        found[28..],
+        [
+            "DATABASE_URL secret optional b.py:1",
+            "LAST string host b.py:2"
+        ]
+    );
 }
 
 #[test]

@@ -967,7 +967,12 @@ impl RecordHash {
         let Some((algorithm, digest)) = text.split_once('=') else {
             return Err("has no hash".to_owned());
         };
-        let bytes = decode_base64url(digest);
+        // Old versions of bdist_wheel wrote hexadecimal digests, which pip does not look at. No
+        // base64 of these hashes has such a length.
+        let bytes = match digest.len() {
+            64 | 96 | 128 => hex::decode(digest).ok(),
+            _ => decode_base64url(digest),
+        };
         let sized =
             |bytes: Option<Vec<u8>>| bytes.ok_or_else(|| format!("has the invalid hash `{text}`"));
         let wrong = |_| format!("has the invalid hash `{text}`");
@@ -1535,6 +1540,32 @@ mod tests {
         let changed = maker.with("demo/x.py", b"x = 2\n");
         assert_eq!(
             refusal(&changed.bytes()),
+            "`demo/x.py` does not match its hash in RECORD"
+        );
+    }
+
+    /// As in ptyprocess 0.5.1.
+    #[test]
+    fn a_record_may_have_hexadecimal_hashes() {
+        let hexadecimal = |hash: &str| {
+            let mut maker = maker().with("demo/x.py", b"x = 1\n");
+            let lines = maker.record_text();
+            let changed = lines.lines().map(|line| {
+                let is_ours = line.starts_with("demo/x.py,");
+                if is_ours {
+                    format!("demo/x.py,sha256={hash},6\n")
+                } else {
+                    format!("{line}\n")
+                }
+            });
+            maker.record = Some(changed.collect());
+            maker.bytes()
+        };
+        // printf 'x = 1\n' | sha256sum
+        let right = "9e26bf369911c45c243c684147b23fc9e1dcfcf257d299a1c632016a6fcd33f4";
+        open(&hexadecimal(right)).unwrap();
+        assert_eq!(
+            refusal(&hexadecimal(&right.replace('0', "1"))),
             "`demo/x.py` does not match its hash in RECORD"
         );
     }

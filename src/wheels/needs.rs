@@ -159,6 +159,23 @@ impl NeedRequest {
     }
 }
 
+/// Returns the first requirement that excludes a chosen version. Distributions that require each
+/// other would otherwise be found out only after all choices in between.
+fn contradiction<'a, 'v>(
+    asks: &'a [NeedRequest],
+    version_of: impl Fn(&PackageName) -> Option<&'v Version>,
+) -> Option<(&'a NeedRequest, &'v Version)> {
+    asks.iter().find_map(|ask| {
+        let version = version_of(&ask.requirement.name)?;
+        (!takes(&ask.requirement, version)).then_some((ask, version))
+    })
+}
+
+fn exclusion(ask: &NeedRequest, version: &Version) -> Error {
+    let name = &ask.requirement.name;
+    Error::new(format!("{} excludes `{name} {version}`", ask.shown()))
+}
+
 /// A chosen wheel, and its requested extras.
 #[derive(Debug, Clone)]
 struct PickedWheel {
@@ -220,12 +237,9 @@ impl NeedSearch<'_> {
             let Some(picked) = chosen.get_mut(&name) else {
                 return self.choose(&ask, &asks, &chosen);
             };
-            if !takes(&ask.requirement, &picked.wheel.metadata.version) {
-                let version = &picked.wheel.metadata.version;
-                self.note(Error::new(format!(
-                    "{} excludes `{name} {version}`",
-                    ask.shown()
-                )));
+            let version = &picked.wheel.metadata.version;
+            if !takes(&ask.requirement, version) {
+                self.note(exclusion(&ask, version));
                 return Ok(None);
             }
             let before = picked.extras.len();
@@ -266,8 +280,14 @@ impl NeedSearch<'_> {
                 wheel: self.wheel(&pin)?,
                 extras: ask.requirement.extras.iter().cloned().collect(),
             };
+            let own = self.asks_of(&picked)?;
+            let version_of = |name: &PackageName| Some(&chosen.get(name)?.wheel.metadata.version);
+            if let Some((ask, version)) = contradiction(&own, version_of) {
+                self.note(exclusion(ask, version));
+                continue;
+            }
             let mut asks = asks.clone();
-            asks.extend(self.asks_of(&picked)?);
+            asks.extend(own);
             let mut chosen = chosen.clone();
             chosen.insert(name.clone(), picked);
             if let Some(found) = self.solve(asks, chosen)? {
@@ -468,6 +488,24 @@ impl NeedSearch<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_requirement_may_exclude_what_is_chosen() {
+        let asks = ["rich", "poetry>=1", "poetry>=2.1,<3"].map(|text| NeedRequest {
+            requirement: parsed(text).unwrap(),
+            by: "`plugin 1.10`".to_owned(),
+        });
+        let (one, two) = (Version::new([1, 8, 5]), Version::new([2, 1]));
+        let found = |version| {
+            contradiction(&asks, |name| (name.as_str() == "poetry").then_some(version))
+                .map(|(ask, version)| exclusion(ask, version).one_line())
+        };
+        assert_eq!(
+            found(&one).as_deref(),
+            Some("`poetry>=2.1,<3` for `plugin 1.10` excludes `poetry 1.8.5`")
+        );
+        assert_eq!(found(&two), None);
+    }
 
     #[test]
     fn constraints_are_read_as_pip_does() {

@@ -47,3 +47,8 @@ pub(super) fn place(name: &str, version: u32) -> std::path::PathBuf {
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
     RECIPES.into_iter().map(|(name, _, _)| name)
 }
+
+/// Returns whether a value stands in a built-in recipe.
+pub(crate) fn is_built_in(file: &std::path::Path) -> bool {
+    file.starts_with("<built-in>")
+}

@@ -34,7 +34,7 @@ pub(super) use self::file::RecipeFile;
 use self::fill::Filling;
 use self::parameter::ParameterValues;
 
-pub(super) use self::builtin::RECIPES as BUILT_IN;
+pub(super) use self::builtin::{RECIPES as BUILT_IN, is_built_in};
 pub(super) use self::restrict::RESERVED as RESERVED_KEYS;
 
 pub(super) use self::distribution::NoDistributions;

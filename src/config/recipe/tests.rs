@@ -118,6 +118,41 @@ fn two_lines_make_a_django_application() {
 }
 
 #[test]
+fn a_setting_is_stronger_than_a_variable_of_a_recipe() {
+    let place = |settings: &str| {
+        let text = configuration(&format!("recipe = \"django\"\n{settings}"));
+        let directory = project(&[("pkgapp.toml", &text), ("manage.py", "")]);
+        let mut facts = facts(directory.path(), &["gunicorn", "celery", "django"]);
+        let moved = FactValue::String("/var/lib/shop/a".to_owned());
+        let moved = FactValue::Table(vec![("UPLOADS".to_owned(), moved)]);
+        facts.insert("data-variables", moved, None);
+        let app = load(directory.path(), &facts).unwrap();
+        app.services[0].process.env["UPLOADS"].clone()
+    };
+    assert_eq!(place(""), "/var/lib/shop/a");
+    let setting = "[settings]\nUPLOADS = { type = \"string\", default = \"/srv/b\" }\n";
+    assert_eq!(place(setting), "/srv/b");
+}
+
+#[test]
+fn a_migration_creates_the_tables_of_caches() {
+    let exec = |lines: &str| {
+        let app = django(&format!("recipe = \"django\"\n{{R}}\n{lines}"));
+        app.migrate.unwrap().exec.text()
+    };
+    let (migrate, create) = (
+        "python app/manage.py migrate --noinput --settings a",
+        "python app/manage.py createcachetable --settings a",
+    );
+    let options = "migrate-options = \" --settings a\"\n";
+    assert_eq!(exec(options), migrate);
+    assert_eq!(
+        exec(&format!("{options}cache-table = true\n")),
+        format!("{migrate} && {create}")
+    );
+}
+
+#[test]
 fn the_configuration_wins_value_by_value_and_takes_parts_out() {
     let app = django(
         "recipe = \"django@1\"\n{R}\nworkers = 7\nlisten = \"0.0.0.0:80\"\n[service]\nbeat = false\n\

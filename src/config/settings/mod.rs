@@ -18,6 +18,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 
 use super::Config;
 use super::reader::{Located, TableReader, ValueReader, nearest};
+use super::recipe::is_built_in;
 
 pub use self::delivery::SecretDelivery;
 pub use self::deployed::DeployedSetting;
@@ -183,6 +184,7 @@ fn source(
 }
 
 /// Refuses variables that a process has in `env`, too: it would depend on the reader which one wins.
+/// A setting is stronger than a variable of a built-in recipe, as all that the configuration says.
 fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
     refuse_second_names(root, settings);
     if settings.is_empty() {
@@ -195,6 +197,9 @@ fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
             };
             let variables = env.table("env").map(|env| env.entries());
             for (name, value) in variables.into_iter().flatten() {
+                if is_built_in(&value.at().file) {
+                    continue;
+                }
                 let found = settings
                     .iter()
                     .find_map(|setting| Some((setting, setting.sets(&name.value)?)));

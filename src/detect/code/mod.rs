@@ -19,7 +19,8 @@ use walkdir::{DirEntry, WalkDir};
 
 use self::line::{assignment, bases_of, called, imported, lines_at, required_arguments};
 use self::settings::{
-    data_variables, demanded_variables, static_directory, static_root, static_url, static_variable,
+    data_variables, demanded_variables, directory_variable, static_directory, static_root,
+    static_url,
 };
 use self::workers::queues;
 use super::{ASIDE, TOOLS, pins};
@@ -27,7 +28,7 @@ use super::{ASIDE, TOOLS, pins};
 pub(super) use self::databases::Database;
 pub use self::python::Literal;
 pub use self::variables::{FoundSetting, SettingKind};
-pub(crate) use self::variables::{fitted, is_secret};
+pub(crate) use self::variables::{fitted, is_address, is_secret};
 pub(super) use self::writes::WrittenPath;
 
 /// How deep modules are looked for, and how large they may be: application objects are near the
@@ -253,10 +254,14 @@ pub(super) struct CodeFacts {
     /// The directory of the tree that STATIC_ROOT names, if it names one in a plain way.
     static_directory: Option<PathBuf>,
     static_variable: Option<String>,
+    /// The variable that says where uploaded files are, if nothing in its place lies in the tree.
+    media_variable: Option<String>,
     /// STATIC_URL, if it is a path.
     static_url: Option<String>,
     /// Whether the settings say `COMPRESS_OFFLINE`: pages then work only when `compress` has run.
     compresses: bool,
+    /// Whether the settings keep a cache in the database.
+    caches_in_database: bool,
     /// Variables that settings can't do without, and a value that suffices for a build.
     variables: BTreeMap<String, &'static str>,
     /// Directories that are packages.
@@ -488,7 +493,10 @@ impl CodeFacts {
                 self.static_root = Some(static_root(value, module.path, module.text));
                 self.static_directory = static_directory(value, module.path, module.text);
                 // Settings for production override those that all have.
-                self.static_variable = static_variable(value).or(self.static_variable.take());
+                self.static_variable = directory_variable(value).or(self.static_variable.take());
+            }
+            "MEDIA_ROOT" => {
+                self.media_variable = directory_variable(value).or(self.media_variable.take());
             }
             "STATIC_URL" => self.static_url = static_url(value),
             _ => {}
@@ -539,6 +547,7 @@ impl CodeFacts {
             self.settings_files.insert(module.path.to_owned());
             self.variables.extend(demanded_variables(module.text));
             self.compresses |= module.has("COMPRESS_OFFLINE");
+            self.caches_in_database |= module.has("django.core.cache.backends.db.DatabaseCache");
         }
         if loops_for_ever(module) {
             let command = module.name.strip_suffix(".py").unwrap_or(module.name);
@@ -885,9 +894,21 @@ impl CodeFacts {
             .filter(|_| self.manage.is_some())
     }
 
+    /// The variable of the environment that says where uploaded files are.
+    pub(super) fn media_variable(&self) -> Option<&str> {
+        self.media_variable
+            .as_deref()
+            .filter(|_| self.manage.is_some())
+    }
+
     /// Whether django-compressor has to run at a build.
     pub(super) fn compresses(&self) -> bool {
         self.compresses
+    }
+
+    /// Whether Django's `createcachetable` has to run before the application does.
+    pub(super) fn caches_in_database(&self) -> bool {
+        self.caches_in_database
     }
 
     /// The variables that Django's settings demand, each with a value that suffices for a build.

@@ -23,7 +23,7 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
         )
     };
 
-    if static_variable(value).is_some() {
+    if directory_variable(value).is_some() {
         return Ok(());
     }
     if has_any(value, &["BASE", "ROOT", "DIR", "__file__", "dirname"]) {
@@ -56,9 +56,9 @@ pub(super) fn static_root(value: &str, path: &Path, text: &str) -> Result<(), St
     Ok(())
 }
 
-/// Returns the variable that says where static files are collected, if no build could ship what the code has
-/// in its place: `env("STATIC_ROOT", default="/srv/static")`.
-pub(super) fn static_variable(value: &str) -> Option<String> {
+/// Returns the variable that says where a directory is, if no release could have what the code has in
+/// its place: `env("STATIC_ROOT", default="/srv/static")`.
+pub(super) fn directory_variable(value: &str) -> Option<String> {
     let value = without_comment(value).trim();
     let reads = [
         "os.environ.get(",
@@ -247,7 +247,8 @@ fn demanded_at(text: &str, read: &str, at: usize) -> Option<(String, &'static st
         .split_once(')')
         .map_or(arguments, |(inside, _)| inside);
     let is_demanded = !(has_default(arguments, inside, read) || has_scheme_default(text, name))
-        || is_refused(text, name, inside);
+        || is_refused(text, name, inside)
+        || is_empty_key(text, at, inside);
     is_demanded.then(|| (name.to_owned(), build_value(name, read, inside)))
 }
 
@@ -338,6 +339,18 @@ fn is_refused(text: &str, name: &str, arguments: &str) -> bool {
     let words =
         raised.flat_map(|message| message.split(|c: char| c != '_' && !c.is_ascii_alphanumeric()));
     may_be_refused && name.contains('_') && words.into_iter().any(|word| word == name)
+}
+
+/// Returns whether the variable that is read at an offset is the SECRET_KEY by itself, and nothing
+/// stands for it: Django refuses an empty one.
+fn is_empty_key(text: &str, at: usize, arguments: &str) -> bool {
+    let before = &text[..at];
+    let line = before.rsplit_once('\n').map_or(before, |(_, line)| line);
+    let default = arguments.trim_start_matches([',', ' ']);
+    let default = default.strip_prefix("default=").unwrap_or(default);
+    line.starts_with("SECRET_KEY =")
+        && ["", "None", "''", "\"\""].contains(&default.trim_end())
+        && !text.contains("not SECRET_KEY")
 }
 
 /// Iterates over the environment variables whose names suggest a data directory.

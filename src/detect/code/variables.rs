@@ -95,8 +95,21 @@ const ENVIRON: VariableReader = VariableReader {
     library: "environ",
 };
 
-const READERS: [VariableReader; 17] = [
+/// A copy of the environment: `env = os.environ.copy()`.
+const COPY: VariableReader = VariableReader {
+    text: "env[",
+    library: "copy",
+    ..SYSTEM
+};
+
+const READERS: [VariableReader; 19] = [
     SYSTEM,
+    COPY,
+    VariableReader {
+        text: "env.get(",
+        second: Second::Optional,
+        ..COPY
+    },
     VariableReader {
         text: "environ.get(",
         second: Second::Optional,
@@ -188,8 +201,11 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     let mut found = Vec::new();
     let has_library = |library: &str| match library {
         "os" => true,
-        "environ" => text.contains("import environ") || text.contains("from environ"),
-        library => text.contains(library),
+        "copy" => text.contains("env = os.environ"),
+        "environ" => {
+            text.contains("import environ") || text.contains("from environ") || imports(text, "env")
+        }
+        library => text.contains(library) || imports(text, "config"),
     };
     for reader in READERS.iter().filter(|reader| has_library(reader.library)) {
         for (at, _) in text.match_indices(reader.text) {
@@ -207,10 +223,23 @@ pub(super) fn read(path: &Path, text: &str) -> Vec<FoundSetting> {
     found
 }
 
+/// Whether a module imports a reader from another one: `from config.env import BASE_DIR, env`, or
+/// `from .base import *`, as settings do.
+fn imports(text: &str, reader: &str) -> bool {
+    let mut imports = text
+        .lines()
+        .filter_map(|line| line.strip_prefix("from ")?.split_once(" import "));
+    imports.any(|(module, names)| {
+        let names = names.split('#').next().unwrap_or(names);
+        let mut names = names.split(',').map(str::trim);
+        names.any(|name| name == reader || name == "*" && module.starts_with('.'))
+    })
+}
+
 /// Whether the code asks for a variable before it reads it: `if "NAME" in os.environ`.
 fn is_asked_for(text: &str, name: &str) -> bool {
     ['"', '\''].iter().any(|quote| {
-        ["in os.environ", "in environ"]
+        ["in os.environ", "in environ", "in env"]
             .iter()
             .any(|mapping| text.contains(&format!("{quote}{name}{quote} {mapping}")))
     })
@@ -243,7 +272,28 @@ fn read_at(path: &Path, text: &str, reader: &VariableReader, at: usize) -> Optio
     }
 
     let shown = Shown::of(reader, others, &text[..at], text, name);
-    Some(shown.setting(name, path, line_of(text, at)))
+    let mut setting = shown.setting(name, path, line_of(text, at));
+    setting.is_optional |= setting.default.is_none() && is_for_some(&text[..at]);
+    Some(setting)
+}
+
+/// Whether code after a text runs only where the application is configured for it: it is indented
+/// below an `if` at the top of the module, such as `if STORAGE == "s3":`. A condition for production
+/// holds on hosts.
+fn is_for_some(before: &str) -> bool {
+    let mut lines = before.rsplit('\n');
+    let is_indented = lines
+        .next()
+        .is_some_and(|line| line.starts_with([' ', '\t']));
+    let is_statement =
+        |line: &&str| !line.is_empty() && !line.starts_with([' ', '\t', '#', ')', ']', '}']);
+    let Some(statement) = lines.find(is_statement) else {
+        return false;
+    };
+    let is_chosen = statement.starts_with("if ") || statement.starts_with("elif ");
+    let condition = statement.to_lowercase();
+    let is_for_production = condition.contains("prod") || condition.contains("not debug");
+    is_indented && is_chosen && !is_for_production
 }
 
 /// What a call shows about a variable.
@@ -297,6 +347,12 @@ impl Shown {
         }
     }
 
+    /// Whether the code has an address or a path for a variable that is not set:
+    /// `file:///data/media`.
+    fn is_place(&self) -> bool {
+        matches!(&self.default, Some(Literal::Text(text)) if text.contains("://") || text.starts_with('/'))
+    }
+
     /// Whether the code has nothing for a variable that is not set.
     fn is_nothing(&self) -> bool {
         match &self.default {
@@ -308,12 +364,18 @@ impl Shown {
 
     fn setting(self, name: &str, path: &Path, line: usize) -> FoundSetting {
         let is_secret_type = self.kind == Some(SettingKind::Secret);
+        // A switch or a number may be about a secret, but is none: `ALLOW_LOGIN_WITH_CREDENTIALS`.
+        let is_plain = matches!(
+            self.kind,
+            Some(SettingKind::Boolean | SettingKind::Integer | SettingKind::Number)
+        );
+        let is_named_secret = !is_plain && is_secret(name);
         let is_in_default =
             matches!(&self.default, Some(Literal::Text(text)) if holds_password(text));
         // A key that stands in the code is known to everyone who has the code.
-        let is_key = is_secret(name) && !is_secret_type && !is_address(name) && !is_in_default;
-        let is_known = is_key && !self.is_nothing();
-        let (kind, default) = if is_secret_type || is_in_default || is_secret(name) {
+        let is_key = is_named_secret && !is_secret_type && !is_address(name) && !is_in_default;
+        let is_known = is_key && !self.is_nothing() && !self.is_place();
+        let (kind, default) = if is_secret_type || is_in_default || is_named_secret {
             (SettingKind::Secret, None)
         } else {
             fitting(self.kind, self.default)
@@ -497,7 +559,7 @@ pub(crate) fn is_secret(name: &str) -> bool {
 }
 
 /// Whether a variable is an address that commonly holds a password.
-fn is_address(name: &str) -> bool {
+pub(crate) fn is_address(name: &str) -> bool {
     const SERVERS: [&str; 9] = [
         "DATABASE", "DB", "REDIS", "BROKER", "CACHE", "AMQP", "RABBITMQ", "MONGODB", "MONGO",
     ];
