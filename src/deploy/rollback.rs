@@ -134,9 +134,7 @@ fn plan_host(
         trial: None,
     };
     let secrets = ReturningSecrets::of(&planner);
-    let mut switch = switch(&planner, &hooks, &transition, &entry("ok"));
-    let install = hooks.before.len() + hooks.drain.len();
-    switch.splice(install..install, secrets.there);
+    let switch = switch(&planner, &hooks, &transition, &secrets, &entry("ok"));
 
     let awaits = planner.awaits(transition.fallback);
     if awaits {
@@ -168,10 +166,13 @@ fn switch(
     planner: &HostPlanner<'_>,
     hooks: &HookSteps,
     transition: &Transition<'_>,
+    secrets: &ReturningSecrets,
     entry: &Value,
 ) -> Vec<Step> {
     let mut steps: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
+    steps.extend(secrets.there.iter().cloned());
     steps.extend(planner.activate(transition));
+    steps.extend(secrets.after.iter().cloned());
     steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
     if !planner.awaits(transition.fallback) {
         // What was left is not gone back to again, although nothing is wrong with it.

@@ -53,6 +53,7 @@ impl<'a> Withdrawal<'a> {
         let mut switch: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
         switch.extend(secrets.there);
         switch.push(steps.withdraw(&self.withdrawn, planner.policy.owner.who()));
+        switch.extend(secrets.after);
         switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
         let result = match self.previous {
             Some(_) => "ok",

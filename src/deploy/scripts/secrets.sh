@@ -239,4 +239,6 @@ place() {
   if [ -s "$1" ] || [ -e "$file" ]; then begin_new && cat "$1" >"$new" && end_new; fi
 }
 # wants_restart [_files]: of what reads the file, or of what reads the others.
-wants_restart() { mkdir -p "$secrets" && put_file "$secrets/pending${1-}" "$(now)"; }
+# It says when, in microseconds since the boot, so that whatever starts after that is not started again.
+wants_restart() { mkdir -p "$secrets" && put_file "$secrets/pending${1-}" "$(now)$newline$(boot_id) $(uptime_us)"; }
+uptime_us() { read -r up_ _ </proc/uptime && say "$up_" | sed 's/\.\(..\)$/\10000/'; }

@@ -198,30 +198,41 @@ impl SecretSteps<'_> {
     }
 }
 
-/// The steps of a roll-back that bring back the secrets of before their last change, and that take
-/// this back if the roll-back fails.
+/// The steps of a rollback that bring back the secrets of before their last change, and that take
+/// this back if the rollback fails.
 pub(crate) struct ReturningSecrets {
     /// Right before the installation.
-    pub(crate) there: Option<Step>,
+    pub(crate) there: Vec<Step>,
+    /// After the installation: what it has not restarted reads them, too.
+    pub(crate) after: Vec<Step>,
     /// After it has failed.
-    pub(crate) back: Option<Step>,
+    pub(crate) back: Vec<Step>,
 }
 
 impl ReturningSecrets {
     pub(crate) fn of(planner: &HostPlanner<'_>) -> Self {
         let kept = planner.facts.previous_secrets;
-        let file = planner.policy.secrets.as_ref().filter(|_| kept);
+        let Some(file) = planner.policy.secrets.as_ref().filter(|_| kept) else {
+            return Self {
+                there: Vec::new(),
+                after: Vec::new(),
+                back: Vec::new(),
+            };
+        };
         let steps = &planner.steps;
-        let step = |what: &str, to: &str| {
-            let body = script::SWAP_SECRETS;
-            let command = file?.command(what, body, &steps.remote, steps.token);
-            let command = command.parameter("to", to);
-            let step = StepBuilder::run(PushStage::Install, None, command);
-            Some(step)
+        let command = |what: &str, body: &str| file.command(what, body, &steps.remote, steps.token);
+        let swap = |what: &str, to: &str| {
+            let command = command(what, script::SWAP_SECRETS).parameter("to", to);
+            StepBuilder::run(PushStage::Install, None, command)
+        };
+        let restart = || {
+            let command = command("restarting what reads them", script::RESTART_READERS);
+            StepBuilder::run(PushStage::Health, None, command)
         };
         Self {
-            there: step("bringing back the secrets of before", "previous"),
-            back: step("putting the newer secrets back", "later"),
+            there: vec![swap("bringing back the secrets of before", "previous")],
+            after: vec![restart()],
+            back: vec![swap("putting the newer secrets back", "later"), restart()],
         }
     }
 }
