@@ -123,7 +123,7 @@ fn one_declaration_makes_the_packages_of_all_deployments() {
         let printed = output(Command::new(&dpkg_deb).arg("--field").arg(file).arg(field));
         String::from_utf8(printed).unwrap()
     };
-    assert!(field(config_deb, "Depends").contains("hello (>= 1.0.0-1)"));
+    assert!(field(config_deb, "Depends").contains("hello-software (>= 1.0.0-1)"));
     assert!(!field(software_deb, "Depends").contains("cron"));
 }
 

@@ -96,6 +96,24 @@ pub(super) fn declare_services(tree: &mut Tree, app: &Config, version: &Version)
     Ok(())
 }
 
+/// Gives the package of a software the second name that its configurations depend on. A package that
+/// includes its configuration has only the first one, so no package manager installs both.
+///
+/// # Errors
+/// The version cannot be that of a package.
+pub(super) fn name_software(package: &mut Package) -> Result<()> {
+    let name = software_name(&package.meta.name);
+    let version = PackageVersion::of(&package.meta)?.full();
+    let provides = &mut package.depends.relations.provides;
+    provides.deb.push(format!("{name} (= {version})"));
+    provides.rpm.push(format!("{name} = {version}"));
+    Ok(())
+}
+
+fn software_name(name: &AppName) -> String {
+    format!("{name}-software")
+}
+
 impl SoftwarePackage {
     /// Takes the software from a package that was just built.
     ///
@@ -286,12 +304,13 @@ impl SoftwarePackage {
     /// read files below `/etc`. A package that holds both in one is upgraded along with it.
     fn depends(&self, app: &Config) -> HostDependencies {
         let (name, version) = (&app.name, &self.version);
+        let software = software_name(name);
         let mut relations = PackageRelations::default();
         relations.replaces.deb = vec![format!("{name} (<< {version})")];
         HostDependencies {
             programs: daemons(app),
-            declared_deb: vec![format!("{name} (>= {version})")],
-            declared_rpm: vec![format!("{name} >= {version}")],
+            declared_deb: vec![format!("{software} (>= {version})")],
+            declared_rpm: vec![format!("{software} >= {version}")],
             relations: with_web_server(app, relations),
             ..HostDependencies::default()
         }

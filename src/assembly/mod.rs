@@ -140,6 +140,9 @@ pub fn assemble(app: &Config, options: &AssemblyOptions<'_>, report: &Report) ->
     if app.package.revision == PackageRevision::Auto {
         package.meta.revision = revision::of(&package, commit, date)?;
     }
+    if app.is_separate() {
+        configuration::name_software(&mut package)?;
+    }
     Ok(package)
 }
 
