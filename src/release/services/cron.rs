@@ -119,8 +119,15 @@ fn command(
     let words = words.iter().map(|word| shell_word(word));
     let line: Vec<String> = variables(context, cron).into_iter().chain(words).collect();
 
-    // On Debian, `apt remove` leaves the crontab, which must not cause mail afterwards.
-    let record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
+    // On Debian, `apt remove` leaves the crontab, which must not cause mail afterwards. That of a
+    // configuration package must do nothing, as the release may stay.
+    let mut record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
+    if context.app.is_separate() {
+        record = format!(
+            "/usr/share/pkgapp/{}/configuration.json ] && [ -e {record}",
+            context.name()
+        );
+    }
     let prefix = shell_word(context.prefix.as_str());
     let text = format!(
         "[ -e {record} ] || exit 0; cd {prefix} && {}",
