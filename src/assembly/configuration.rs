@@ -1,5 +1,5 @@
-//! Configuration packages: units, users, and the files below `/etc` of one deployment, made from the
-//! package of a software alone and from the values of the deployment.
+//! Configuration packages: units, users, and the files below `/etc` of one deployment, made from
+//! the package of a software alone and from the values of the deployment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -78,11 +78,8 @@ pub(super) fn declare_services(tree: &mut Tree, app: &Config, version: &Version)
         label: "the declaration of services".to_owned(),
         layer: None,
     });
-    let directory = app
-        .package
-        .prefix
-        .value
-        .join(&ReleasePath::parse(DECLARATION)?);
+    let declared = ReleasePath::parse(DECLARATION)?;
+    let directory = app.package.prefix.value.join(&declared);
     let declaration = ServiceDeclaration::of(app, &version.to_string())?;
     let mut files = declaration.files;
     files.push((
@@ -96,8 +93,8 @@ pub(super) fn declare_services(tree: &mut Tree, app: &Config, version: &Version)
     Ok(())
 }
 
-/// Gives the package of a software the second name that its configurations depend on. A package that
-/// includes its configuration has only the first one, so no package manager installs both.
+/// Gives the package of a software the second name that its configurations depend on. A package
+/// that includes its configuration has only the first one, so no package manager installs both.
 ///
 /// # Errors
 /// The version cannot be that of a package.
@@ -128,13 +125,14 @@ impl SoftwarePackage {
                 write(declaration.path(), below.as_str(), &content.read()?)?;
             }
         }
+        let version = PackageVersion::of(&package.meta)?.full();
         let record = prefix.join(&ReleasePath::parse(RECORD)?);
         let record = package.tree.get(&record).map(|entry| &entry.kind);
         let Some(EntryKind::File(record)) = record else {
             return Err(Error::bug("a release has no record"));
         };
         Ok(Self {
-            version: PackageVersion::of(&package.meta)?.full(),
+            version,
             record: parse_record(&record.read()?)?,
             tree: package.tree.clone(),
             declaration,
@@ -317,8 +315,8 @@ impl SoftwarePackage {
     }
 }
 
-/// Returns the files and links of a package without their content, and the files of its declaration:
-/// their paths in the package, and below the declaration.
+/// Returns the files and links of a package without their content, and the files of its
+/// declaration: their paths in the package, and below the declaration.
 fn listed(reader: &PackageReader) -> Result<(Tree, Vec<(String, ReleasePath)>)> {
     let origin = Arc::new(EntryOrigin {
         label: shown(&reader.path).to_string(),
@@ -345,9 +343,9 @@ fn listed(reader: &PackageReader) -> Result<(Tree, Vec<(String, ReleasePath)>)> 
 
 /// Returns the version of a configuration package: the time of the commit.
 fn version(time: u64) -> Result<Version> {
-    let text = super::revision::moment(time)?
-        .strftime("%Y%m%d.%H%M%S")
-        .to_string();
+    let moment = super::revision::moment(time)?;
+    let text = moment.strftime("%Y%m%d.%H%M%S");
+    let text = text.to_string();
     text.parse()
         .map_err(|error| Error::bug(format!("`{text}` is no version")).cause(error))
 }
@@ -358,7 +356,8 @@ fn revision(package: &Package, deployment: &Deploy) -> Result<String> {
     let digest = digest(package)?.to_string();
     let short = digest.get(..DIGITS).unwrap_or(&digest);
     let environment = deployment.name.to_string().replace(['-', '_'], ".");
-    Ok(format!("{environment}.g{short}"))
+    let revision = format!("{environment}.g{short}");
+    Ok(revision)
 }
 
 fn parse_record(bytes: &[u8]) -> Result<ReleaseRecord> {

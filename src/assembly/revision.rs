@@ -41,9 +41,9 @@ pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Resul
 /// # Errors
 /// The time is too late.
 pub(super) fn moment(time: u64) -> Result<jiff::Timestamp> {
-    i64::try_from(time)
-        .ok()
-        .and_then(|time| jiff::Timestamp::from_second(time).ok())
+    let seconds = i64::try_from(time).ok();
+    seconds
+        .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())
         .ok_or_else(|| Error::new("the date of the commit is too late for a version"))
 }
 

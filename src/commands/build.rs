@@ -348,8 +348,8 @@ pub(super) fn formats(names: &[FormatName], app: &Config) -> Result<Vec<NamedFor
     by_names(&wanted)
 }
 
-/// Returns the requested formats of packages with a separate configuration: package managers install
-/// both packages, and a tarball has nobody to do that.
+/// Returns the requested formats of packages with a separate configuration: package managers
+/// install both packages, and a tarball has nobody to do that.
 fn package_formats(names: &[FormatName]) -> Result<Vec<NamedFormat>> {
     let mut wanted: Vec<&'static str> = Vec::new();
     for name in names {

@@ -169,11 +169,13 @@ fn switch(
     secrets: &ReturningSecrets,
     entry: &Value,
 ) -> Vec<Step> {
-    let mut steps: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
+    let mut steps = hooks.before.clone();
+    steps.extend(hooks.drain.clone());
     steps.extend(secrets.there.iter().cloned());
     steps.extend(planner.activate(transition));
     steps.extend(secrets.after.iter().cloned());
-    steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+    steps.extend(hooks.undrain.clone());
+    steps.extend(hooks.after.clone());
     if !planner.awaits(transition.fallback) {
         // What was left is not gone back to again, although nothing is wrong with it.
         let marked = transition.leaves.map(|left| (FailureMark::Left, left));

@@ -318,7 +318,8 @@ impl<'a> Upgrade<'a> {
         } else {
             steps.push(planner.health());
         }
-        steps.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+        steps.extend(hooks.undrain.clone());
+        steps.extend(hooks.after.clone());
         if !self.awaits() {
             steps.push(planner.record(Some(Some(&self.package)), None, &self.entry("ok")));
         }

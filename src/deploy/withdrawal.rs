@@ -6,7 +6,6 @@ use super::host_plan::{HostPlanner, found};
 use super::plan::HostPlan;
 use super::policy::{DeployPolicy, TargetHost};
 use super::secrets::ReturningSecrets;
-use super::step::Step;
 use super::stored::{FailureMark, RuntimeChanges, StoredPackage};
 
 /// A host whose release is taken back.
@@ -50,17 +49,20 @@ impl<'a> Withdrawal<'a> {
         let changes = RuntimeChanges::default();
         let entry = |result: &str| planner.entry("rollback", self.package(), &changes, result);
 
-        let mut switch: Vec<Step> = hooks.before.iter().chain(&hooks.drain).cloned().collect();
+        let mut switch = hooks.before.clone();
+        switch.extend(hooks.drain.clone());
         switch.extend(secrets.there);
         switch.push(steps.withdraw(&self.withdrawn, planner.policy.owner.who()));
         switch.extend(secrets.after);
-        switch.extend(hooks.undrain.iter().chain(&hooks.after).cloned());
+        switch.extend(hooks.undrain.clone());
+        switch.extend(hooks.after.clone());
         let result = match self.previous {
             Some(_) => "ok",
             None => "removed",
         };
+        let entry = entry(result);
         let left = Some((FailureMark::Left, &self.withdrawn));
-        switch.push(planner.record(Some(self.previous.as_ref()), left, &entry(result)));
+        switch.push(planner.record(Some(self.previous.as_ref()), left, &entry));
 
         let to = self.previous.as_ref().map(|package| &*package.version);
         HostPlan {

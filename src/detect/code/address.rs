@@ -16,11 +16,14 @@ pub(in super::super) fn of_paste(text: &str) -> Option<String> {
         .filter_map(|line| line.split_once('='))
         .map(|(name, value)| (name.trim(), value.trim()))
         .collect();
-    if let Some(address) = values.get("listen").or_else(|| values.get("bind")) {
+    let whole = values.get("listen");
+    if let Some(address) = whole.or_else(|| values.get("bind")) {
         return listening(address);
     }
-    let host = values.get("host").copied().unwrap_or("127.0.0.1");
-    listening(&format!("{host}:{}", values.get("port")?))
+    let host = values.get("host").copied();
+    let host = host.unwrap_or("127.0.0.1");
+    let port = values.get("port")?;
+    listening(&format!("{host}:{port}"))
 }
 
 /// Returns where `pecan serve` listens: by `host` and `port` in `server`.
@@ -33,7 +36,8 @@ pub(in super::super) fn of_pecan(text: &str) -> Option<String> {
             .is_some_and(|(name, value)| name == "server" && value.starts_with('{'))
             .then_some(start)
     })?;
-    let (_, items) = text[start..].split_once('{')?;
+    let server = &text[start..];
+    let (_, items) = server.split_once('{')?;
     let (items, _) = items.split_once('}')?;
     let value = |name: &str| {
         let mut pairs = items.split(',').filter_map(|item| item.split_once(':'));

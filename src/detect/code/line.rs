@@ -11,8 +11,10 @@ pub(super) fn lines_at(text: &str) -> impl Iterator<Item = (usize, &str)> {
 
 /// Returns the last names of the base classes in the first line of a class.
 pub(super) fn bases_of(line: &str) -> Vec<&str> {
-    let inside = line.split_once('(').map_or("", |(_, rest)| rest);
-    let inside = inside.split(')').next().unwrap_or_default();
+    let inside = line.split_once('(');
+    let inside = inside.map_or("", |(_, rest)| rest);
+    let inside = inside.split(')').next();
+    let inside = inside.unwrap_or_default();
     inside
         .split(',')
         .map(|base| base.trim().rsplit('.').next().unwrap_or_default())

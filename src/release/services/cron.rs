@@ -123,10 +123,9 @@ fn command(
     // configuration package must do nothing, as the release may stay.
     let mut record = shell_word(&format!("{}/.pkgapp/release.json", context.prefix));
     if context.app.is_separate() {
-        record = format!(
-            "/usr/share/pkgapp/{}/configuration.json ] && [ -e {record}",
-            context.name()
-        );
+        let name = context.name();
+        let own = format!("/usr/share/pkgapp/{name}/configuration.json");
+        record = format!("{own} ] && [ -e {record}");
     }
     let prefix = shell_word(context.prefix.as_str());
     let text = format!(
