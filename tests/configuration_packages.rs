@@ -10,7 +10,6 @@ use super::support::wheel::Wheel;
 const SHOP: &str = r#"
 [package]
 configuration = "separate"
-targets = ["debian12", "el9"]
 
 [settings.SHOP_TITLE]
 type = "string"
