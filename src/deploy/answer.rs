@@ -188,6 +188,7 @@ impl HostFacts {
             version: values.text("transaction.version").to_owned(),
             sum: values.text("transaction.sum").to_owned(),
             leaves: values.text("transaction.leaves").to_owned(),
+            is_manual: values.text("transaction.confirm") == "manual",
             state: transaction_state(state, values.text("transaction.remaining")),
         });
     }

@@ -258,6 +258,8 @@ pub struct Transaction {
     pub sum: String,
     /// SHA-256 of the package that a rollback leaves by it; empty for a push.
     pub leaves: String,
+    /// Whether a person confirms its release.
+    pub is_manual: bool,
     /// How far it is.
     pub state: TransactionState,
 }

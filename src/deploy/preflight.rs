@@ -71,9 +71,11 @@ pub(super) fn is_half_done(artifact: &Artifact, facts: &HostFacts) -> bool {
         .is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
 }
 
-/// Refuses to replace a release in probation: the way back from it would be lost.
+/// Refuses to replace a release in probation that a person confirms. Any other is waited for: its
+/// time is short.
 pub(super) fn awaits_decision(facts: &HostFacts) -> Option<Error> {
     let transaction = facts.transaction.as_ref()?;
+    let transaction = Some(transaction).filter(|transaction| transaction.is_manual)?;
     let TransactionState::Probation(left) = transaction.state else {
         return None;
     };

@@ -59,11 +59,10 @@ impl<'a> RollbackGoal<'a> {
         if let Some(error) = Error::all(policy.backend.unfit(facts)) {
             return Err(error);
         }
-        if let Some(waiting) = in_probation(policy, facts)? {
-            return match to.and_then(|_| awaits_decision(facts)) {
-                Some(error) => Err(error),
-                None => Ok(Self::BeforeProbation(waiting.package)),
-            };
+        match (in_probation(policy, facts)?, to) {
+            (Some(waiting), None) => return Ok(Self::BeforeProbation(waiting.package)),
+            (Some(_), Some(_)) => awaits_decision(facts).map_or(Ok(()), Err)?,
+            (None, _) => {}
         }
 
         let kept = earlier(facts, to)?;

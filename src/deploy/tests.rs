@@ -494,6 +494,7 @@ fn an_installation_without_its_end_is_taken_up_again() {
     done.transaction = Some(Transaction {
         version: new.version.clone(),
         leaves: String::new(),
+        is_manual: false,
         sum: new.sha256.to_string(),
         state: TransactionState::Done,
     });

@@ -139,6 +139,7 @@ if [ -z "$closed$why_" ] && [ -d "$state" ]; then
     elif runs "$transaction"; then say running
     else say "${result:-interrupted}"; fi)"
     fact transaction.leaves "$(parameter_of "$transaction" leaves)"
+    fact transaction.confirm "$(parameter_of "$transaction" confirm)"
     fact transaction.remaining "$(first_line "$transaction/remaining")"
     [ -n "$(value "$transaction/parameters" goal)" ] || fact damaged "$transaction/parameters"
     if [ -e "$transaction/result" ] && [ -z "$result" ]; then fact damaged "$transaction/result"; fi
