@@ -75,7 +75,9 @@ pub(super) fn is_half_done(artifact: &Artifact, facts: &HostFacts) -> bool {
 /// time is short.
 pub(super) fn awaits_decision(facts: &HostFacts) -> Option<Error> {
     let transaction = facts.transaction.as_ref()?;
-    let transaction = Some(transaction).filter(|transaction| transaction.is_manual)?;
+    if !transaction.is_manual {
+        return None;
+    }
     let TransactionState::Probation(left) = transaction.state else {
         return None;
     };

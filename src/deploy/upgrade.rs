@@ -46,8 +46,12 @@ impl Plan {
             let errors = policy
                 .backend
                 .preflight(selected, &host.facts, policy.allow);
-            let other = awaits_decision(&host.facts).filter(|_| !resumes(selected, &host.facts));
-            for error in errors.into_iter().chain(other) {
+            for error in errors {
+                refusals.add(&host.name, error);
+            }
+            if !resumes(selected, &host.facts)
+                && let Some(error) = awaits_decision(&host.facts)
+            {
                 refusals.add(&host.name, error);
             }
         }
