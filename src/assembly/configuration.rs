@@ -1,5 +1,5 @@
 //! Configuration packages: units, users, and the files below `/etc` of one deployment, made from
-//! the package of a software alone and from the values of the deployment.
+//! a software package alone and from the values of the deployment.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,7 @@ use serde::Serialize;
 
 use super::hosts::{daemons, host_python_of, with_web_server};
 use super::revision::digest;
-use pkgapp_config::{
-    Config, ConfigDraft, Deploy, PackageRelations, ProjectFacts, ServiceDeclaration,
-};
+use pkgapp_config::{Config, Deploy, PackageRelations, ServiceDeclaration};
 use pkgapp_core::commit::{self, Commit};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
@@ -37,7 +35,7 @@ const RECORD_FORMAT: u32 = 1;
 /// The number of digits of the content's hash in a version.
 const DIGITS: usize = 8;
 
-/// The package of a software whose configuration is a package of its own.
+/// A software package whose configuration is a package of its own.
 #[derive(Debug)]
 pub struct SoftwarePackage {
     /// `[epoch:]upstream-revision`.
@@ -93,8 +91,8 @@ pub(super) fn declare_services(tree: &mut Tree, app: &Config, version: &Version)
     Ok(())
 }
 
-/// Gives the package of a software the second name that its configurations depend on. A package
-/// that includes its configuration has only the first one, so no package manager installs both.
+/// Gives a software package the second name that its configurations depend on. A package that
+/// includes its configuration has only the first one, so no package manager installs both.
 ///
 /// # Errors
 /// The version cannot be that of a package.
@@ -142,12 +140,12 @@ impl SoftwarePackage {
     /// Reads the software from a deb or an rpm.
     ///
     /// # Errors
-    /// The file is damaged, or no package of a software whose configuration is separate.
+    /// The file is damaged, or no software package with a separate configuration.
     pub fn read(file: &Path) -> Result<Self> {
         let reader = PackageReader::open(file)?;
         let other = || {
             Error::new(format!(
-                "`{}` is no package of a software with a separate configuration",
+                "`{}` is not a software package with a separate configuration",
                 shown(file)
             ))
             .hint("build one with `configuration = \"separate\"` below `[package]`")
@@ -172,8 +170,7 @@ impl SoftwarePackage {
 
     /// Reads the declaration of the services.
     fn declared(&self) -> Result<Config> {
-        let draft = ConfigDraft::read(None, self.declaration.path())?;
-        let app = draft.without_content().finish(&ProjectFacts::default());
+        let app = ServiceDeclaration::read(self.declaration.path());
         app.map_err(|error| error.context("cannot read the services of the software package"))
     }
 
@@ -201,9 +198,10 @@ impl SoftwarePackage {
         scriptlets::insert_into(&mut all, &services)?;
         let mut tree = Tree::new();
         for (path, entry) in all.iter() {
-            if self.tree.get(path).is_none() {
-                tree.insert(path.clone(), entry.clone())?;
+            if self.tree.get(path).is_some() {
+                continue;
             }
+            tree.insert(path.clone(), entry.clone())?;
         }
         self.insert_record(&mut tree, &app, deployment)?;
         self.package(&app, operator, deployment, tree, &services)
@@ -353,11 +351,11 @@ fn version(time: u64) -> Result<Version> {
 /// Returns the revision of a configuration package: the environment and a hash of the content, such
 /// as `production.g3f9a0c1d`. `-` and `_` have other meanings in the versions of packages.
 fn revision(package: &Package, deployment: &Deploy) -> Result<String> {
-    let digest = digest(package)?.to_string();
+    let digest = digest(package)?;
+    let digest = digest.to_string();
     let short = digest.get(..DIGITS).unwrap_or(&digest);
     let environment = deployment.name.to_string().replace(['-', '_'], ".");
-    let revision = format!("{environment}.g{short}");
-    Ok(revision)
+    Ok(format!("{environment}.g{short}"))
 }
 
 fn parse_record(bytes: &[u8]) -> Result<ReleaseRecord> {

@@ -2,6 +2,8 @@
 //! configuration without the keys that only a build needs, so that a configuration package is made
 //! by the same reader from the software package alone: without sources, and without a Python.
 
+use std::path::Path;
+
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::fs;
 use pkgapp_core::path::{InstallPath, ReleasePath};
@@ -9,7 +11,7 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 use super::document::{
     Document, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
 };
-use super::{Config, ConfigurationForm};
+use super::{Config, ConfigDraft, ConfigurationForm, ProjectFacts};
 
 /// The tables and keys of a declaration. Of the others, only a build or a deployment has a use.
 const DECLARED: [(&str, &[&str]); 11] = [
@@ -86,6 +88,28 @@ impl ServiceDeclaration {
             files,
         })
     }
+
+    /// Reads the declaration in a directory, which may come from anybody's package.
+    ///
+    /// # Errors
+    /// Mistakes of the configuration, or something in it that no declaration has, such as the path
+    /// of a file elsewhere, whose content would get into packages.
+    pub fn read(directory: &Path) -> Result<Config> {
+        let file = directory.join("pkgapp.toml");
+        let draft = ConfigDraft::read(Some(&file), directory)?.without_content();
+        let app = draft.finish(&ProjectFacts::default())?;
+        let foreign = || Error::new("it is no declaration that pkgapp has written");
+        let version = app.version.as_ref().ok_or_else(foreign)?;
+        let again = Self::of(&app, &version.value.to_string())?;
+        let text = fs::read_to_string(&file)?;
+        // The first line is a comment, which other versions may word in another way.
+        let there = text.lines().skip(1);
+        let expected = again.text.lines().skip(1);
+        if !there.eq(expected) {
+            return Err(foreign());
+        }
+        Ok(app)
+    }
 }
 
 impl Config {
@@ -139,12 +163,12 @@ fn declared(mut all: DocumentTable) -> DocumentTable {
             continue;
         };
         if let (Some(table), false) = (item.as_table_mut(), keys.is_empty()) {
-            let others: Vec<String> = table.keys().map(|key| key.name.clone()).collect();
-            for other in others
-                .iter()
-                .filter(|other| !keys.contains(&other.as_str()))
-            {
-                table.remove(other);
+            let names: Vec<String> = table.keys().map(|key| key.name.clone()).collect();
+            for name in &names {
+                if keys.contains(&name.as_str()) {
+                    continue;
+                }
+                table.remove(name);
             }
         }
         kept.insert(key, item);
@@ -178,9 +202,10 @@ fn write_out_scriptlets(table: &mut DocumentTable, app: &Config) {
         &phases.before_remove,
         &phases.after_remove,
     ];
-    let scriptlets = table
+    let package = table
         .get_mut("package")
-        .and_then(DocumentItem::as_table_mut)
+        .and_then(DocumentItem::as_table_mut);
+    let scriptlets = package
         .and_then(|package| package.get_mut("scriptlets"))
         .and_then(DocumentItem::as_table_mut);
     let Some(scriptlets) = scriptlets else {
@@ -219,7 +244,6 @@ fn name_files(table: &mut DocumentTable, app: &Config) -> Result<Vec<(ReleasePat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{ConfigDraft, ProjectFacts};
 
     const SHOP: &str = r#"
 [app]
@@ -276,16 +300,21 @@ settings = { SHOP_TITLE = "Tick" }
         ])
     }
 
-    #[test]
-    fn a_declaration_means_the_same_without_the_project() {
-        let (_directory, app) = shop();
-        let declaration = ServiceDeclaration::of(&app, "1.0").unwrap();
+    /// Writes a declaration to a directory of its own, and reads it as any configuration.
+    fn written(declaration: &ServiceDeclaration) -> (tempfile::TempDir, Config) {
         let named = declaration.files.iter();
         let mut files: Vec<(&str, &[u8])> = named
             .map(|(path, content)| (path.as_str(), &content[..]))
             .collect();
         files.push(("pkgapp.toml", declaration.text.as_bytes()));
-        let (_other, again) = load(&files);
+        load(&files)
+    }
+
+    #[test]
+    fn a_declaration_means_the_same_without_the_project() {
+        let (_directory, app) = shop();
+        let declaration = ServiceDeclaration::of(&app, "1.0").unwrap();
+        let (_other, again) = written(&declaration);
 
         let names: Vec<String> = again
             .services
@@ -300,6 +329,27 @@ settings = { SHOP_TITLE = "Tick" }
         assert!(again.is_separate() && again.deploys.is_empty() && again.include.is_empty());
         // A declaration of a declaration is the same: nothing of it depends on where it lies.
         assert_eq!(ServiceDeclaration::of(&again, "1.0").unwrap(), declaration);
+    }
+
+    #[test]
+    fn a_declaration_names_no_file_elsewhere() {
+        let (_directory, app) = shop();
+        let declaration = ServiceDeclaration::of(&app, "1.0").unwrap();
+        let (directory, _) = written(&declaration);
+        ServiceDeclaration::read(directory.path()).unwrap();
+
+        let file = directory.path().join("pkgapp.toml");
+        let after = "after-install = \"\"\"\necho after\n\"\"\"";
+        for (good, bad) in [
+            ("\"config/shop.ini\"", "\"/etc/hostname\""),
+            ("\"config/shop.ini\"", "\"../../etc/hostname\""),
+            (after, "after-install = { file = \"/etc/hostname\" }"),
+        ] {
+            assert!(declaration.text.contains(good), "{}", declaration.text);
+            let text = declaration.text.replace(good, bad);
+            fs_err::write(&file, text).unwrap();
+            ServiceDeclaration::read(directory.path()).unwrap_err();
+        }
     }
 
     #[test]

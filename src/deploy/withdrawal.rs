@@ -64,11 +64,13 @@ impl<'a> Withdrawal<'a> {
         let left = Some((FailureMark::Left, &self.withdrawn));
         switch.push(planner.record(Some(self.previous.as_ref()), left, &entry));
 
+        let mut abandon = secrets.back;
+        abandon.extend(hooks.undrain);
         let to = self.previous.as_ref().map(|package| &*package.version);
         HostPlan {
             prepare: vec![planner.lock(&[], Some(self.withdrawn.sha256))],
             switch,
-            abandon: secrets.back.into_iter().chain(hooks.undrain).collect(),
+            abandon,
             unlock: vec![steps.unlock()],
             ..planner.untouched(to.unwrap_or_default(), found(planner.facts))
         }

@@ -114,7 +114,8 @@ impl Config {
 
     /// Puts a value in place of a default.
     pub(super) fn choose(&mut self, name: &str, text: &str) -> Result<()> {
-        let value = self.settable(name)?.setting_type.parse(text);
+        let setting = self.settable(name)?;
+        let value = setting.setting_type.parse(text);
         let value = value.map_err(|error| error.context(format!("cannot set `{name}`")))?;
         let mut settings = self.settings.iter_mut();
         if let Some(setting) = settings.find(|setting| setting.name == name) {
