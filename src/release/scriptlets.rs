@@ -23,6 +23,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::values::ScriptValues;
 use crate::package::{DebScriptlets, FileTrigger, RpmScriptlets, Scriptlets};
+use crate::release::RECORD;
 use crate::services::{PackageForm, PackagedUnit, Services};
 use crate::tree::{EntryKind, EntryOrigin, Tree, TreeEntry, dump_line};
 use pkgapp_config::ScriptletPhases;
@@ -84,6 +85,7 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/settings",
     "sh/site",
     "sh/start",
+    "sh/successor",
     "sh/stash",
     "sh/stop",
     "sh/sums",
@@ -327,6 +329,10 @@ impl Services {
 
     fn stamp_path(&self) -> String {
         format!("{}/{STAMP}", self.prefix)
+    }
+
+    fn record_path(&self) -> String {
+        format!("{}/{RECORD}", self.prefix)
     }
 
     fn has_unit(&self, file: &str) -> bool {

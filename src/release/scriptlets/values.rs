@@ -39,6 +39,8 @@ pub(super) struct ScriptValues<'a> {
     hook: Option<&'a str>,
     has_after_install: bool,
     stamp: String,
+    /// The record of the release.
+    record: String,
     links: Vec<&'a str>,
     #[serde(flatten)]
     units: UnitValues<'a>,
@@ -232,6 +234,7 @@ impl<'a> ScriptValues<'a> {
             hook: lines.map(|lines| lines.value.trim_matches('\n')),
             has_after_install: actions.phases.after_install.is_some(),
             stamp: services.stamp_path(),
+            record: services.record_path(),
             links: actions.links.iter().map(|link| link.as_str()).collect(),
             units: UnitValues::of(services),
             accounts: AccountValues::of(services),
