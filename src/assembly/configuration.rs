@@ -1,11 +1,8 @@
 //! Configuration packages: units, users, and the files below `/etc` of one deployment, made from
 //! a software package alone and from the values of the deployment.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
-
-use serde::Serialize;
 
 use super::hosts::{daemons, host_python_of, with_web_server};
 use super::revision::digest;
@@ -19,6 +16,7 @@ use pkgapp_format::read::{ListedKind, PackageReader};
 use pkgapp_format::version::PackageVersion;
 use pkgapp_pypa::Version;
 use pkgapp_release::conffiles;
+use pkgapp_release::configuration_record::{self, ConfigurationRecord, RecordedValue};
 use pkgapp_release::depends::HostDependencies;
 use pkgapp_release::package::{Package, PackageInfo};
 use pkgapp_release::release::{RECORD, ReleaseRecord};
@@ -28,9 +26,6 @@ use pkgapp_release::tree::{EntryKind, EntryOrigin, Tree, TreeEntry};
 
 /// The directory of a software package with the declaration of its services, below the prefix.
 const DECLARATION: &str = ".pkgapp/service";
-
-/// The version of [`ConfigurationRecord`].
-const RECORD_FORMAT: u32 = 1;
 
 /// The number of digits of the content's hash in a version.
 const DIGITS: usize = 8;
@@ -45,26 +40,6 @@ pub struct SoftwarePackage {
     tree: Tree,
     /// A directory with the declaration of its services.
     declaration: tempfile::TempDir,
-}
-
-/// The content of `/usr/share/pkgapp/NAME/configuration.json`.
-#[derive(Debug, Serialize)]
-struct ConfigurationRecord<'a> {
-    format: u32,
-    name: &'a str,
-    /// The deployment, which is the environment of the host.
-    environment: &'a str,
-    /// The version of the software package that declares the services.
-    software: &'a str,
-    /// The values of settings.
-    settings: BTreeMap<&'a str, RecordedValue<'a>>,
-}
-
-/// A value, and its origin.
-#[derive(Debug, Serialize)]
-struct RecordedValue<'a> {
-    value: &'a str,
-    from: &'a str,
 }
 
 /// Adds the declaration of its services to the release of a software package.
@@ -215,14 +190,17 @@ impl SoftwarePackage {
                 None => "default",
             };
             let value = setting.value()?;
-            Some((setting.name.as_str(), RecordedValue { value, from }))
+            let value = RecordedValue {
+                value: value.to_owned(),
+                from: from.to_owned(),
+            };
+            Some((setting.name.to_string(), value))
         });
-        let environment = deployment.name.to_string();
         let record = ConfigurationRecord {
-            format: RECORD_FORMAT,
-            name,
-            environment: &environment,
-            software: &self.version,
+            format: configuration_record::FORMAT,
+            name: name.to_owned(),
+            environment: deployment.name.to_string(),
+            software: self.version.clone(),
             settings: settings.collect(),
         };
         let mut text = serde_json::to_string_pretty(&record)
@@ -233,7 +211,7 @@ impl SoftwarePackage {
             layer: None,
         });
         tree.insert(
-            InstallPath::parse(&format!("/usr/share/pkgapp/{name}/configuration.json"))?,
+            InstallPath::parse(&ConfigurationRecord::path(name))?,
             TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin),
         )
     }

@@ -11,6 +11,7 @@
 pub mod audit;
 pub mod build_run;
 pub mod conffiles;
+pub mod configuration_record;
 pub mod depends;
 pub mod imports;
 pub mod layer;
