@@ -307,6 +307,9 @@ pub enum CliCommand {
     /// Installs a package that the hosts kept from an earlier push, with the same steps and checks
     /// as a push. Copies nothing. Skips releases that failed.
     ///
+    /// If the configuration is a package of its own, `--only config` rolls back that package and
+    /// keeps the software. It can be combined with labels: `--only config,role=web`.
+    ///
     /// Example: pkgapp rollback production --to 1.4.1
     Rollback(RollbackArgs),
     /// Confirm a release that `push --confirm manual` has installed

@@ -13,10 +13,10 @@ use pkgapp_config::{
     Migrate,
 };
 use pkgapp_core::commit;
-use pkgapp_core::error::{Context, Error, ErrorKind, Location, Result, shown};
+use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_deploy::artifact::{self, Artifact, ArtifactContent};
+use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_deploy::backend;
 use pkgapp_deploy::facts::{HostFacts, LockHolder};
 use pkgapp_deploy::fleet::{self, Fleet, Machine};
@@ -48,8 +48,8 @@ pub(super) fn push(args: &PushArgs, global: &GlobalOptions, report: &Report) -> 
         .transpose()?;
     let unfinished = args.resume.then(|| unfinished(app)).transpose()?;
     let artifacts = match &unfinished {
-        Some(unfinished) if files.is_empty() => artifacts(&unfinished.files, app)?,
-        _ => artifacts(&files, app)?,
+        Some(unfinished) if files.is_empty() => artifacts(&unfinished.files, app, deploy)?,
+        _ => artifacts(&files, app, deploy)?,
     };
     if let Some((app, deploy)) = app.zip(deploy).filter(|(_, deploy)| deploy.protected) {
         protect(app, deploy, &artifacts)?;
@@ -111,9 +111,12 @@ fn push_policy(
 /// Refuses artifacts for a protected deployment that cannot be traced to a tagged commit.
 fn protect(app: &Config, deploy: &Deploy, artifacts: &[Artifact]) -> Result<()> {
     // An interpreter does not come from a commit of the application.
-    let own = artifacts
-        .iter()
-        .filter(|artifact| artifact.holds == ArtifactContent::Application);
+    let own = artifacts.iter().filter(|artifact| {
+        matches!(
+            artifact.holds,
+            ArtifactContent::Application | ArtifactContent::Software
+        )
+    });
     let errors = own.flat_map(|artifact| {
         let errors =
             commit::untraced(&app.root, artifact.commit.as_deref(), &artifact.release).into_iter();
@@ -159,9 +162,13 @@ fn is_configured() -> Result<bool> {
 }
 
 /// Reads the named artifacts, or else the newest ones of the application.
-fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
+fn artifacts(
+    files: &[PathBuf],
+    app: Option<&Config>,
+    deploy: Option<&Deploy>,
+) -> Result<Vec<Artifact>> {
     if files.is_empty() {
-        return newest_artifacts(app);
+        return newest_artifacts(app, deploy);
     }
     let (mut all, mut errors) = (Vec::new(), Vec::new());
     for file in files {
@@ -171,19 +178,65 @@ fn artifacts(files: &[PathBuf], app: Option<&Config>) -> Result<Vec<Artifact>> {
         }
     }
 
-    // Interpreters follow the applications that use them.
-    all.sort_by_key(|artifact| artifact.holds == ArtifactContent::Runtime);
+    // Configurations and interpreters follow the applications that use them.
+    all.sort_by_key(|artifact| match artifact.holds {
+        ArtifactContent::Application | ArtifactContent::Software => 0,
+        ArtifactContent::Configuration => 1,
+        ArtifactContent::Runtime => 2,
+    });
+    if errors.is_empty() {
+        let software = software_beside(&all)?;
+        all.splice(..0, software);
+    }
     errors.extend(check_belonging(&all, app));
+    errors.extend(check_environments(&all, deploy));
     Error::all(errors).map_or(Ok(all), Err)
 }
 
-fn newest_artifacts(app: Option<&Config>) -> Result<Vec<Artifact>> {
-    let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
-    if app.is_separate() {
-        return Err(artifact::separate(app.name.as_str()).at(Location::file(&app.file)));
+/// Finds the software that configurations were built for, if only configurations are named.
+fn software_beside(named: &[Artifact]) -> Result<Vec<Artifact>> {
+    let is_configuration = |artifact: &&Artifact| artifact.configuration.is_some();
+    if !named.iter().all(|artifact| is_configuration(&artifact)) {
+        return Ok(Vec::new());
     }
+    let mut all: Vec<Artifact> = Vec::new();
+    for artifact in named {
+        let Some(record) = &artifact.configuration else {
+            continue;
+        };
+        if all.iter().any(|known| artifact.configures(known)) {
+            continue;
+        }
+        let directory = artifact.path.parent().unwrap_or(Path::new(""));
+        let is_it =
+            |other: &Artifact| artifact.configures(other) && other.version == record.software;
+        let found = Artifact::newest_in(directory, &record.name, &is_it)?;
+        if found.is_empty() {
+            let error = Error::new(format!(
+                "`{}` is only pushed together with the package of {} {}",
+                artifact.file, record.name, record.software
+            ));
+            return Err(error.hint("name that package too, or put it into the same directory"));
+        }
+        all.extend(found.into_iter().map(|found| Artifact {
+            was_found: true,
+            ..found
+        }));
+    }
+    Ok(all)
+}
+
+fn newest_artifacts(app: Option<&Config>, deploy: Option<&Deploy>) -> Result<Vec<Artifact>> {
+    let app = app.ok_or_else(|| Error::bug("neither a file nor a configuration"))?;
     let dist = app.root.join("dist");
-    let all = Artifact::newest_in(&dist, app.name.as_str(), &|_| true)?;
+    let content = if app.is_separate() {
+        ArtifactContent::Software
+    } else {
+        ArtifactContent::Application
+    };
+    let mut all = Artifact::newest_in(&dist, app.name.as_str(), &|artifact| {
+        artifact.holds == content
+    })?;
     if all.is_empty() {
         let error = Error::new(format!(
             "there is no artifact of `{}` in `{}`",
@@ -192,7 +245,57 @@ fn newest_artifacts(app: Option<&Config>) -> Result<Vec<Artifact>> {
         ));
         return Err(error.hint("create one with `pkgapp build`, or name a file"));
     }
+    if app.is_separate() {
+        all.extend(newest_configurations(app, deploy, &dist)?);
+    }
     Ok(all)
+}
+
+/// Returns the newest configuration packages of a deployment.
+fn newest_configurations(
+    app: &Config,
+    deploy: Option<&Deploy>,
+    dist: &Path,
+) -> Result<Vec<Artifact>> {
+    let deploy = deploy.ok_or_else(|| {
+        Error::new("the configuration of each deployment is a package of its own")
+            .kind(ErrorKind::Usage)
+            .hint("name a deployment, for example `pkgapp push production`")
+    })?;
+    let environment = deploy.name.to_string();
+    let name = format!("{}-config", app.name);
+    let found = Artifact::newest_in(dist, &name, &|artifact| {
+        artifact.environment() == Some(&environment)
+    })?;
+    if found.is_empty() {
+        let error = Error::new(format!(
+            "there is no configuration package for `{environment}` in `{}`",
+            shown(dist)
+        ));
+        return Err(error.hint(format!(
+            "create one with `pkgapp build --for {environment}`"
+        )));
+    }
+    Ok(found)
+}
+
+/// Returns an error for each configuration of another deployment.
+fn check_environments(all: &[Artifact], deploy: Option<&Deploy>) -> Vec<Error> {
+    let Some(deploy) = deploy else {
+        return Vec::new();
+    };
+    let name = deploy.name.to_string();
+    let others = all
+        .iter()
+        .filter(|artifact| artifact.environment().is_some_and(|other| other != name));
+    let others = others.map(|other| {
+        let environment = other.environment().unwrap_or_default();
+        Error::new(format!(
+            "`{}` is the configuration of `{environment}`, not of `{name}`",
+            other.file
+        ))
+    });
+    others.collect()
 }
 
 /// Returns an error for each artifact that is neither one of the application nor an interpreter of
@@ -214,12 +317,12 @@ fn check_belonging(all: &[Artifact], app: Option<&Config>) -> Vec<Error> {
 
     let expected = app
         .map(|app| app.name.as_str())
-        .or_else(|| all.first().map(|first| first.name.as_str()));
+        .or_else(|| all.first().map(Artifact::application));
     let comes_along =
         |artifact: &Artifact| all.iter().any(|other| artifact.provides_runtime_for(other));
     let foreign = all
         .iter()
-        .filter(|artifact| Some(artifact.name.as_str()) != expected && !comes_along(artifact));
+        .filter(|artifact| Some(artifact.application()) != expected && !comes_along(artifact));
     errors.extend(foreign.map(|artifact| {
         let expected = expected.unwrap_or_default();
         Error::new(format!(
@@ -246,9 +349,14 @@ fn complete(
             continue;
         }
         artifact.read_requirements()?;
-        if let Some(part) = part.filter(|_| artifact.name == policy.name.as_str()) {
+        let has_units = artifact.holds != ArtifactContent::Software
+            && artifact.application() == policy.name.as_str();
+        if let Some(part) = part.filter(|_| has_units) {
             artifact.read_service(part)?;
         }
+    }
+    if part.is_some() {
+        check_migrations(&artifacts, policy)?;
     }
 
     let accepted: Vec<&Artifact> = artifacts
@@ -264,6 +372,26 @@ fn complete(
     let runtimes = runtimes(&accepted, app, global, report)?;
     artifacts.extend(runtimes);
     artifacts.into_iter().map(Artifact::chunk).collect()
+}
+
+/// Refuses software whose migration takes over the settings of a service in a package that does not
+/// come along.
+fn check_migrations(artifacts: &[Artifact], policy: &DeployPolicy) -> Result<()> {
+    let is_alone = |software: &&Artifact| {
+        let configured = artifacts.iter().any(|other| other.configures(software));
+        software.holds == ArtifactContent::Software && !configured
+    };
+    let mut accepted = artifacts
+        .iter()
+        .filter(|artifact| policy.backend.accepts(artifact.kind));
+    let Some(software) = accepted.find(is_alone) else {
+        return Ok(());
+    };
+    let error = Error::new(format!(
+        "the migration of `{}` runs like a service, whose unit is in the configuration package",
+        software.file
+    ));
+    Err(error.hint("name the configuration package too"))
 }
 
 /// Returns the packages of the shared interpreters that these artifacts need: the newest beside

@@ -4,11 +4,12 @@ use std::path::Path;
 
 use crate::cli::{GlobalOptions, RollbackArgs};
 use pkgapp_config::{Config, Deploy};
-use pkgapp_core::error::Result;
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::Report;
 use pkgapp_deploy::fleet::{self, Fleet};
 use pkgapp_deploy::plan::Plan;
 use pkgapp_deploy::policy::TargetHost;
+use pkgapp_deploy::rollback::RollbackTarget;
 
 use super::load_app;
 use super::push::{RollingPlan, policy};
@@ -19,14 +20,10 @@ pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Rep
     let mut policy = policy(app.name.clone(), Some(&app), deploy, &args.rollout)?;
     // Migrations only run forward.
     policy.migrate = None;
-    let fleet = Fleet::open(
-        &args.rollout.hosts.options(),
-        deploy,
-        Path::new(&app.root),
-        "rollback",
-        report,
-    )?;
-    let make = |sites: &[TargetHost]| Plan::rollback(&policy, args.to.as_deref(), sites);
+    let mut options = args.rollout.hosts.options();
+    let target = target(args, &mut options.only)?;
+    let fleet = Fleet::open(&options, deploy, Path::new(&app.root), "rollback", report)?;
+    let make = |sites: &[TargetHost]| Plan::rollback(&policy, target, sites);
     let command = RollingPlan {
         policy: &policy,
         artifacts: &[],
@@ -36,6 +33,23 @@ pub(super) fn rollback(args: &RollbackArgs, global: &GlobalOptions, report: &Rep
         report,
     };
     command.run(&make)?.finish()
+}
+
+/// The word of `--only` that stands for the configuration package; all others select hosts.
+const CONFIGURATION: &str = "config";
+
+/// Returns what hosts go back to, and takes its word from those that select hosts.
+fn target<'a>(args: &'a RollbackArgs, only: &mut Vec<String>) -> Result<RollbackTarget<'a>> {
+    let selectors = only.len();
+    only.retain(|word| word != CONFIGURATION);
+    match (&args.to, only.len() < selectors) {
+        (None, false) => Ok(RollbackTarget::Previous),
+        (Some(version), false) => Ok(RollbackTarget::Version(version)),
+        (None, true) => Ok(RollbackTarget::Configuration),
+        (Some(_), true) => Err(Error::new("`--to` names a release, not a configuration")
+            .kind(ErrorKind::Usage)
+            .hint("leave out `--to` or `--only config`")),
+    }
 }
 
 /// Returns the named `[deploy.NAME]`, or `None` without a name.

@@ -175,6 +175,10 @@ fn details(known: &KnownHost) -> Vec<String> {
     } = known;
     let mut lines = unfinished(known);
     lines.extend(facts.oddities());
+    lines.extend(facts.configurations.values().map(|version| {
+        let environment = facts.environment.as_deref().unwrap_or("no environment");
+        format!("configuration {version} ({environment})")
+    }));
     lines.extend(
         facts
             .no_credentials
@@ -199,7 +203,9 @@ fn details(known: &KnownHost) -> Vec<String> {
     );
 
     let whole = facts.kept.iter().filter(|kept| kept.is_whole());
-    let releases: Vec<&str> = whole.map(|kept| kept.release.as_str()).collect();
+    let mut releases: Vec<&str> = whole.map(|kept| kept.release.as_str()).collect();
+    // Sets of the same software differ in their configuration.
+    releases.dedup();
     if !releases.is_empty() {
         lines.push(format!("kept: {}", releases.join(", ")));
     }
@@ -293,15 +299,15 @@ fn show_history(entries: &[(&str, HistoryEntry)], report: &Report) {
                     action,
                     to,
                     result,
-                    runtime,
                     ..
                 } = entry;
-                let with = runtime
-                    .as_ref()
-                    .map(|runtime| format!(" with {runtime}"))
-                    .unwrap_or_default();
+                let others = entry.configurations.iter();
+                let others = others.map(|(name, version)| format!("{name} {version}"));
+                let others: Vec<String> = entry.runtime.iter().cloned().chain(others).collect();
+                let with = if others.is_empty() { "" } else { " with " };
+                let others = others.join(", ");
                 report.result(&format!(
-                    "{time} {host}: {action} by {who}: {from} → {to}{with}: {result}"
+                    "{time} {host}: {action} by {who}: {from} → {to}{with}{others}: {result}"
                 ));
             }
         }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::facts::{
-    FreeSpace, HostFacts, KeptPackage, KeptRuntime, LockHolder, LoginDirectory, PackageManager,
+    FreeSpace, HostFacts, KeptMember, KeptPackage, LockHolder, LoginDirectory, PackageManager,
     RunsOn, Transaction, TransactionState, VersionOrder,
 };
 use super::pieces::FilePieces;
+use super::stored::{PackageSet, StoredPackage};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 
@@ -50,11 +51,16 @@ impl HostFacts {
     pub fn parse(text: &str) -> Result<Self> {
         let mut facts = Self::default();
         let mut values = FactValues::default();
+        let mut sets = BTreeMap::new();
         for line in text.lines() {
             let Some((key, value)) = line.split_once('=') else {
                 // A login's greeting may stand before the first line; it is none of ours.
                 continue;
             };
+            if let Some(set) = key.strip_prefix("members.").and_then(sum) {
+                sets.insert(set, value.split_whitespace().map(sum).collect());
+                continue;
+            }
             match facts.read_listed(key, value) {
                 LineMeaning::Listed => {}
                 LineMeaning::Single => _ = values.0.insert(key, value.trim()),
@@ -70,6 +76,7 @@ impl HostFacts {
         facts.read_space(&values);
         facts.read_release(&values);
         facts.read_state(&values);
+        facts.complete_sets(&sets);
         facts.own = values.some("into").map(|into| LoginDirectory {
             into,
             unpackers: values
@@ -91,7 +98,7 @@ impl HostFacts {
         let is_clear = match key.split_once('.') {
             None => match key {
                 "kept" => add(&mut self.kept, kept(value)),
-                "kept_runtime" => add(&mut self.kept_runtimes, kept_runtime(value)),
+                "kept_member" => add(&mut self.kept_members, kept_member(value)),
                 "damaged" => add(&mut self.damaged, Some(value.trim().to_owned())),
                 "unwritable" => add(&mut self.unwritable, Some(value.trim().to_owned())),
                 "lacks" => add(&mut self.lacks, Some(value.trim().to_owned())),
@@ -112,6 +119,10 @@ impl HostFacts {
                 let runtime = (name.to_owned(), value.trim().to_owned());
                 add(&mut self.runtimes, Some(runtime))
             }
+            Some(("configuration", name)) => {
+                let configuration = (name.to_owned(), value.trim().to_owned());
+                add(&mut self.configurations, Some(configuration))
+            }
             Some(("runs_on", package)) => add(&mut self.runs_on, sum(package).zip(runs_on(value))),
             Some(("unmet", index)) => index.parse().is_ok_and(|index| {
                 let unmet = self.unmet.entry(index).or_default();
@@ -123,6 +134,26 @@ impl HostFacts {
             LineMeaning::Listed
         } else {
             LineMeaning::Strange
+        }
+    }
+
+    /// Gives sets their packages. A set that lacks one cannot be installed.
+    fn complete_sets(&mut self, sets: &BTreeMap<Sha256Sum, Option<Vec<Sha256Sum>>>) {
+        let known = &self.kept_members;
+        let find = |sum: &Sha256Sum| {
+            let mut whole = known.iter().filter(|member| member.kept.is_whole());
+            whole.find(|member| member.kept.sha256 == *sum).cloned()
+        };
+        for kept in &mut self.kept {
+            let Some(sums) = sets.get(&kept.sha256) else {
+                continue;
+            };
+            let members = sums.iter().flatten().map(find);
+            let members: Option<Vec<KeptMember>> = members.collect();
+            match members.filter(|members| is_set(kept.sha256, members)) {
+                Some(members) => kept.members = members,
+                None => kept.size = 0,
+            }
         }
     }
 
@@ -163,6 +194,9 @@ impl HostFacts {
     fn read_release(&mut self, values: &FactValues<'_>) {
         self.held = values.some("held");
         self.installed = values.some("installed");
+        self.foreign_configuration = values.some("foreign_configuration");
+        self.offers_configuration = values.some("offers_configuration");
+        self.environment = values.some("environment");
         self.half = values.some("half");
         self.foreign = values.is_yes("foreign");
         self.offers = values.some("offers");
@@ -230,6 +264,13 @@ fn order(text: &str) -> Option<VersionOrder> {
     }
 }
 
+/// Returns whether these packages are those of the set that has this name.
+fn is_set(name: Sha256Sum, members: &[KeptMember]) -> bool {
+    let mut packages = members.iter().map(StoredPackage::from);
+    let software = packages.next();
+    software.is_some_and(|software| PackageSet::new(software, packages.collect()).id == name)
+}
+
 /// Reads `SHA256 PIECE …`.
 fn pieces(text: &str) -> Option<(Sha256Sum, FilePieces)> {
     let (package, pieces) = text.split_once(' ')?;
@@ -237,9 +278,9 @@ fn pieces(text: &str) -> Option<(Sha256Sum, FilePieces)> {
 }
 
 /// Reads `NAME|…`, as [`kept`].
-fn kept_runtime(text: &str) -> Option<KeptRuntime> {
+fn kept_member(text: &str) -> Option<KeptMember> {
     let (name, rest) = text.split_once('|')?;
-    Some(KeptRuntime {
+    Some(KeptMember {
         name: name.to_owned(),
         kept: kept(rest)?,
     })
@@ -293,6 +334,7 @@ fn kept(text: &str) -> Option<KeptPackage> {
     Some(KeptPackage {
         sha256: sum(sha256)?,
         file: file.to_owned(),
+        members: Vec::new(),
         size: size.parse().ok()?,
         version: version.to_owned(),
         release: release.to_owned(),
@@ -438,6 +480,32 @@ mod tests {
         assert!(facts.oddities()[0].starts_with("`/var/lib/pkgapp/shop/current` is damaged"));
         let facts = HostFacts::parse("into=/srv/shop\nunwritable=/srv\nfacts=end\n").unwrap();
         assert_eq!(facts.own.unwrap().unwritable.as_deref(), Some("/srv"));
+    }
+
+    #[test]
+    fn a_set_is_whole_if_its_packages_are_and_its_name_is_theirs() {
+        let [software, configuration] = ["a", "b"].map(|each| each.repeat(64));
+        let set = Sha256Sum::of(format!("{software} {configuration}").as_bytes());
+        let read = |set: Sha256Sum, size: u64| {
+            let text = format!(
+                "members.{set}={software} {configuration}\n\
+                 kept={set}|shop.deb|5|1-1|1||17.000000001|||\n\
+                 kept_member=shop|{software}|shop.deb|5|1-1|1|||||\n\
+                 kept_member=shop-config|{configuration}|config.deb|{size}|7|7|||||\n\
+                 configuration.shop-config=7\nfacts=end\n"
+            );
+            HostFacts::parse(&text).unwrap()
+        };
+        let facts = read(set, 4);
+        let kept = facts.kept(set).unwrap();
+        let names: Vec<&str> = kept.members.iter().map(|each| each.name.as_str()).collect();
+        assert_eq!(names, ["shop", "shop-config"]);
+        assert_eq!(PackageSet::from(kept).configurations[0].file, "config.deb");
+        assert_eq!(facts.configurations["shop-config"], "7");
+
+        assert_eq!(read(set, 0).kept(set), None, "one of them is damaged");
+        let other = Sha256Sum::of(b"other");
+        assert_eq!(read(other, 4).kept(other), None, "the list is not its own");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use pkgapp_core::path::InstallPath;
 use pkgapp_format::claims;
 use pkgapp_format::read::{ArtifactKind, PackageReader};
 use pkgapp_pypa::Version;
+use pkgapp_release::configuration_record::ConfigurationRecord;
 use pkgapp_release::depends::SharedRuntime;
 use pkgapp_release::needed_settings::NeededSettings;
 use pkgapp_release::release::{RECORD, ReleaseRecord};
@@ -65,6 +66,12 @@ pub struct Artifact {
     /// What is in it.
     #[serde(skip)]
     pub holds: ArtifactContent,
+    /// What a configuration package was made from.
+    #[serde(skip)]
+    pub configuration: Option<ConfigurationRecord>,
+    /// Whether nobody has named it: it lies beside a configuration that was built for it.
+    #[serde(skip)]
+    pub was_found: bool,
     /// The unit of the service whose settings a migration takes over, if one was looked for.
     #[serde(skip)]
     pub service: Option<ServiceUnit>,
@@ -78,19 +85,15 @@ pub struct Artifact {
     pub pieces: FilePieces,
 }
 
-/// Returns the error about a push of software whose services are in another package.
-pub fn separate(what: &str) -> Error {
-    Error::new(format!(
-        "cannot push `{what}`: its services are in a configuration package"
-    ))
-    .hint("install both packages with apt or dnf, or remove `configuration` below `[package]`")
-}
-
 /// What an artifact holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ArtifactContent {
-    /// An application.
+    /// An application with its configuration.
     Application,
+    /// An application whose configuration is a package of its own.
+    Software,
+    /// The configuration of an application.
+    Configuration,
     /// An interpreter that applications share.
     Runtime,
 }
@@ -103,26 +106,19 @@ impl Artifact {
     /// given.
     pub fn read(path: &Path) -> Result<Self> {
         let package = PackageReader::open(path)?;
-        let (record, record_sum, prefix) = find_record(&package)?;
+        let (record, record_sum, prefix) = match find_record(&package)? {
+            FoundRecord::Release(record, sum, prefix) => (*record, sum, prefix),
+            FoundRecord::Configuration(record, sum) => {
+                return Self::configuration(&package, record, sum);
+            }
+        };
         check(&package, &record, &prefix)?;
-        if record.separate {
-            return Err(separate(&shown(path).to_string()));
-        }
-
-        let metadata = path
-            .metadata()
-            .context(|| format!("cannot read `{}`", shown(path)))?;
-        let digest = Digest::of_reader(pkgapp_core::fs::open(path)?)
-            .context(|| format!("cannot read `{}`", shown(path)))?;
-        let file = path
-            .file_name()
-            .and_then(|name| name.to_str())
-            .ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?;
+        let FileFacts { name, digest, made } = FileFacts::of(path)?;
         let sizes = record.distributions.iter().map(|each| each.size);
         let installed_size = sizes.sum::<u64>().max(digest.size);
         let (holds, runtime) = interpreter_of(&record);
         Ok(Self {
-            file: file.to_owned(),
+            file: name,
             path: path.to_owned(),
             kind: package.kind,
             arch: package
@@ -143,12 +139,70 @@ impl Artifact {
             is_signed: package.is_signed,
             runtime,
             holds,
+            configuration: None,
+            was_found: false,
             settings: record.settings,
             service: None,
             asks: None,
-            made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+            made,
             pieces: FilePieces::default(),
         })
+    }
+
+    /// Reads a configuration package.
+    fn configuration(
+        package: &PackageReader,
+        record: ConfigurationRecord,
+        sum: Sha256Sum,
+    ) -> Result<Self> {
+        check_configuration(package, &record)?;
+        let FileFacts { name, digest, made } = FileFacts::of(&package.path)?;
+        Ok(Self {
+            file: name,
+            path: package.path.clone(),
+            kind: package.kind,
+            arch: None,
+            version: package.version.clone(),
+            name: package.name.clone(),
+            release: package.version.clone(),
+            record: sum,
+            prefix: String::new(),
+            sha256: digest.sha256,
+            size: digest.size,
+            installed_size: digest.size * 4,
+            commit: None,
+            depends: package.depends.clone(),
+            is_signed: package.is_signed,
+            runtime: None,
+            holds: ArtifactContent::Configuration,
+            configuration: Some(record),
+            was_found: false,
+            settings: None,
+            service: None,
+            asks: None,
+            made,
+            pieces: FilePieces::default(),
+        })
+    }
+
+    /// Returns the name of the application that it belongs to.
+    pub fn application(&self) -> &str {
+        let configured = self.configuration.as_ref();
+        configured.map_or(&self.name, |record| &record.name)
+    }
+
+    /// Returns the environment of a configuration package.
+    pub fn environment(&self) -> Option<&str> {
+        let record = self.configuration.as_ref()?;
+        Some(&record.environment)
+    }
+
+    /// Returns whether this is a configuration of that software, in a package of the same format.
+    pub fn configures(&self, software: &Self) -> bool {
+        self.kind == software.kind
+            && software.holds == ArtifactContent::Software
+            && self.configuration.is_some()
+            && self.application() == software.name
     }
 
     /// Finds out its pieces, so that a host gets only those that it does not have.
@@ -180,7 +234,7 @@ impl Artifact {
     /// # Errors
     /// There is none, or the artifact is damaged.
     pub fn read_service(&mut self, part: &str) -> Result<()> {
-        let paths = ServiceUnit::paths(&AppName::parse(&self.name)?, part);
+        let paths = ServiceUnit::paths(&AppName::parse(self.application())?, part);
         let on_host = |path: &str| match self.kind {
             ArtifactKind::Tar => path
                 .split_once("/host/")
@@ -250,6 +304,7 @@ impl Artifact {
                 known.kind == artifact.kind
                     && known.arch == artifact.arch
                     && known.codec() == artifact.codec()
+                    && known.environment() == artifact.environment()
             }) {
                 newest.push(artifact);
             }
@@ -275,7 +330,8 @@ impl Artifact {
 
     /// Returns where it is installed; a tarball does not say.
     pub fn installed_prefix(&self) -> Option<&str> {
-        (self.kind != ArtifactKind::Tar).then_some(self.prefix.as_str())
+        let has_prefix = self.kind != ArtifactKind::Tar && !self.prefix.is_empty();
+        has_prefix.then_some(self.prefix.as_str())
     }
 
     /// The end of a tarball's name; which of them a host can unpack differs.
@@ -295,12 +351,44 @@ impl Artifact {
     }
 }
 
-/// Finds the record of the release in a package; returns it, its SHA-256, and where the release is
-/// installed.
-fn find_record(package: &PackageReader) -> Result<(ReleaseRecord, Sha256Sum, String)> {
+/// What is known of a file without reading it as a package.
+struct FileFacts {
+    name: String,
+    digest: Digest,
+    made: SystemTime,
+}
+
+impl FileFacts {
+    fn of(path: &Path) -> Result<Self> {
+        let metadata = path
+            .metadata()
+            .context(|| format!("cannot read `{}`", shown(path)))?;
+        let digest = Digest::of_reader(pkgapp_core::fs::open(path)?)
+            .context(|| format!("cannot read `{}`", shown(path)))?;
+        let name = path
+            .file_name()
+            .and_then(|name| name.to_str())
+            .ok_or_else(|| Error::new(format!("`{}` has no name that is text", shown(path))))?;
+        Ok(Self {
+            name: name.to_owned(),
+            digest,
+            made: metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH),
+        })
+    }
+}
+
+/// The record by which a package of pkgapp is known, and its SHA-256.
+enum FoundRecord {
+    /// That of a release, and where it is installed.
+    Release(Box<ReleaseRecord>, Sha256Sum, String),
+    Configuration(ConfigurationRecord, Sha256Sum),
+}
+
+/// Finds the record in a package.
+fn find_record(package: &PackageReader) -> Result<FoundRecord> {
     let place = RefCell::new(String::new());
     let bytes = package.find(|path| {
-        let is_record = path.ends_with(&format!("/{RECORD}"));
+        let is_record = path.ends_with(&format!("/{RECORD}")) || ConfigurationRecord::is_path(path);
         if is_record {
             path.clone_into(&mut place.borrow_mut());
         }
@@ -308,12 +396,17 @@ fn find_record(package: &PackageReader) -> Result<(ReleaseRecord, Sha256Sum, Str
     })?;
     let foreign = || Error::new(format!("`{}` was not made by pkgapp", shown(&package.path)));
     let bytes = bytes.ok_or_else(|| foreign().note(format!("there is no `{RECORD}` in it")))?;
-    let record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
-
+    let sum = Sha256Sum::of(&bytes);
     let place = place.into_inner();
+    if ConfigurationRecord::is_path(&place) {
+        let record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
+        return Ok(FoundRecord::Configuration(record, sum));
+    }
+
+    let record = serde_json::from_slice(&bytes).map_err(|error| foreign().cause(error))?;
     let prefix = place.strip_suffix(RECORD).unwrap_or_default();
     let prefix = prefix.trim_end_matches('/').to_owned();
-    Ok((record, Sha256Sum::of(&bytes), prefix))
+    Ok(FoundRecord::Release(record, sum, prefix))
 }
 
 /// The version that a host knows a package by. Releases from tarballs lie beside each other under
@@ -331,6 +424,11 @@ fn version_of(package: &PackageReader, record: &ReleaseRecord, sum: Sha256Sum) -
 
 /// Whether a package is an interpreter's, and the one that it shares with other applications.
 fn interpreter_of(record: &ReleaseRecord) -> (ArtifactContent, Option<SharedRuntime>) {
+    let content = if record.separate {
+        ArtifactContent::Software
+    } else {
+        ArtifactContent::Application
+    };
     match &record.interpreter {
         Some(interpreter) if interpreter.home == record.name => (ArtifactContent::Runtime, None),
         Some(interpreter) if interpreter.home != BUNDLED => {
@@ -338,9 +436,9 @@ fn interpreter_of(record: &ReleaseRecord) -> (ArtifactContent, Option<SharedRunt
                 package: interpreter.home.clone(),
                 version: interpreter.version.clone(),
             };
-            (ArtifactContent::Application, Some(shared))
+            (content, Some(shared))
         }
-        _ => (ArtifactContent::Application, None),
+        _ => (content, None),
     }
 }
 
@@ -393,6 +491,33 @@ impl WrongClaims {
 /// version or a dependency belongs, and a package that would take another one's place.
 fn check(package: &PackageReader, record: &ReleaseRecord, prefix: &str) -> Result<()> {
     let mut wrong = WrongClaims::default();
+    check_file_name(package, &mut wrong);
+    check_record(record, &mut wrong);
+    if package.kind != ArtifactKind::Tar {
+        // The package manager goes by its own name, and would replace whatever has it.
+        wrong.expect(package.name == record.name, "name", &package.name);
+        wrong.expect(InstallPath::parse(prefix).is_ok(), "prefix", prefix);
+        check_metadata(package, &mut wrong);
+    }
+    refuse_claims(package, wrong)
+}
+
+/// The same for a configuration package.
+fn check_configuration(package: &PackageReader, record: &ConfigurationRecord) -> Result<()> {
+    let mut wrong = WrongClaims::default();
+    check_file_name(package, &mut wrong);
+    let is_name = claims::is_package_name(&record.name);
+    wrong.expect(is_name, "application", &record.name);
+    let environment = &record.environment;
+    let is_environment = claims::is_package_name(environment);
+    wrong.expect(is_environment, "environment", environment);
+    let is_own = package.name == format!("{}-config", record.name);
+    wrong.expect(is_own, "name", &package.name);
+    check_metadata(package, &mut wrong);
+    refuse_claims(package, wrong)
+}
+
+fn check_file_name(package: &PackageReader, wrong: &mut WrongClaims) {
     let file = package
         .path
         .file_name()
@@ -400,11 +525,9 @@ fn check(package: &PackageReader, record: &ReleaseRecord, prefix: &str) -> Resul
         .to_string_lossy();
     let is_file = !file.chars().any(|c| c.is_control() || c == '|');
     wrong.expect(is_file, "file name", &file);
-    check_record(record, &mut wrong);
-    if package.kind != ArtifactKind::Tar {
-        check_metadata(package, record, prefix, &mut wrong);
-    }
+}
 
+fn refuse_claims(package: &PackageReader, wrong: WrongClaims) -> Result<()> {
     if wrong.0.is_empty() {
         return Ok(());
     }
@@ -462,15 +585,7 @@ fn check_settings(settings: &NeededSettings, wrong: &mut WrongClaims) {
     }
 }
 
-fn check_metadata(
-    package: &PackageReader,
-    record: &ReleaseRecord,
-    prefix: &str,
-    wrong: &mut WrongClaims,
-) {
-    // The package manager goes by its own name, and would replace whatever has it.
-    wrong.expect(package.name == record.name, "name", &package.name);
-    wrong.expect(InstallPath::parse(prefix).is_ok(), "prefix", prefix);
+fn check_metadata(package: &PackageReader, wrong: &mut WrongClaims) {
     let version = &package.version;
     wrong.expect(
         claims::is_version(package.kind, version),
@@ -543,6 +658,8 @@ pub(super) mod tests {
             is_signed: false,
             runtime: None,
             holds: ArtifactContent::Application,
+            configuration: None,
+            was_found: false,
             service: Some(ServiceUnit::parse(
                 "/usr/lib/systemd/system/shop-web.service",
                 SERVICE,
@@ -573,6 +690,44 @@ pub(super) mod tests {
             depends: vec!["libssl3".into()],
             holds: ArtifactContent::Runtime,
             ..candidate(kind, release, Some("x86_64"))
+        }
+    }
+
+    /// Software whose configuration is a package of its own.
+    pub(crate) fn software(kind: ArtifactKind, release: &str) -> Artifact {
+        Artifact {
+            holds: ArtifactContent::Software,
+            service: None,
+            ..candidate(kind, release, None)
+        }
+    }
+
+    /// A configuration package of that day for production.
+    pub(crate) fn configuration(kind: ArtifactKind, day: u32) -> Artifact {
+        let version = format!("202611{day:02}.120000-production.g00000000");
+        let file = match kind {
+            ArtifactKind::Deb => format!("shop-config_{version}_all.deb"),
+            ArtifactKind::Rpm | ArtifactKind::Tar => format!("shop-config-{version}.noarch.rpm"),
+        };
+        Artifact {
+            path: PathBuf::from("/dist").join(&file),
+            name: "shop-config".into(),
+            version: version.clone(),
+            prefix: String::new(),
+            record: Sha256Sum::of(version.as_bytes()),
+            sha256: Sha256Sum::of(file.as_bytes()),
+            file,
+            commit: None,
+            depends: vec!["shop-software".into()],
+            holds: ArtifactContent::Configuration,
+            configuration: Some(ConfigurationRecord {
+                format: 1,
+                name: "shop".into(),
+                environment: "production".into(),
+                software: "1.0.0-1".into(),
+                settings: BTreeMap::new(),
+            }),
+            ..candidate(kind, &version, None)
         }
     }
 
@@ -714,6 +869,45 @@ pub(super) mod tests {
                 refused.contains("cannot be pushed") && refused.contains(said),
                 "{said}: {refused}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_configuration_says_of_itself_is_data_or_it_is_refused() {
+        let directory = tempfile::tempdir().unwrap();
+        let record = json!({ "format": 1, "name": "shop", "environment": "production", "software": "1.0-1", "settings": {} });
+        let read = |package: &str, key: &str, value: &str| {
+            let mut record = record.clone();
+            record[key] = json!(value);
+            let path = directory.path().join("foreign.rpm");
+            let place = ::rpm::FileOptions::new("/usr/share/pkgapp/shop/configuration.json");
+            let mut builder = ::rpm::PackageBuilder::new(package, "1.0", "MIT", "noarch", "x");
+            builder
+                .release("1")
+                .with_file_contents(record.to_string(), place)
+                .unwrap();
+            builder.build().unwrap().write_file(&path).unwrap();
+            Artifact::read(&path).map_err(|error| error.to_string())
+        };
+        let sound = read("shop-config", "name", "shop").unwrap();
+        assert_eq!(sound.holds, ArtifactContent::Configuration);
+        assert_eq!(sound.environment(), Some("production"));
+        assert!(sound.configures(&software(ArtifactKind::Rpm, "1.0")));
+        assert!(!sound.configures(&software(ArtifactKind::Deb, "1.0")));
+        for (refused, said) in [
+            (read("bash", "name", "shop"), "the name `bash`"),
+            (
+                read("shop-config", "name", "bash"),
+                "the name `shop-config`",
+            ),
+            (read("shop-config", "name", "-x"), "the application `-x`"),
+            (
+                read("shop-config", "environment", "a\nkept=x"),
+                "the environment `a\\nkept=x`",
+            ),
+        ] {
+            let refused = refused.unwrap_err();
+            assert!(refused.contains(said), "{said}: {refused}");
         }
     }
 

@@ -11,7 +11,9 @@ use super::migration::Migration;
 use super::pieces::FilePieces;
 use super::script::{self, RemoteState};
 use super::step::{PushStage, Step, StepAction};
-use super::stored::{FailureMark, IncomingPackage, ReleaseTrial, StoredPackage, Transition};
+use super::stored::{
+    FailureMark, IncomingPackage, PackageSet, ReleaseTrial, StoredPackage, Transition,
+};
 use crate::hosts::script::assignments;
 use crate::hosts::{HostCommand, Upload, UploadContent, UploadForm};
 use pkgapp_config::{CommandLine, ConfirmMode};
@@ -64,19 +66,14 @@ impl StepBuilder<'_> {
         seen: &str,
         dead: &str,
         patience: Duration,
-        coming: &[IncomingPackage<'_>],
+        coming: &[IncomingPackage],
         joins: Option<Sha256Sum>,
     ) -> Step {
         let told = coming.iter().flat_map(|coming| {
-            let IncomingPackage {
-                package,
-                pieces,
-                runtime,
-            } = coming;
             [
-                package.sha256.to_string(),
-                package.info(*runtime),
-                pieces.to_string(),
+                coming.sha256.to_string(),
+                coming.info.clone(),
+                coming.pieces.to_string(),
             ]
         });
         let patience = patience.as_secs().to_string();
@@ -155,17 +152,14 @@ impl StepBuilder<'_> {
     /// migration has.
     pub(super) fn migrate(
         &self,
-        package: &StoredPackage,
+        set: &PackageSet,
         migration: &Migration<'_>,
         script: &str,
         parameters: Vec<(&'static str, String)>,
     ) -> Step {
-        let mark = format!(
-            "{}/packages/{}/migrated",
-            self.remote.directory, package.sha256
-        );
+        let mark = format!("{}/packages/{}/migrated", self.remote.directory, set.id);
         let command = self
-            .command(&format!("migrating with {}", package.release), script)
+            .command(&format!("migrating with {}", set.software.release), script)
             .parameter("name", self.name.as_str())
             .parameter("mark", mark)
             .parameters(parameters)
@@ -173,12 +167,7 @@ impl StepBuilder<'_> {
         Self::run(PushStage::Migrate, Some(migration.exec.text()), command)
     }
 
-    pub(super) fn hook(
-        &self,
-        stage: PushStage,
-        line: &CommandLine,
-        package: &StoredPackage,
-    ) -> Step {
+    pub(super) fn hook(&self, stage: PushStage, line: &CommandLine, release: &str) -> Step {
         let command = self
             .command(
                 &format!("the {} hook `{}`", stage.name(), line.text),
@@ -190,18 +179,18 @@ impl StepBuilder<'_> {
             stage,
             Some(line.text.clone()),
             HostCommand {
-                env: self.variables(package),
+                env: self.variables(release),
                 ..command
             },
         )
     }
 
     /// What commands of the user see in their environment.
-    pub(super) fn variables(&self, package: &StoredPackage) -> BTreeMap<String, String> {
+    pub(super) fn variables(&self, release: &str) -> BTreeMap<String, String> {
         let mut variables = self.variables.clone();
         let own = [
             ("NAME", self.name.as_str()),
-            ("VERSION", &package.release),
+            ("VERSION", release),
             ("HOST", self.host),
         ];
         variables.extend(own.map(|(name, value)| (format!("PKGAPP_{name}"), value.to_owned())));
@@ -220,7 +209,7 @@ impl StepBuilder<'_> {
         script: &str,
     ) -> Step {
         parameters.extend(self.trial_parameters(transition.trial));
-        let leaves = transition.leaves.map(|left| left.sha256.to_string());
+        let leaves = transition.leaves.map(|left| left.id.to_string());
         parameters.push(("leaves", leaves.unwrap_or_default()));
         let what = match transition.trial {
             Some(trial) => {
@@ -292,25 +281,26 @@ impl StepBuilder<'_> {
         Self::run(PushStage::Login, None, command)
     }
 
-    /// Makes the step that confirms a package in probation.
-    pub(super) fn confirm(&self, sum: Sha256Sum) -> Step {
+    /// Makes the step that confirms a set in probation.
+    pub(super) fn confirm(&self, set: Sha256Sum) -> Step {
         let command = self
             .command("confirming it over a new connection", script::DECIDE)
             .parameter("name", self.name.as_str())
-            .parameter("sum", sum.to_string())
+            .parameter("sum", set.to_string())
             .parameter("decision", "confirmed")
             .parameter("reason", "")
             .over_new_connection();
         Self::run(PushStage::Confirm, None, command)
     }
 
-    /// Makes the step that takes back a package in probation.
-    pub(super) fn withdraw(&self, package: &StoredPackage, who: &str) -> Step {
-        let what = format!("taking back {}, which is in probation", package.version);
+    /// Makes the step that takes back a set in probation.
+    pub(super) fn withdraw(&self, set: &PackageSet, who: &str) -> Step {
+        let version = &set.software.version;
+        let what = format!("taking back {version}, which is in probation");
         let command = self
             .command(&what, script::DECIDE)
             .parameter("name", self.name.as_str())
-            .parameter("sum", package.sha256.to_string())
+            .parameter("sum", set.id.to_string())
             .parameter("decision", "expired")
             .parameter("reason", format!("{who} has rolled back"));
         Self::run(PushStage::Install, None, command)
@@ -335,24 +325,22 @@ impl StepBuilder<'_> {
         Self::run(PushStage::Health, None, command)
     }
 
-    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A
-    /// package may be marked.
+    /// `now` is what is installed after it: `None` for what was, `Some(None)` for nothing. A set may
+    /// be marked.
     pub(super) fn record(
         &self,
-        now: Option<Option<&StoredPackage>>,
-        marked: Option<(FailureMark, &StoredPackage)>,
+        now: Option<Option<&PackageSet>>,
+        marked: Option<(FailureMark, &PackageSet)>,
         keep: u32,
         entry: &Value,
     ) -> Step {
         let good = match now {
             None => "=".to_owned(),
-            Some(package) => package
-                .map(|package| package.sha256.to_string())
-                .unwrap_or_default(),
+            Some(set) => set.map(|set| set.id.to_string()).unwrap_or_default(),
         };
         let (mark, marked) = match marked {
-            Some((FailureMark::Failed, package)) => ("failed", package.sha256.to_string()),
-            Some((FailureMark::Left, package)) => ("left", package.sha256.to_string()),
+            Some((FailureMark::Failed, set)) => ("failed", set.id.to_string()),
+            Some((FailureMark::Left, set)) => ("left", set.id.to_string()),
             None => ("", String::new()),
         };
         let line = entry.to_string();

@@ -7,7 +7,7 @@ use super::host_plan::{HostPlanner, found};
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::PreflightRefusals;
-use super::stored::{FailureMark, RuntimeChanges, StoredPackage};
+use super::stored::{FailureMark, PackageSet, RuntimeChanges};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 
@@ -79,23 +79,22 @@ fn nothing_to_confirm(policy: &DeployPolicy, host: &TargetHost) -> HostPlan {
 
 fn plan_host(policy: &DeployPolicy, host: &TargetHost, waiting: &WaitingPackage<'_>) -> HostPlan {
     let planner = HostPlanner::new(policy, host, &policy.prefix);
-    let package = StoredPackage::from(waiting.package);
-    let left = waiting.left.map(StoredPackage::from);
+    let set = PackageSet::from(waiting.package);
+    let left = waiting.left.map(PackageSet::from);
     let marked = left.as_ref().map(|left| (FailureMark::Left, left));
-    let entry =
-        |result: &str| planner.entry("confirm", &package, &RuntimeChanges::default(), result);
-    let hooks = planner.hooks(&package);
-    let [failed, refused, unconfirmed] = planner.without_success(&hooks, Some(&package), entry);
+    let entry = |result: &str| planner.entry("confirm", &set, &RuntimeChanges::default(), result);
+    let hooks = planner.hooks(&set);
+    let [failed, refused, unconfirmed] = planner.without_success(&hooks, Some(&set), entry);
     HostPlan {
-        prepare: vec![planner.lock(&[], Some(package.sha256))],
+        prepare: vec![planner.lock(&[], Some(set.id))],
         switch: vec![
-            planner.steps.confirm(package.sha256),
-            planner.record(Some(Some(&package)), marked, &entry("ok")),
+            planner.steps.confirm(set.id),
+            planner.record(Some(Some(&set)), marked, &entry("ok")),
         ],
         failed,
         refused,
         unconfirmed,
         unlock: vec![planner.steps.unlock()],
-        ..planner.untouched(&package.version, found(&host.facts))
+        ..planner.untouched(&set.software.version, found(&host.facts))
     }
 }

@@ -46,6 +46,18 @@ pub struct HostFacts {
     pub held: Option<String>,
     /// The installed version, as the package manager writes it.
     pub installed: Option<String>,
+    /// The installed configurations that are packages of their own, and their versions.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<String, String>,
+    /// The installed version of a package with the name of the configuration that pkgapp did not make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub foreign_configuration: Option<String>,
+    /// The version that the host's repositories have under that name, if nothing of it is installed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub offers_configuration: Option<String>,
+    /// The environment of the host, which its first configuration has determined.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub environment: Option<String>,
     /// What dpkg has begun and not ended with the package.
     pub half: Option<String>,
     /// Whether the installed package of this name is none of pkgapp's.
@@ -79,8 +91,8 @@ pub struct HostFacts {
     /// Interpreters that applications share, by the names of their packages: the installed
     /// versions.
     pub runtimes: BTreeMap<String, String>,
-    /// Packages of such interpreters that are kept for roll-back.
-    pub kept_runtimes: Vec<KeptRuntime>,
+    /// Packages that are kept because others need them: such interpreters, and the packages of sets.
+    pub kept_members: Vec<KeptMember>,
     /// What kept packages run on.
     pub runs_on: BTreeMap<Sha256Sum, RunsOn>,
     /// What packages that lie there are made of, by their SHA-256: the installed application's and
@@ -287,13 +299,16 @@ pub enum TransactionState {
     Interrupted,
 }
 
-/// A package that a host keeps.
+/// A package or a set of packages that a host keeps.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct KeptPackage {
-    /// SHA-256 of the file.
+    /// SHA-256 of the file, or what identifies the set.
     pub sha256: Sha256Sum,
-    /// Its name.
+    /// The name of the file; of a set, that of its software.
     pub file: String,
+    /// The packages of a set, the software first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub members: Vec<KeptMember>,
     /// Bytes; 0 if only the mark is left of it.
     pub size: u64,
     /// The package's version.
@@ -326,9 +341,9 @@ impl KeptPackage {
     }
 }
 
-/// A package of an interpreter that a host keeps.
+/// A package that a host keeps for another one: an interpreter, or a part of a set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct KeptRuntime {
+pub struct KeptMember {
     /// The package's name.
     pub name: String,
     /// The file.
@@ -371,7 +386,9 @@ impl HostFacts {
     pub fn kept_installed(&self) -> Option<&KeptPackage> {
         let installed = self.installed.as_deref()?;
         let same = |kept: &&KeptPackage| {
-            kept.version == installed && kept.record.is_some() && kept.record == self.record
+            kept.version == installed
+                && (kept.record.is_some() && kept.record == self.record)
+                && self.has_configurations_of(kept)
         };
         let current = self
             .current
@@ -380,21 +397,30 @@ impl HostFacts {
         current.or_else(|| self.kept.iter().filter(|kept| kept.is_whole()).find(same))
     }
 
-    /// Returns the kept package of an interpreter with these bytes, if it is whole.
-    pub fn kept_runtime(&self, sum: Sha256Sum) -> Option<&KeptRuntime> {
-        self.kept_runtimes
-            .iter()
-            .find(|runtime| runtime.kept.sha256 == sum && runtime.kept.is_whole())
+    /// Returns whether the installed configurations are those of a kept package or set.
+    fn has_configurations_of(&self, kept: &KeptPackage) -> bool {
+        let its = kept.members.iter().skip(1);
+        let its = its.map(|member| (&member.name, &member.kept.version));
+        its.eq(&self.configurations)
     }
 
-    /// Returns the kept package of the installed interpreter of this name.
-    pub fn kept_runtime_installed(&self, name: &str) -> Option<&KeptRuntime> {
-        let version = self.runtimes.get(name)?;
-        let is_it =
-            |runtime: &&KeptRuntime| runtime.name == name && runtime.kept.version == *version;
-        self.kept_runtimes
+    /// Returns the kept interpreter or part of a set with these bytes, if it is whole.
+    pub fn kept_member(&self, sum: Sha256Sum) -> Option<&KeptMember> {
+        self.kept_members
             .iter()
-            .filter(|runtime| runtime.kept.is_whole())
+            .find(|member| member.kept.sha256 == sum && member.kept.is_whole())
+    }
+
+    /// Returns the kept package of the installed interpreter or configuration of this name.
+    pub fn kept_member_installed(&self, name: &str) -> Option<&KeptMember> {
+        let version = self
+            .runtimes
+            .get(name)
+            .or_else(|| self.configurations.get(name))?;
+        let is_it = |member: &&KeptMember| member.name == name && member.kept.version == *version;
+        self.kept_members
+            .iter()
+            .filter(|member| member.kept.is_whole())
             .find(is_it)
     }
 

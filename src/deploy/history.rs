@@ -1,5 +1,7 @@
 //! What hosts remember: the lines of `history.jsonl`, and how an installed application is.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use super::script::{self, RemoteState};
@@ -30,6 +32,9 @@ pub struct HistoryEntry {
     /// The package of the interpreter that came along, and its version.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runtime: Option<String>,
+    /// The configurations that are packages of their own, and their versions.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub configurations: BTreeMap<String, String>,
 }
 
 /// Exit status of what may not look into the state: sysexits.h, EX_NOPERM.
@@ -145,6 +150,7 @@ mod tests {
             sha256: "a".repeat(64),
             result: "ok".into(),
             runtime: Some("pkgapp-python3.13 3.13.0-1".into()),
+            configurations: BTreeMap::new(),
         };
         let line = serde_json::to_string(&entry).unwrap();
         let text = format!("{line}\n{}\n{line}\n", &line[..40]);

@@ -11,8 +11,8 @@ use super::plan::HostPlan;
 use super::policy::{DeployPolicy, OnFailure, TargetHost};
 use super::step::{PushStage, Step};
 use super::stored::{
-    FailureMark, Fallback, IncomingPackage, ReleaseTrial, RuntimeChange, RuntimeChanges,
-    StoredPackage, Transition,
+    FailureMark, Fallback, IncomingPackage, PackageSet, ReleaseTrial, RuntimeChange,
+    RuntimeChanges, StoredPackage, Transition,
 };
 use pkgapp_config::{CommandLine, ConfirmMode};
 use pkgapp_core::digest::Sha256Sum;
@@ -50,8 +50,8 @@ impl<'a> HostPlanner<'a> {
         }
     }
 
-    /// Makes the step that takes the lock. It does not wait for the probation of the package `joins`.
-    pub(super) fn lock(&self, coming: &[IncomingPackage<'_>], joins: Option<Sha256Sum>) -> Step {
+    /// Makes the step that takes the lock. It does not wait for the probation of the set `joins`.
+    pub(super) fn lock(&self, coming: &[IncomingPackage], joins: Option<Sha256Sum>) -> Step {
         let holder = self.facts.lock.as_ref();
         let seen = holder.map(|holder| holder.token.as_str());
         let dead = seen.filter(|token| owner::is_dead(token));
@@ -66,8 +66,9 @@ impl<'a> HostPlanner<'a> {
     }
 
     /// Makes the steps after the package has come that change nothing that is in use.
-    pub(super) fn prepare(&self, package: &StoredPackage) -> Vec<Step> {
+    pub(super) fn prepare(&self, set: &PackageSet) -> Vec<Step> {
         let policy = self.policy;
+        let package = &set.software;
         policy.backend.prepare(&self.steps, &policy.prefix, package)
     }
 
@@ -99,8 +100,9 @@ impl<'a> HostPlanner<'a> {
         });
         let then = match (trial, transition.to) {
             (None, _) | (_, None) => Some(self.health()),
-            (Some(trial), Some(package)) => (trial.probation.confirm == ConfirmMode::Auto)
-                .then(|| self.steps.confirm(package.sha256)),
+            (Some(trial), Some(set)) => {
+                (trial.probation.confirm == ConfirmMode::Auto).then(|| self.steps.confirm(set.id))
+            }
         };
         iter::once(switch).chain(then).collect()
     }
@@ -132,18 +134,19 @@ impl<'a> HostPlanner<'a> {
     /// Makes the step that writes down how it went; see [`StepBuilder::record`].
     pub(super) fn record(
         &self,
-        now: Option<Option<&StoredPackage>>,
-        marked: Option<(FailureMark, &StoredPackage)>,
+        now: Option<Option<&PackageSet>>,
+        marked: Option<(FailureMark, &PackageSet)>,
         entry: &Value,
     ) -> Step {
         self.steps.record(now, marked, self.policy.keep, entry)
     }
 
-    pub(super) fn hooks(&self, package: &StoredPackage) -> HookSteps {
+    pub(super) fn hooks(&self, set: &PackageSet) -> HookSteps {
+        let release = &set.software.release;
         let steps = |stage, lines: &[CommandLine]| {
             lines
                 .iter()
-                .map(|line| self.steps.hook(stage, line, package))
+                .map(|line| self.steps.hook(stage, line, release))
                 .collect()
         };
         let hooks = &self.policy.hooks;
@@ -159,10 +162,11 @@ impl<'a> HostPlanner<'a> {
     pub(super) fn entry(
         &self,
         action: &str,
-        to: &StoredPackage,
+        set: &PackageSet,
         changes: &RuntimeChanges,
         result: &str,
     ) -> Value {
+        let to = &set.software;
         let mut entry = json!({
             "who": self.policy.owner.who(),
             "action": action,
@@ -170,9 +174,13 @@ impl<'a> HostPlanner<'a> {
             "to": to.version,
             "release": to.release,
             "commit": to.commit,
-            "sha256": to.sha256,
+            "sha256": set.id,
             "result": result,
         });
+        for configuration in &set.configurations {
+            let name = configuration.name.as_deref().unwrap_or_default();
+            entry["configurations"][name] = json!(configuration.version);
+        }
         if let Some(RuntimeChange::Up(runtime)) = &changes.there {
             entry["runtime"] = json!(format!(
                 "{} {}",
@@ -188,7 +196,7 @@ impl<'a> HostPlanner<'a> {
     pub(super) fn without_success(
         &self,
         hooks: &HookSteps,
-        bad: Option<&StoredPackage>,
+        bad: Option<&PackageSet>,
         entry: impl Fn(&str) -> Value,
     ) -> [Vec<Step>; 3] {
         let ends = [
@@ -229,6 +237,7 @@ impl<'a> HostPlanner<'a> {
             about,
             from: self.facts.installed.clone(),
             to: to.to_owned(),
+            configuration: None,
             found,
             prepare: Vec::new(),
             migrate: Vec::new(),
@@ -326,6 +335,25 @@ pub(super) fn left_by(facts: &HostFacts, to: Sha256Sum) -> Option<&KeptPackage> 
         .find(|kept| kept.sha256 != to)
 }
 
+/// How the configurations of a host that gets this set change, for people.
+pub(super) fn configuration_change(set: &PackageSet, facts: &HostFacts) -> Option<String> {
+    let mut changes = Vec::new();
+    for package in &set.configurations {
+        let name = package.name.as_deref().unwrap_or_default();
+        match facts.configurations.get(name) {
+            Some(installed) if *installed == package.version => {}
+            Some(installed) => changes.push(format!("{installed} → {}", package.version)),
+            None => changes.push(format!("→ {}", package.version)),
+        }
+    }
+    let removed = facts.configurations.iter().filter(|(name, _)| {
+        let mut names = set.configurations.iter();
+        !names.any(|package| package.name.as_ref() == Some(name))
+    });
+    changes.extend(removed.map(|(_, installed)| format!("{installed} → part of the package")));
+    (!changes.is_empty()).then(|| changes.join(", "))
+}
+
 /// What becomes of an interpreter when this package of it comes, and if it goes back.
 pub(super) fn changes(
     runtime: &StoredPackage,
@@ -340,7 +368,7 @@ pub(super) fn changes(
     };
     let back = match (
         facts.runtimes.get(&name),
-        facts.kept_runtime_installed(&name),
+        facts.kept_member_installed(&name),
     ) {
         (None, _) => Some(down(None)),
         (Some(_), Some(kept)) => Some(down(Some(StoredPackage::from(kept)))),

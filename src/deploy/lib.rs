@@ -61,7 +61,7 @@ pub mod policy;
 pub mod preflight;
 mod probe;
 pub mod requirements;
-mod rollback;
+pub mod rollback;
 pub mod rollout;
 mod script;
 pub mod secrets;

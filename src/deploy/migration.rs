@@ -9,6 +9,7 @@
 use std::collections::BTreeMap;
 
 use super::artifact::Artifact;
+use super::select::SelectedArtifacts;
 use super::transient_unit::{NOTHING_ELSE, exec_start, search_path};
 use pkgapp_config::{Migrate, MigrateOn, MigrationCommands};
 use pkgapp_core::error::Result;
@@ -64,9 +65,9 @@ impl<'a> Migration<'a> {
         name: &AppName,
         user: Option<&str>,
         migrate: &'a Migrate,
-        artifact: &'a Artifact,
+        selected: &SelectedArtifacts<'a>,
     ) -> Result<Self> {
-        let service = artifact.service.as_ref();
+        let (artifact, service) = (selected.artifact, selected.service());
         let of_service = |name: &str| {
             service
                 .and_then(|service| service.get(name))
@@ -107,7 +108,7 @@ impl<'a> Migration<'a> {
                 .as_ref()
                 .map(|limit| limit.duration.as_secs().max(1).to_string())
                 .unwrap_or_default(),
-            unit: unit_text(name, migrate, artifact)?,
+            unit: unit_text(name, migrate, artifact, service)?,
             last: last(
                 migrate,
                 &artifact.prefix,
@@ -170,7 +171,12 @@ impl<'a> Migration<'a> {
 }
 
 /// The unit that migrates: its own settings, and those that it takes over from the service.
-fn unit_text(name: &AppName, migrate: &Migrate, artifact: &Artifact) -> Result<String> {
+fn unit_text(
+    name: &AppName,
+    migrate: &Migrate,
+    artifact: &Artifact,
+    service: Option<&ServiceUnit>,
+) -> Result<String> {
     let mut lines = vec![
         "[Unit]".to_owned(),
         format!(
@@ -184,7 +190,7 @@ fn unit_text(name: &AppName, migrate: &Migrate, artifact: &Artifact) -> Result<S
             unit::quoted(&search_path(&artifact.prefix))
         ),
     ];
-    if let Some(service) = &artifact.service {
+    if let Some(service) = service {
         lines.extend(service.taken_over(&migrate.relax)?);
     }
     Ok(lines.join("\n"))
@@ -261,12 +267,13 @@ mod tests {
     #[test]
     fn it_is_like_the_service_and_may_have_more() {
         let (name, artifact) = (policy().name, candidate(Deb, "1.1.0", None));
+        let selected = SelectedArtifacts::only(&artifact, 0);
         let same = Migrate {
             user: Some(UserName::parse("shop").unwrap()),
             ..migrate("a 'b' $c")
         };
         for migrate in [&same, &migrate("a 'b' $c")] {
-            let plain = Migration::new(&name, None, migrate, &artifact).unwrap();
+            let plain = Migration::new(&name, None, migrate, &selected).unwrap();
             assert_eq!(
                 (plain.user.as_str(), plain.directory.as_str()),
                 ("shop", "shop")
@@ -286,7 +293,7 @@ mod tests {
             memory_max: Some("1G".into()),
             ..migrate("x")
         };
-        let more = Migration::new(&name, None, &more, &artifact).unwrap();
+        let more = Migration::new(&name, None, &more, &selected).unwrap();
         assert!(values(&more.unit, "NoNewPrivileges").is_empty());
         assert_eq!(values(&more.last, "ReadWritePaths"), ["\"/srv/x y\""]);
         assert_eq!(values(&more.last, "MemoryMax"), ["1G"]);
@@ -294,19 +301,20 @@ mod tests {
             relax: vec!["NoNewPrivilege".into()],
             ..migrate("x")
         };
-        let error = Migration::new(&name, None, &unknown, &artifact).unwrap_err();
+        let error = Migration::new(&name, None, &unknown, &selected).unwrap_err();
         assert!(error.to_string().contains("NoNewPrivilege"), "{error}");
     }
 
     #[test]
     fn commands_run_in_order_until_one_fails() {
         let (name, artifact) = (policy().name, candidate(Deb, "1.1.0", None));
+        let selected = SelectedArtifacts::only(&artifact, 0);
         let lines = ["a x", "b $PORT"].map(line);
         let several = Migrate {
             exec: MigrationCommands::new(lines.to_vec()).unwrap(),
             ..migrate("x")
         };
-        let several = Migration::new(&name, None, &several, &artifact).unwrap();
+        let several = Migration::new(&name, None, &several, &selected).unwrap();
         let exec = "/bin/sh -c \"exec \\\"$$@\\\"\" sh sh -c \"a x && b '$$PORT'\"";
         assert_eq!(values(&several.last, "ExecStart"), ["", exec]);
 
@@ -322,11 +330,12 @@ mod tests {
     #[test]
     fn another_user_takes_no_directory_away() {
         let (name, artifact) = (policy().name, candidate(Deb, "1.1.0", None));
+        let selected = SelectedArtifacts::only(&artifact, 0);
         let other = Migrate {
             user: Some(UserName::parse("postgres").unwrap()),
             ..migrate("x")
         };
-        let other = Migration::new(&name, None, &other, &artifact).unwrap();
+        let other = Migration::new(&name, None, &other, &selected).unwrap();
         assert_eq!(
             (
                 other.user.as_str(),

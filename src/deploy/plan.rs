@@ -49,6 +49,8 @@ pub struct HostPlan {
     pub from: Option<String>,
     /// The version that it gets.
     pub to: String,
+    /// How its configuration changes, for people, if that is a package of its own.
+    pub configuration: Option<String>,
     /// What is to be known about the host.
     pub found: Vec<String>,
     /// What it waits for and sends; nothing that is installed changes.
@@ -84,10 +86,15 @@ impl HostPlan {
 
     /// Returns the change for people, e.g. `1.4.1-1 → 1.4.2-1`.
     pub fn change(&self) -> String {
-        match &self.from {
+        let software = match &self.from {
             Some(from) if self.is_idle() => format!("{from} already"),
+            Some(from) if self.configuration.is_some() && *from == self.to => from.clone(),
             Some(from) => format!("{from} → {}", self.to),
             None => format!("→ {}", self.to),
+        };
+        match &self.configuration {
+            Some(change) => format!("{software}, configuration {change}"),
+            None => software,
         }
     }
 }
@@ -220,6 +227,7 @@ impl Plan {
                     "about": host.about,
                     "from": host.from,
                     "to": host.to,
+                    "configuration": host.configuration,
                     "found": host.found,
                     "prepare": steps(&host.prepare),
                     "migrate": steps(&host.migrate),

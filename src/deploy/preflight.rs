@@ -1,8 +1,9 @@
 //! What a push refuses before anything changes, whatever installs the release.
 
-use super::artifact::Artifact;
+use super::artifact::{Artifact, ArtifactContent};
 use super::facts::{HostFacts, TransactionState, VersionOrder};
 use super::select::SelectedArtifacts;
+use super::stored::PackageSet;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::report::human_bytes;
 
@@ -53,24 +54,6 @@ impl PreflightRefusals {
     }
 }
 
-/// Returns whether the release is installed, by this package as far as anyone knows.
-pub(super) fn is_there(artifact: &Artifact, facts: &HostFacts) -> bool {
-    let same = facts.installed.as_deref() == Some(&artifact.version)
-        && facts.record == Some(artifact.record);
-    same && facts.half.is_none()
-        && facts
-            .current
-            .is_none_or(|current| current == artifact.sha256)
-}
-
-/// Returns whether an unfinished transaction is of this very package.
-pub(super) fn is_half_done(artifact: &Artifact, facts: &HostFacts) -> bool {
-    facts
-        .transaction
-        .as_ref()
-        .is_some_and(|transaction| transaction.sum == artifact.sha256.to_string())
-}
-
 /// Refuses to replace a release in probation that a person confirms. Any other is waited for: its
 /// time is short.
 pub(super) fn awaits_decision(facts: &HostFacts) -> Option<Error> {
@@ -96,14 +79,24 @@ pub(super) fn no_signature(file: &str, facts: &HostFacts) -> Option<Error> {
     )))
 }
 
+/// Refuses packages of a set that have no signature.
+pub(super) fn unsigned(set: &PackageSet, facts: &HostFacts) -> Option<Error> {
+    let mut unsigned = set.packages().filter(|package| package.is_unsigned);
+    unsigned.find_map(|package| no_signature(&package.file, facts))
+}
+
 /// Refuses an older version, or other bytes under the same one; `order` is how the artifact
 /// compares with what is installed.
 pub(super) fn version_refusal(
-    artifact: &Artifact,
+    selected: &SelectedArtifacts<'_>,
     order: Option<VersionOrder>,
     allow: AllowFlags,
     facts: &HostFacts,
 ) -> Option<Error> {
+    if selected.artifact.holds == ArtifactContent::Software && selected.is_software_there(facts) {
+        return None;
+    }
+    let artifact = selected.artifact;
     let installed = facts.installed.as_deref().unwrap_or_default();
     match order? {
         VersionOrder::Older if !allow.downgrade => {
@@ -113,7 +106,7 @@ pub(super) fn version_refusal(
             ));
             Some(error.hint("go back with `pkgapp rollback`, or insist with `--allow-downgrade`"))
         }
-        VersionOrder::Same if !allow.reinstall && !is_half_done(artifact, facts) => {
+        VersionOrder::Same if !allow.reinstall && !selected.is_half_done(facts) => {
             let error = Error::new(format!(
                 "another package of version {installed} is installed"
             ));
@@ -173,26 +166,24 @@ pub(super) fn no_space(
     release_place: &str,
     packages_place: &str,
 ) -> Option<Error> {
-    let artifact = selected.artifact;
     let runtime = selected
         .runtime_to_install(facts)
         .map(|(runtime, _)| runtime);
-    let comes = !is_there(artifact, facts);
+    let comes = !selected.is_there(facts);
 
     let mut sent = if comes { NOTES } else { 0 };
-    if facts.kept(artifact.sha256).is_none() {
-        sent += artifact.size;
-    }
-    if let Some(runtime) = runtime
-        && facts.kept_runtime(runtime.sha256).is_none()
-    {
-        sent += runtime.size;
+    for package in selected.packages().chain(runtime) {
+        let is_kept = facts.kept(package.sha256).is_some();
+        if !is_kept && facts.kept_member(package.sha256).is_none() {
+            sent += package.size;
+        }
     }
 
     // The new files lie beside the old ones for a while.
     let mut installed = runtime.map_or(0, |runtime| runtime.installed_size);
     if comes {
-        installed += artifact.installed_size;
+        let sizes = selected.packages().map(|package| package.installed_size);
+        installed += sizes.sum::<u64>();
     }
 
     let (release, packages) = (&facts.free_prefix, &facts.free_state);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::artifact::Artifact;
+use super::artifact::{Artifact, ArtifactContent};
 use super::script::{self, RemoteState};
 use crate::hosts::HostCommand;
 use pkgapp_core::name::AppName;
@@ -24,8 +24,13 @@ pub(super) fn command(
         .iter()
         .map(|artifact| artifact.sha256.to_string())
         .collect();
+    // The parts of a set have names of their own on hosts.
+    let software = own
+        .iter()
+        .filter(|artifact| artifact.holds == ArtifactContent::Software);
     let runtimes: Vec<String> = others
         .iter()
+        .chain(software)
         .map(|other| format!("{}={}", other.name, other.sha256))
         .collect();
     let settings: Vec<&NeededSettings> = own
@@ -81,12 +86,18 @@ fn needed_there<'a>(artifact: &'a Artifact, all: &[Artifact]) -> Vec<&'a str> {
                 .any(|runtime| runtime.provides_runtime_for(artifact))
         })
         .map(|runtime| runtime.package.as_str());
+    let is_alone = !all.iter().any(|software| artifact.configures(software));
+    let software = artifact.configuration.as_ref();
+    let software = software.map(|record| format!("{}-software", record.name));
     artifact
         .depends
         .iter()
         .map(String::as_str)
         .filter(|relation| {
-            comes_along.is_none() || relation.split_whitespace().next() != comes_along
+            let needed = relation.split_whitespace().next();
+            let is_runtime = comes_along.is_some() && needed == comes_along;
+            let is_software = needed.is_some() && needed == software.as_deref();
+            !is_runtime && (is_alone || !is_software)
         })
         .collect()
 }

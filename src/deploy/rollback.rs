@@ -6,14 +6,16 @@ use serde_json::Value;
 
 use super::confirmation::in_probation;
 use super::facts::{HostFacts, KeptPackage, VersionOrder};
-use super::host_plan::{HookSteps, HostPlanner, changes, found, left_by};
+use super::host_plan::{HookSteps, HostPlanner, changes, configuration_change, found, left_by};
+use super::pieces::FilePieces;
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
-use super::preflight::{PreflightRefusals, awaits_decision, no_signature};
+use super::preflight::{PreflightRefusals, awaits_decision, unsigned};
 use super::secrets::ReturningSecrets;
 use super::step::Step;
 use super::stored::{
-    FailureMark, Fallback, RuntimeChanges, StoredPackage, Transition, VersionChange,
+    FailureMark, Fallback, IncomingPackage, PackageSet, RuntimeChanges, SetChange, StoredPackage,
+    Transition,
 };
 use super::withdrawal::Withdrawal;
 use pkgapp_core::error::{Error, Result};
@@ -23,7 +25,11 @@ impl Plan {
     ///
     /// # Errors
     /// Hosts that do not keep what they should go to.
-    pub fn rollback(policy: &DeployPolicy, to: Option<&str>, hosts: &[TargetHost]) -> Result<Self> {
+    pub fn rollback(
+        policy: &DeployPolicy,
+        to: RollbackTarget<'_>,
+        hosts: &[TargetHost],
+    ) -> Result<Self> {
         let mut refusals = PreflightRefusals::new("roll back");
         let mut releases = BTreeSet::new();
         let mut plans = Vec::new();
@@ -35,9 +41,9 @@ impl Plan {
                     releases.insert(withdrawal.release().to_owned());
                     plans.push(withdrawal.plan());
                 }
-                Ok(RollbackGoal::Kept(kept, runtime)) => {
-                    releases.insert(kept.release.clone());
-                    plans.push(plan_host(policy, host, kept, &runtime));
+                Ok(RollbackGoal::Packages(set, runtime)) => {
+                    releases.insert(set.software.release.clone());
+                    plans.push(plan_host(policy, host, &set, &runtime));
                 }
             }
         }
@@ -46,34 +52,54 @@ impl Plan {
     }
 }
 
+/// What hosts are asked to go back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RollbackTarget<'a> {
+    /// The release before.
+    Previous,
+    /// The release or package version of this name.
+    Version(&'a str),
+    /// The configuration before, with the software that is installed.
+    Configuration,
+}
+
 /// Where a host goes.
 enum RollbackGoal<'a> {
     /// To the release before this package, which is in probation.
     BeforeProbation(&'a KeptPackage),
-    /// To a kept package, with a change of the interpreter.
-    Kept(&'a KeptPackage, Box<RuntimeChanges>),
+    /// To packages that it keeps, with a change of the interpreter.
+    Packages(Box<PackageSet>, Box<RuntimeChanges>),
 }
 
 impl<'a> RollbackGoal<'a> {
-    fn of(policy: &DeployPolicy, to: Option<&str>, facts: &'a HostFacts) -> Result<Self> {
+    fn of(policy: &DeployPolicy, to: RollbackTarget<'_>, facts: &'a HostFacts) -> Result<Self> {
         if let Some(error) = Error::all(policy.backend.unfit(facts)) {
             return Err(error);
         }
         match (in_probation(policy, facts)?, to) {
-            (Some(waiting), None) => return Ok(Self::BeforeProbation(waiting.package)),
-            (Some(_), Some(_)) => awaits_decision(facts).map_or(Ok(()), Err)?,
+            (Some(waiting), RollbackTarget::Previous) => {
+                return Ok(Self::BeforeProbation(waiting.package));
+            }
+            (Some(_), _) => awaits_decision(facts).map_or(Ok(()), Err)?,
             (None, _) => {}
         }
 
-        let kept = earlier(facts, to)?;
-        if kept.is_unsigned
-            && let Some(error) = no_signature(&kept.file, facts)
-        {
+        let (set, changes) = match to {
+            RollbackTarget::Previous => of_kept(newest_before(facts)?, facts)?,
+            RollbackTarget::Version(version) => of_kept(named(facts, version)?, facts)?,
+            RollbackTarget::Configuration => {
+                (with_configuration_before(facts)?, RuntimeChanges::default())
+            }
+        };
+        if let Some(error) = unsigned(&set, facts) {
             return Err(error.hint("push a signed package of that release instead"));
         }
-        let changes = runtime_of_kept(kept, facts)?;
-        Ok(Self::Kept(kept, Box::new(changes)))
+        Ok(Self::Packages(Box::new(set), Box::new(changes)))
     }
+}
+
+fn of_kept(kept: &KeptPackage, facts: &HostFacts) -> Result<(PackageSet, RuntimeChanges)> {
+    Ok((PackageSet::from(kept), runtime_of_kept(kept, facts)?))
 }
 
 /// What is done about the interpreter when a host goes back to a package that it keeps: it never
@@ -86,7 +112,7 @@ fn runtime_of_kept(kept: &KeptPackage, facts: &HostFacts) -> Result<RuntimeChang
     if matches!(on.order, Some(VersionOrder::Same | VersionOrder::Older)) {
         return Ok(RuntimeChanges::default());
     }
-    let runtime = facts.kept_runtime(on.sha256).ok_or_else(|| {
+    let runtime = facts.kept_member(on.sha256).ok_or_else(|| {
         Error::new(format!(
             "release {} runs on {} {}, which is not kept there",
             kept.release, on.name, on.version
@@ -104,29 +130,54 @@ fn runtime_of_kept(kept: &KeptPackage, facts: &HostFacts) -> Result<RuntimeChang
     ))
 }
 
+/// The installed software with the configuration of the newest set before that had another one.
+fn with_configuration_before(facts: &HostFacts) -> Result<PackageSet> {
+    let installed = facts.kept_installed().map(PackageSet::from);
+    let installed = installed
+        .filter(|set| !set.configurations.is_empty())
+        .ok_or_else(|| {
+            Error::new("the configuration there is no package of its own that a push has installed")
+                .hint("leave out `--only`")
+        })?;
+    let is_other = |kept: &&KeptPackage| {
+        let its = PackageSet::from(*kept).configurations;
+        !its.is_empty() && its != installed.configurations
+    };
+    let earlier = earlier(facts)
+        .filter(is_other)
+        .max_by_key(|kept| kept.good_at());
+    let earlier = earlier.ok_or_else(|| {
+        Error::new("no earlier configuration that worked is kept there").note(listed(facts))
+    })?;
+    let configurations = PackageSet::from(earlier).configurations;
+    Ok(PackageSet::new(installed.software, configurations))
+}
+
 fn plan_host(
     policy: &DeployPolicy,
     host: &TargetHost,
-    kept: &KeptPackage,
+    set: &PackageSet,
     changes: &RuntimeChanges,
 ) -> HostPlan {
     let facts = &host.facts;
     let planner = HostPlanner::new(policy, host, &policy.prefix);
     let mut notes = found(facts);
-    if runs_already(kept, facts) {
+    if runs_already(set, facts) {
         notes.push("it runs that already".to_owned());
-        return planner.idle(&kept.version, notes);
+        return planner.idle(&set.software.version, notes);
     }
 
-    let package = StoredPackage::from(kept);
-    let hooks = planner.hooks(&package);
-    let entry = |result: &str| planner.entry("rollback", &package, changes, result);
-    let left = left_by(facts, package.sha256).map(StoredPackage::from);
+    let hooks = planner.hooks(set);
+    let entry = |result: &str| planner.entry("rollback", set, changes, result);
+    let left = left_by(facts, set.id).map(PackageSet::from);
+    let order = facts.kept_orders.get(&set.id).copied();
     let transition = Transition {
         from: facts.installed.as_deref(),
-        to: Some(&package),
-        change: version_change(kept, changes, facts),
-        fallback: &left.clone().map_or(Fallback::None, Fallback::Package),
+        to: Some(set),
+        change: &SetChange::to(set, order, facts, changes.there.is_some()),
+        fallback: &left
+            .clone()
+            .map_or(Fallback::None, |set| Fallback::Packages(Box::new(set))),
         runtime: changes,
         lock_wait: policy.patience,
         leaves: left.as_ref(),
@@ -140,12 +191,12 @@ fn plan_host(
         notes.push(planner.awaited());
     }
 
-    let mut prepare = vec![planner.lock(&[], None)];
+    let mut prepare = vec![planner.lock(&unknown_set(set, facts), None)];
     prepare.extend(planner.try_login(transition.fallback));
-    prepare.extend(planner.prepare(&package));
+    prepare.extend(planner.prepare(set));
     let after_failure = |steps: Vec<Step>| secrets.back.iter().cloned().chain(steps).collect();
     let [failed, refused, unconfirmed] = planner
-        .without_success(&hooks, Some(&package), entry)
+        .without_success(&hooks, Some(set), entry)
         .map(after_failure);
     HostPlan {
         prepare,
@@ -156,8 +207,19 @@ fn plan_host(
         refused,
         unconfirmed,
         unlock: vec![planner.steps.unlock()],
-        ..planner.untouched(&kept.version, notes)
+        configuration: configuration_change(set, facts),
+        ..planner.untouched(&set.software.version, notes)
     }
+}
+
+/// What a host is told of a set whose packages it has, but not together.
+fn unknown_set(set: &PackageSet, facts: &HostFacts) -> Vec<IncomingPackage> {
+    if facts.kept(set.id).is_some() {
+        return Vec::new();
+    }
+    let installed = facts.kept_installed().map(|kept| kept.sha256);
+    let runs_on = installed.and_then(|installed| facts.runs_on.get(&installed));
+    vec![IncomingPackage::set(set, runs_on, FilePieces::default())]
 }
 
 /// The steps from the installed release to a package, and back if they fail.
@@ -183,31 +245,11 @@ fn switch(
     steps
 }
 
-/// How the version of a kept package compares with the installed one.
-fn version_change(
-    kept: &KeptPackage,
-    changes: &RuntimeChanges,
-    facts: &HostFacts,
-) -> VersionChange {
-    if facts.kept_installed() == Some(kept) && changes.there.is_some() {
-        return VersionChange::RuntimeOnly;
-    }
-    let order = facts.kept_orders.get(&kept.sha256).copied();
-    VersionChange::to(order.filter(|_| facts.installed.is_some()))
-}
-
-fn runs_already(kept: &KeptPackage, facts: &HostFacts) -> bool {
-    facts.current == Some(kept.sha256)
-        && facts.installed.as_deref() == Some(&kept.version)
-        && facts.half.is_none()
-}
-
-/// The package that a host goes back to.
-fn earlier<'a>(facts: &'a HostFacts, to: Option<&str>) -> Result<&'a KeptPackage> {
-    match to {
-        Some(to) => named(facts, to),
-        None => newest_before(facts),
-    }
+fn runs_already(set: &PackageSet, facts: &HostFacts) -> bool {
+    let installed = facts.kept_installed().map(|kept| kept.sha256);
+    let is_current = facts.current == Some(set.id);
+    let is_it = facts.installed.as_ref() == Some(&set.software.version);
+    is_current && is_it && facts.half.is_none() && installed.is_none_or(|id| id == set.id)
 }
 
 fn whole(facts: &HostFacts) -> impl Iterator<Item = &KeptPackage> {
@@ -236,6 +278,16 @@ fn named<'a>(facts: &'a HostFacts, to: &str) -> Result<&'a KeptPackage> {
 
 /// The newest package that worked before the installed one.
 fn newest_before(facts: &HostFacts) -> Result<&KeptPackage> {
+    let newest = earlier(facts).max_by_key(|kept| kept.good_at());
+    newest.ok_or_else(|| {
+        Error::new("no earlier release that worked is kept there")
+            .note(listed(facts))
+            .hint("choose one with `--to VERSION`")
+    })
+}
+
+/// The packages that worked before the installed one.
+fn earlier(facts: &HostFacts) -> impl Iterator<Item = &KeptPackage> {
     let current = facts
         .kept_installed()
         .map(|kept| kept.sha256)
@@ -245,19 +297,11 @@ fn newest_before(facts: &HostFacts) -> Result<&KeptPackage> {
         .iter()
         .find(|kept| Some(kept.sha256) == current)
         .and_then(KeptPackage::good_at);
-    let is_before = |kept: &&KeptPackage| {
+    whole(facts).filter(move |kept| {
         let is_fine = kept.failed.is_empty()
             && !facts.left.contains(&kept.sha256)
             && kept.good_at().is_some();
         let is_earlier = now.is_none_or(|now| kept.good_at() < Some(now));
         Some(kept.sha256) != current && is_fine && is_earlier
-    };
-    whole(facts)
-        .filter(is_before)
-        .max_by_key(|kept| kept.good_at())
-        .ok_or_else(|| {
-            Error::new("no earlier release that worked is kept there")
-                .note(listed(facts))
-                .hint("choose one with `--to VERSION`")
-        })
+    })
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::artifact::{Artifact, ArtifactContent};
-use super::facts::{KeptPackage, KeptRuntime, RunsOn, VersionOrder};
+use super::facts::{HostFacts, KeptMember, KeptPackage, RunsOn, VersionOrder};
 use super::health::HealthCheck;
 use super::pieces::FilePieces;
 use super::policy::Probation;
@@ -13,7 +13,7 @@ use pkgapp_format::read::ArtifactKind;
 /// A package as it lies on a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StoredPackage {
-    /// The package's name, of an interpreter that applications share.
+    /// Its name, unless it contains the whole application.
     pub(super) name: Option<String>,
     pub(super) sha256: Sha256Sum,
     pub(super) file: String,
@@ -29,7 +29,7 @@ pub struct StoredPackage {
 impl From<&Artifact> for StoredPackage {
     fn from(artifact: &Artifact) -> Self {
         Self {
-            name: (artifact.holds == ArtifactContent::Runtime).then(|| artifact.name.clone()),
+            name: (artifact.holds != ArtifactContent::Application).then(|| artifact.name.clone()),
             sha256: artifact.sha256,
             file: artifact.file.clone(),
             size: artifact.size,
@@ -58,11 +58,11 @@ impl From<&KeptPackage> for StoredPackage {
     }
 }
 
-impl From<&KeptRuntime> for StoredPackage {
-    fn from(runtime: &KeptRuntime) -> Self {
+impl From<&KeptMember> for StoredPackage {
+    fn from(member: &KeptMember) -> Self {
         Self {
-            name: Some(runtime.name.clone()),
-            ..Self::from(&runtime.kept)
+            name: Some(member.name.clone()),
+            ..Self::from(&member.kept)
         }
     }
 }
@@ -73,9 +73,8 @@ impl StoredPackage {
         self.record.map(|sum| sum.to_string()).unwrap_or_default()
     }
 
-    /// Returns what the host is told of it, for later pushes; `runtime` is the interpreter that it
-    /// comes with.
-    pub(super) fn info(&self, runtime: Option<&RunsOn>) -> String {
+    /// Returns what the host is told of it, for later pushes.
+    fn info(&self) -> Vec<String> {
         let mut lines = vec![
             format!("file={}", self.file),
             format!("size={}", self.size),
@@ -86,18 +85,107 @@ impl StoredPackage {
         ];
         lines.extend(self.is_unsigned.then(|| "unsigned=yes".to_owned()));
         lines.extend(self.name.as_ref().map(|name| format!("name={name}")));
+        lines
+    }
+}
+
+/// The packages of an application that a host installs together. A host marks sets as good or
+/// failed, and goes back to sets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PackageSet {
+    /// Identifies it on hosts: the SHA-256 of its only package, or of the list of its packages.
+    pub(super) id: Sha256Sum,
+    /// The package with the release.
+    pub(super) software: StoredPackage,
+    /// Its configurations, if they are packages of their own.
+    pub(super) configurations: Vec<StoredPackage>,
+}
+
+impl PackageSet {
+    pub(super) fn new(software: StoredPackage, configurations: Vec<StoredPackage>) -> Self {
+        let mut set = Self {
+            id: software.sha256,
+            software,
+            configurations,
+        };
+        if !set.configurations.is_empty() {
+            set.id = Sha256Sum::of(set.members().as_bytes());
+        }
+        set
+    }
+
+    /// Returns its packages, the software first.
+    pub(super) fn packages(&self) -> impl Iterator<Item = &StoredPackage> {
+        std::iter::once(&self.software).chain(&self.configurations)
+    }
+
+    /// Returns the SHA-256 of each package.
+    fn members(&self) -> String {
+        let sums: Vec<String> = self
+            .packages()
+            .map(|package| package.sha256.to_string())
+            .collect();
+        sums.join(" ")
+    }
+
+    /// Returns what the host is told of it, for later pushes; `runtime` is the interpreter that it
+    /// comes with.
+    fn info(&self, runtime: Option<&RunsOn>) -> String {
+        let software = &self.software;
+        let mut lines = if self.configurations.is_empty() {
+            software.info()
+        } else {
+            let software = StoredPackage {
+                name: None,
+                ..software.clone()
+            };
+            let mut lines = software.info();
+            lines.push(format!("members={}", self.members()));
+            lines
+        };
         lines.extend(runtime.map(|on| format!("runtime={} {} {}", on.name, on.version, on.sha256)));
         lines.join("\n")
     }
 }
 
-/// A package that comes, as a host is told of it when its lock is taken.
+impl From<&KeptPackage> for PackageSet {
+    fn from(kept: &KeptPackage) -> Self {
+        let mut members = kept.members.iter().map(StoredPackage::from);
+        let software = members.next().unwrap_or_else(|| StoredPackage::from(kept));
+        Self {
+            id: kept.sha256,
+            software,
+            configurations: members.collect(),
+        }
+    }
+}
+
+/// A package or a set that comes, as a host is told of it when its lock is taken.
 #[derive(Debug)]
-pub(super) struct IncomingPackage<'a> {
-    pub(super) package: &'a StoredPackage,
-    pub(super) pieces: &'a FilePieces,
-    /// What it runs on.
-    pub(super) runtime: Option<&'a RunsOn>,
+pub(super) struct IncomingPackage {
+    pub(super) sha256: Sha256Sum,
+    pub(super) info: String,
+    pub(super) pieces: FilePieces,
+}
+
+impl IncomingPackage {
+    /// A package that is part of a set, or an interpreter.
+    pub(super) fn member(artifact: &Artifact) -> Self {
+        Self {
+            sha256: artifact.sha256,
+            info: StoredPackage::from(artifact).info().join("\n"),
+            pieces: artifact.pieces.clone(),
+        }
+    }
+
+    /// A set; `pieces` are those of its only package.
+    pub(super) fn set(set: &PackageSet, runtime: Option<&RunsOn>, pieces: FilePieces) -> Self {
+        Self {
+            sha256: set.id,
+            info: set.info(runtime),
+            pieces,
+        }
+    }
 }
 
 /// What a transaction does about the interpreter that the application shares with others.
@@ -164,15 +252,15 @@ pub(super) struct RuntimeChanges {
 /// What a transaction falls back to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Fallback {
-    /// The package of before.
-    Package(StoredPackage),
+    /// The packages of before.
+    Packages(Box<PackageSet>),
     /// No installation.
     Uninstall,
     /// There is no way back.
     None,
 }
 
-/// How the installed version becomes another one.
+/// How the version of an installed package becomes another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum VersionChange {
     /// Nothing was there, or an older version.
@@ -181,8 +269,6 @@ pub(super) enum VersionChange {
     Reinstall,
     /// A newer version was there.
     Downgrade,
-    /// The very package is there, and stays; only its interpreter changes.
-    RuntimeOnly,
 }
 
 impl VersionChange {
@@ -197,12 +283,101 @@ impl VersionChange {
     }
 
     /// Returns the change back to a package of before.
-    pub(super) fn back(self) -> Self {
+    fn back(self) -> Self {
         match self {
             Self::Install => Self::Downgrade,
             Self::Downgrade => Self::Install,
-            Self::Reinstall | Self::RuntimeOnly => self,
+            Self::Reinstall => self,
         }
+    }
+}
+
+/// How the installed packages of an application become those of a set.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct SetChange {
+    /// How each package changes, in the order of the set; `None`: it stays.
+    pub(super) packages: Vec<Option<VersionChange>>,
+    /// The names of the packages that are not part of the set.
+    pub(super) removed: Vec<String>,
+}
+
+impl SetChange {
+    /// Returns the change to a set whose software compares like this with what is installed. If
+    /// only the interpreter changes, all packages stay, and if nothing does, all are installed again.
+    pub(super) fn to(
+        set: &PackageSet,
+        order: Option<VersionOrder>,
+        facts: &HostFacts,
+        changes_runtime: bool,
+    ) -> Self {
+        let software = &set.software;
+        let stays = facts.installed.as_ref() == Some(&software.version)
+            && (facts.record.is_some() && facts.record == software.record)
+            && facts.half.is_none();
+        let order = order.filter(|_| facts.installed.is_some());
+        let own = (!stays).then(|| VersionChange::to(order));
+        let others = set.configurations.iter().map(|package| {
+            let installed = facts.configurations.get(package.name.as_deref()?);
+            configuration_change(installed.map(String::as_str), &package.version)
+        });
+        let mut packages: Vec<_> = std::iter::once(own).chain(others).collect();
+        let removed = not_in(set, facts);
+        if packages.iter().all(Option::is_none) && removed.is_empty() && !changes_runtime {
+            packages.fill(Some(VersionChange::Reinstall));
+        }
+        Self { packages, removed }
+    }
+
+    /// Returns the change back from `set` to what was installed before, or to nothing.
+    pub(super) fn back(&self, set: &PackageSet, behind: Option<&PackageSet>) -> Self {
+        let configurations = behind.map_or(&[][..], |behind| &behind.configurations[..]);
+        let find = |all: &'_ [StoredPackage], name: &Option<String>| {
+            all.iter().position(|package| package.name == *name)
+        };
+        let own = self.packages.first().copied().flatten();
+        let own = own.filter(|_| behind.is_some()).map(VersionChange::back);
+        let others = configurations.iter().map(|package| {
+            let now = find(&set.configurations, &package.name);
+            let now = now.map(|index| set.configurations[index].version.as_str());
+            configuration_change(now, &package.version)
+        });
+        let goes = |package: &&StoredPackage| find(configurations, &package.name).is_none();
+        let removed = set.configurations.iter().filter(goes);
+        Self {
+            packages: std::iter::once(own).chain(others).collect(),
+            removed: removed.filter_map(|package| package.name.clone()).collect(),
+        }
+    }
+
+    /// Returns the packages of the set that are installed.
+    pub(super) fn coming<'s>(
+        &self,
+        set: &'s PackageSet,
+    ) -> impl Iterator<Item = (&'s StoredPackage, VersionChange)> {
+        let all = set.packages().zip(&self.packages);
+        let coming = all.filter_map(|(package, change)| Some((package, (*change)?)));
+        coming.collect::<Vec<_>>().into_iter()
+    }
+}
+
+/// Returns the names of the installed configurations that are not part of a set.
+fn not_in(set: &PackageSet, facts: &HostFacts) -> Vec<String> {
+    let is_part = |name: &String| {
+        let mut all = set.configurations.iter();
+        all.any(|each| each.name.as_ref() == Some(name))
+    };
+    let names = facts.configurations.keys().filter(|name| !is_part(name));
+    names.cloned().collect()
+}
+
+/// How the version of a configuration becomes another one; `None`: it is the same. Versions begin
+/// with a time and have the same length up to the name of the environment.
+fn configuration_change(from: Option<&str>, to: &str) -> Option<VersionChange> {
+    match from {
+        None => Some(VersionChange::Install),
+        Some(from) if from == to => None,
+        Some(from) if from < to => Some(VersionChange::Install),
+        Some(_) => Some(VersionChange::Downgrade),
     }
 }
 
@@ -220,16 +395,16 @@ pub(crate) struct ReleaseTrial<'a> {
 pub struct Transition<'a> {
     /// The installed version.
     pub(super) from: Option<&'a str>,
-    /// The package to install; `None`: the application is removed.
-    pub(super) to: Option<&'a StoredPackage>,
-    /// How its version compares with the installed one.
-    pub(super) change: VersionChange,
+    /// The packages to install; `None`: the application is removed.
+    pub(super) to: Option<&'a PackageSet>,
+    /// How the installed packages become these.
+    pub(super) change: &'a SetChange,
     pub(super) fallback: &'a Fallback,
     pub(super) runtime: &'a RuntimeChanges,
     /// How long to wait for the lock of the package manager.
     pub(super) lock_wait: Duration,
-    /// The package that a rollback leaves, which is not gone back to again.
-    pub(super) leaves: Option<&'a StoredPackage>,
+    /// The packages that a rollback leaves, which are not gone back to again.
+    pub(super) leaves: Option<&'a PackageSet>,
     /// How the host decides whether the release stays; `None` if it does not.
     pub(super) trial: Option<&'a ReleaseTrial<'a>>,
 }
@@ -237,10 +412,8 @@ pub struct Transition<'a> {
 impl Transition<'_> {
     /// Returns the name of the goal, which tells a transaction from another one.
     pub(super) fn goal(&self) -> String {
-        self.to.map_or_else(
-            || "absence".to_owned(),
-            |package| package.sha256.to_string(),
-        )
+        self.to
+            .map_or_else(|| "absence".to_owned(), |set| set.id.to_string())
     }
 }
 
@@ -248,16 +421,16 @@ impl Fallback {
     /// Returns the word that scripts have for it.
     pub(super) fn name(&self) -> &'static str {
         match self {
-            Self::Package(_) => "package",
+            Self::Packages(_) => "package",
             Self::Uninstall => "absence",
             Self::None => "none",
         }
     }
 
-    /// Returns the package that is gone back to.
-    pub(super) fn package(&self) -> Option<&StoredPackage> {
+    /// Returns the packages that are gone back to.
+    pub(super) fn packages(&self) -> Option<&PackageSet> {
         match self {
-            Self::Package(package) => Some(package),
+            Self::Packages(set) => Some(set),
             Self::Uninstall | Self::None => None,
         }
     }

@@ -10,7 +10,7 @@ use super::artifact::Artifact;
 use super::artifact::tests::{candidate, runtime, shared};
 use super::backend::{PackageManagerBackend, ReleaseDirectoryBackend};
 use super::facts::{
-    FreeSpace, HostFacts, KeptPackage, KeptRuntime, LockHolder, LoginDirectory, PackageManager,
+    FreeSpace, HostFacts, KeptMember, KeptPackage, LockHolder, LoginDirectory, PackageManager,
     RunsOn, Transaction, TransactionState, VersionOrder,
 };
 use super::health::HealthCheck;
@@ -20,6 +20,7 @@ use super::plan::Plan;
 use super::policy::{DeployPolicy, OnFailure, Probation, TargetHost};
 use super::preflight::AllowFlags;
 use super::requirements::HostRequirements;
+use super::rollback::RollbackTarget;
 use super::rollout::{HostStatus, Observer, Rollout, RolloutEvent, RolloutOutcome, Unreachable};
 use super::script;
 use super::step::{PushStage, Step, StepAction};
@@ -104,6 +105,7 @@ fn kept(artifact: &Artifact, good: Option<u32>) -> KeptPackage {
     KeptPackage {
         sha256: artifact.sha256,
         file: artifact.file.clone(),
+        members: Vec::new(),
         size: artifact.size,
         version: artifact.version.clone(),
         release: artifact.release.clone(),
@@ -352,7 +354,12 @@ fn where_nobody_is_root_a_release_is_unpacked_aside_and_then_switched_to() {
     // The same bytes are not sent again, but unpacked if they are not.
     let mut back = sites[0].facts.clone();
     back.kept.push(kept(&tarball("0.9"), Some(0)));
-    let plan = Plan::rollback(&own_policy(), None, &[site("web1", back)]).unwrap();
+    let plan = Plan::rollback(
+        &own_policy(),
+        RollbackTarget::Previous,
+        &[site("web1", back)],
+    )
+    .unwrap();
     assert_eq!(stages(&plan.hosts[0].prepare), [Lock, Login, Unpack]);
     let first = Plan::push(
         &own_policy(),
@@ -647,8 +654,12 @@ fn a_host_that_wants_signatures_does_not_go_back_to_a_package_without() {
         },
     ];
     let back = |facts: &HostFacts| {
-        Plan::rollback(&policy(), None, &[site("el1", facts.clone())])
-            .map_err(|error| error.to_string())
+        Plan::rollback(
+            &policy(),
+            RollbackTarget::Previous,
+            &[site("el1", facts.clone())],
+        )
+        .map_err(|error| error.to_string())
     };
     assert!(back(&facts).is_ok());
     facts.insists = Some("dnf, by `localpkg_gpgcheck` in /etc/dnf/dnf.conf".into());
@@ -720,40 +731,48 @@ fn a_rollback_takes_the_newest_that_was_good_before_and_none_that_failed() {
         plan.map(|plan| plan.hosts[0].to.clone())
             .map_err(|error| error.to_string())
     };
-    assert_eq!(target(&facts, None).unwrap(), "1.2-1");
+    assert_eq!(target(&facts, RollbackTarget::Previous).unwrap(), "1.2-1");
     facts.left.insert(all[2].sha256);
     assert_eq!(
-        target(&facts, None).unwrap(),
+        target(&facts, RollbackTarget::Previous).unwrap(),
         "1.1-1",
         "a roll-back has left 1.2"
     );
-    assert_eq!(target(&facts, Some("1.2")).unwrap(), "1.2-1");
+    assert_eq!(
+        target(&facts, RollbackTarget::Version("1.2")).unwrap(),
+        "1.2-1"
+    );
     facts.left.clear();
     facts.kept[2].failed = "2026".into();
-    assert_eq!(target(&facts, None).unwrap(), "1.1-1");
+    assert_eq!(target(&facts, RollbackTarget::Previous).unwrap(), "1.1-1");
     assert_eq!(
-        target(&facts, Some("1.2")).unwrap(),
+        target(&facts, RollbackTarget::Version("1.2")).unwrap(),
         "1.2-1",
         "whoever names it gets it"
     );
     facts.kept[1].size = 0;
     assert_eq!(
-        target(&facts, None).unwrap(),
+        target(&facts, RollbackTarget::Previous).unwrap(),
         "1.0-1",
         "of 1.1 only the mark is left"
     );
-    let error = target(&facts, Some("0.9")).unwrap_err();
+    let error = target(&facts, RollbackTarget::Version("0.9")).unwrap_err();
     assert!(
         error.contains("`0.9` is not kept there\n  note: it keeps 1.0, 1.2, 1.3"),
         "{error}"
     );
     facts.kept.remove(0);
     assert!(
-        target(&facts, None)
+        target(&facts, RollbackTarget::Previous)
             .unwrap_err()
             .contains("no earlier release that worked is kept")
     );
-    let plan = Plan::rollback(&policy(), Some("1.2"), &[site("web1", facts)]).unwrap();
+    let plan = Plan::rollback(
+        &policy(),
+        RollbackTarget::Version("1.2"),
+        &[site("web1", facts)],
+    )
+    .unwrap();
     assert_eq!(
         stages(&plan.hosts[0].prepare),
         [PushStage::Lock, PushStage::Login],
@@ -1241,7 +1260,12 @@ fn every_step_is_the_golden_command() {
         ),
         (
             "a roll-back",
-            Plan::rollback(&policy(), None, &[site("web1", kept_both)]).unwrap(),
+            Plan::rollback(
+                &policy(),
+                RollbackTarget::Previous,
+                &[site("web1", kept_both)],
+            )
+            .unwrap(),
         ),
         ("nothing to do, where a push has died", push(&new, left)),
         ("an upgrade of a tarball", switched(&["web1"]).0),
@@ -1382,7 +1406,7 @@ fn sharing(
             })),
         );
         if there == Sharing::Keeps {
-            facts.kept_runtimes.push(KeptRuntime {
+            facts.kept_members.push(KeptMember {
                 name: python.name.clone(),
                 kept: kept(&python, None),
             });
@@ -1557,7 +1581,11 @@ fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
     );
     const WAITS: &str = " and waiting until its units run, http://127.0.0.1:8000/ answers";
     let what = |facts: &HostFacts| {
-        let plan = Plan::rollback(&policy(), None, &[site("web1", facts.clone())]);
+        let plan = Plan::rollback(
+            &policy(),
+            RollbackTarget::Previous,
+            &[site("web1", facts.clone())],
+        );
         plan.map(|plan| plan.hosts[0].switch[2].what.replace(WAITS, ""))
             .map_err(|error| error.to_string())
     };
@@ -1568,7 +1596,7 @@ fn a_rollback_brings_the_interpreter_only_if_it_is_missing() {
         what(&there).unwrap(),
         "installing shop 1.0.0-1 with pkgapp-python3.13 3.13.0-1"
     );
-    there.kept_runtimes.clear();
+    there.kept_members.clear();
     let error = what(&there).unwrap_err();
     assert!(
         error.contains("release 1.0.0 runs on pkgapp-python3.13 3.13.0-1, which is not kept there"),

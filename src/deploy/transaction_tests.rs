@@ -15,7 +15,7 @@ use pkgapp_core::digest::Sha256Sum;
 use pkgapp_format::read::ArtifactKind;
 
 use super::artifact::Artifact;
-use super::artifact::tests::{candidate, runtime, shared};
+use super::artifact::tests::{candidate, configuration, runtime, shared, software};
 use super::facts::{HostFacts, PackageManager};
 use super::health::HealthCheck;
 use super::hosts::HostCommand;
@@ -23,6 +23,7 @@ use super::hosts::script::assignments;
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
 use super::preflight::AllowFlags;
+use super::rollback::RollbackTarget;
 use super::script;
 use super::step::{PushStage, Step, StepAction};
 use super::tests::policy;
@@ -33,7 +34,7 @@ const FAKE: &str = include_str!("fakes/package-manager.sh");
 /// managers, says so, and stays. Argument: the directory.
 const HOST: &str = r#"
 mount --bind "$1/var-lib" /var/lib && mount --bind "$1/run" /run && mount --bind "$1/opt" /opt &&
-  mount --bind "$1/bin" /usr/local/sbin && mount --bind "$1/systemd" /etc/systemd || exit 99
+  mount --bind "$1/share" /usr/share && mount --bind "$1/bin" /usr/local/sbin && mount --bind "$1/systemd" /etc/systemd || exit 99
 for each in apt-get dpkg dpkg-query dpkg-deb rpm dnf yum zypper; do
   for in in /usr/bin /usr/local/bin; do
     if [ -e "$in/$each" ]; then mount --bind /dev/null "$in/$each" || exit 99; fi
@@ -83,6 +84,7 @@ impl FakeHost {
             "run",
             "opt",
             "bin",
+            "share",
             "systemd/system",
             "dist",
         ] {
@@ -236,7 +238,11 @@ impl FakeHost {
     }
 
     fn roll_back(&self) -> Outcome {
-        let plan = Plan::rollback(&self.policy(), None, &[self.target(&[])]).unwrap();
+        self.roll_back_to(RollbackTarget::Previous)
+    }
+
+    fn roll_back_to(&self, target: RollbackTarget<'_>) -> Outcome {
+        let plan = Plan::rollback(&self.policy(), target, &[self.target(&[])]).unwrap();
         self.carry_out(&plan.hosts[0])
     }
 
@@ -650,6 +656,158 @@ fn a_rollback_runs_what_it_prints() {
     }
 }
 
+/// A host whose software and configuration are packages of their own.
+struct SetHost(FakeHost);
+
+impl SetHost {
+    fn software(&self, release: &str) -> Artifact {
+        self.0.package(software(self.0.kind(), release), 1)
+    }
+
+    fn configuration(&self, day: u32) -> Artifact {
+        self.0.package(configuration(self.0.kind(), day), 1)
+    }
+
+    /// Pushes, and returns which packages the package manager was given; what ran is what the plan
+    /// prints.
+    fn push(&self, artifacts: &[Artifact], faults: &str, result: &str) -> Vec<String> {
+        self.0.fault(faults);
+        let outcome = self.0.push(artifacts);
+        let ran: &[Ran] = if result == "restored" {
+            &[There, Repair, Back]
+        } else {
+            &[There]
+        };
+        self.judge(&outcome, result, ran)
+    }
+
+    fn judge(&self, outcome: &Outcome, result: &str, ran: &[Ran]) -> Vec<String> {
+        let context = format!("{}: {outcome:#?}", self.0.manager);
+        assert_eq!(outcome.result, result, "{context}");
+        assert_eq!(outcome.ran, expected(&self.0, outcome, ran), "{context}");
+        let words = outcome.to.iter().flat_map(|line| line.split(['<', '>']));
+        let files = words.filter_map(|word| word.rsplit_once("/shop"));
+        files.map(|(_, file)| format!("shop{file}")).collect()
+    }
+
+    /// The installed software, and the day of the installed configuration.
+    fn installed(&self) -> (String, String) {
+        let day = self.0.installed("shop-config");
+        let day = day.strip_prefix("202611").unwrap_or_default();
+        (self.0.installed("shop"), day.chars().take(2).collect())
+    }
+}
+
+#[test]
+fn software_and_configuration_change_together_or_alone() {
+    for manager in [
+        PackageManager::AptGet,
+        PackageManager::Dpkg,
+        PackageManager::Dnf,
+        PackageManager::Zypper,
+        PackageManager::Rpm,
+    ] {
+        let Some(host) = FakeHost::new(manager) else {
+            return;
+        };
+        let host = SetHost(host);
+        let both = |version: &str, day: &str| (version.to_owned(), day.to_owned());
+        let [one, two, three] = ["1.0.0", "1.1.0", "1.2.0"].map(|each| host.software(each));
+        let [first, second, third] = [1, 2, 3].map(|day| host.configuration(day));
+        let file = |artifact: &Artifact| artifact.file.clone();
+
+        let came = host.push(&[one.clone(), first.clone()], "units 1.0.0-1", "restored");
+        assert_eq!(came, [file(&one), file(&first)]);
+        assert_eq!(host.installed(), both("", ""), "neither was there before");
+        host.push(&[one.clone(), first.clone()], "", "done");
+        assert_eq!(host.installed(), both("1.0.0-1", "01"));
+
+        let came = host.push(&[one.clone(), second.clone()], "", "done");
+        assert_eq!(came, [file(&second)], "{manager}: the software stays");
+        assert_eq!(host.installed(), both("1.0.0-1", "02"));
+        let outcome = host.0.roll_back_to(RollbackTarget::Configuration);
+        let came = host.judge(&outcome, "done", &[There]);
+        assert_eq!(came, [file(&first)]);
+        assert_eq!(host.installed(), both("1.0.0-1", "01"));
+
+        let came = host.push(std::slice::from_ref(&two), "", "done");
+        assert_eq!(came, [file(&two)], "{manager}: the configuration stays");
+        assert_eq!(host.installed(), both("1.1.0-1", "01"));
+        let all = [three.clone(), third.clone()];
+        host.push(&all, "units 1.2.0-1", "restored");
+        assert_eq!(host.installed(), both("1.1.0-1", "01"));
+        host.push(&[two.clone(), second.clone()], "", "done");
+        let refused = host.push(&[three.clone(), third], "refuses 1.2.0-1", "refused");
+        assert_eq!(refused.len(), 2);
+        assert_eq!(host.installed(), both("1.1.0-1", "02"));
+
+        // One of them becomes older.
+        let came = host.push(&[three.clone(), first.clone()], "", "done");
+        assert_eq!(came, [file(&three), file(&first)]);
+        assert_eq!(host.installed(), both("1.2.0-1", "01"));
+        host.judge(&host.0.roll_back(), "done", &[There]);
+        assert_eq!(host.installed(), both("1.1.0-1", "02"));
+
+        // One package takes the place of both, and goes back.
+        let whole = host.0.app("2.0.0");
+        host.push(std::slice::from_ref(&whole), "units 2.0.0-1", "restored");
+        assert_eq!(host.installed(), both("1.1.0-1", "02"));
+        host.push(std::slice::from_ref(&whole), "", "done");
+        assert_eq!(host.installed(), both("2.0.0-1", ""));
+        host.judge(&host.0.roll_back(), "done", &[There]);
+        assert_eq!(host.installed(), both("1.1.0-1", "02"));
+    }
+}
+
+#[test]
+fn an_interpreter_goes_back_with_software_and_configuration() {
+    const PYTHON: &str = "pkgapp-python3.13";
+    for manager in [
+        PackageManager::AptGet,
+        PackageManager::Dnf,
+        PackageManager::Rpm,
+    ] {
+        let Some(host) = FakeHost::new(manager) else {
+            return;
+        };
+        let host = SetHost(host);
+        let all = |release: &str, python: &str, day: u32| {
+            let kind = host.0.kind();
+            let software = Artifact {
+                runtime: shared(kind, release, python).runtime,
+                ..software(kind, release)
+            };
+            [
+                host.0.package(software, 1),
+                host.configuration(day),
+                host.0.package(runtime(kind, python), 1),
+            ]
+        };
+        let installed = || (host.installed(), host.0.installed(PYTHON));
+        let is = |version: &str, day: &str, python: &str| {
+            ((version.to_owned(), day.to_owned()), python.to_owned())
+        };
+        host.push(&all("1.0.0", "3.13.0", 1), "units 1.0.0-1", "restored");
+        assert_eq!(
+            installed(),
+            is("", "", ""),
+            "{manager}: none was there before"
+        );
+        host.push(&all("1.0.0", "3.13.0", 1), "", "done");
+        assert_eq!(installed(), is("1.0.0-1", "01", "3.13.0-1"));
+        host.push(&all("1.1.0", "3.13.1", 2), "units 1.1.0-1", "restored");
+        assert_eq!(installed(), is("1.0.0-1", "01", "3.13.0-1"), "{manager}");
+
+        // All in different directions.
+        host.push(&all("1.1.0", "3.13.1", 3), "", "done");
+        host.push(&all("1.0.0", "3.13.2", 4), "", "done");
+        assert_eq!(installed(), is("1.0.0-1", "04", "3.13.2-1"));
+        let outcome = host.0.roll_back_to(RollbackTarget::Configuration);
+        host.judge(&outcome, "done", &[There]);
+        assert_eq!(installed(), is("1.0.0-1", "03", "3.13.2-1"));
+    }
+}
+
 #[test]
 fn an_interpreter_comes_and_goes_as_the_plan_prints_it() {
     const PYTHON: &str = "pkgapp-python3.13";
@@ -728,7 +886,7 @@ fn a_package_for_another_machine_becomes_older_by_rpm_alone() {
     let old = host.package_with(old, "old", "noarch", "");
     let outcome = host.push(std::slice::from_ref(&old));
     let ran = format!(
-        "<rpm><-U><--oldpackage></var/lib/pkgapp/shop/packages/{}/{}>",
+        "<rpm><-U><--oldpackage><--replacepkgs></var/lib/pkgapp/shop/packages/{}/{}>",
         old.sha256, old.file
     );
     assert_eq!(outcome.ran, [ran], "{outcome:#?}");

@@ -4,19 +4,18 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
-use super::artifact::Artifact;
+use super::artifact::{Artifact, ArtifactContent};
 use super::facts::{HostFacts, KeptPackage};
-use super::host_plan::{HookSteps, HostPlanner, changes, found, left_by};
+use super::host_plan::{HookSteps, HostPlanner, changes, configuration_change, found, left_by};
 use super::migration::Migration;
 use super::pieces::FilePieces;
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
-use super::preflight::{PreflightRefusals, awaits_decision, is_half_done, is_there, no_signature};
+use super::preflight::{PreflightRefusals, awaits_decision, unsigned};
 use super::select::SelectedArtifacts;
 use super::step::Step;
 use super::stored::{
-    FailureMark, Fallback, IncomingPackage, RuntimeChanges, StoredPackage, Transition,
-    VersionChange,
+    FailureMark, Fallback, PackageSet, RuntimeChanges, SetChange, StoredPackage, Transition,
 };
 use pkgapp_config::MigrateOn;
 use pkgapp_core::digest::Sha256Sum;
@@ -64,7 +63,7 @@ impl Plan {
 
 /// Returns whether a push continues one that was cut off, and confirms the release it has brought.
 fn resumes(selected: &SelectedArtifacts<'_>, facts: &HostFacts) -> bool {
-    is_half_done(selected.artifact, facts) && selected.runtime_to_install(facts).is_none()
+    selected.is_half_done(facts) && selected.runtime_to_install(facts).is_none()
 }
 
 /// The release that all hosts get; none, if all are refused.
@@ -87,7 +86,7 @@ fn plan_hosts(
 ) -> Result<Vec<HostPlan>> {
     let is_migrated = chosen
         .iter()
-        .any(|(host, selected)| host.facts.migrated.contains(&selected.artifact.sha256));
+        .any(|(host, selected)| host.facts.migrated.contains(&selected.set(&host.facts).id));
     let mut migrate = policy
         .migrate
         .as_ref()
@@ -97,7 +96,7 @@ fn plan_hosts(
     for (host, selected) in chosen {
         let user = policy.migrate_user.as_deref();
         let migration = migrate
-            .map(|migrate| Migration::new(&policy.name, user, migrate, selected.artifact))
+            .map(|migrate| Migration::new(&policy.name, user, migrate, selected))
             .transpose()?;
         let plan = plan_host(policy, host, selected, migration.as_ref());
         // Once means: on the first host that changes.
@@ -123,8 +122,8 @@ fn plan_host(
         return planner.idle(&artifact.version, notes);
     }
 
-    notes.extend(failed_before(artifact, facts));
     let upgrade = Upgrade::new(&planner, selected, &mut notes);
+    notes.extend(failed_before(&upgrade.set, facts));
     if upgrade.awaits() {
         notes.push(planner.awaited());
     }
@@ -137,7 +136,7 @@ fn plan_host(
         (migrate, Vec::new())
     };
 
-    let hooks = planner.hooks(&upgrade.package);
+    let hooks = planner.hooks(&upgrade.set);
     let [failed, refused, unconfirmed] =
         planner.without_success(&hooks, upgrade.bad(), |result| upgrade.entry(result));
     HostPlan {
@@ -151,31 +150,32 @@ fn plan_host(
         refused,
         unconfirmed,
         unlock: vec![planner.steps.unlock()],
+        configuration: configuration_change(&upgrade.set, facts),
         ..planner.untouched(&artifact.version, notes)
     }
 }
 
 /// Returns whether the release is there as a whole push leaves it.
 fn needs_nothing(selected: &SelectedArtifacts<'_>, facts: &HostFacts) -> bool {
-    let artifact = selected.artifact;
-    // Its package is what later pushes go back to.
-    let is_kept = facts.kept(artifact.sha256).is_some();
+    let id = selected.set(facts).id;
+    // Its packages are what later pushes go back to.
+    let is_kept = facts.kept(id).is_some();
     let is_settled = facts.transaction.is_none() && facts.damaged.is_empty();
-    is_there(artifact, facts)
+    selected.is_there(facts)
         && is_kept
         && is_settled
-        && facts.current == Some(artifact.sha256)
+        && facts.current == Some(id)
         && selected.runtime_to_install(facts).is_none()
 }
 
-fn failed_before(artifact: &Artifact, facts: &HostFacts) -> Option<String> {
+fn failed_before(set: &PackageSet, facts: &HostFacts) -> Option<String> {
     let kept = facts
         .kept
         .iter()
-        .find(|kept| kept.sha256 == artifact.sha256 && !kept.failed.is_empty())?;
+        .find(|kept| kept.sha256 == set.id && !kept.failed.is_empty())?;
     Some(format!(
         "{} failed here before ({})",
-        artifact.release, kept.failed
+        set.software.release, kept.failed
     ))
 }
 
@@ -183,15 +183,16 @@ fn failed_before(artifact: &Artifact, facts: &HostFacts) -> Option<String> {
 struct Upgrade<'a> {
     planner: &'a HostPlanner<'a>,
     selected: &'a SelectedArtifacts<'a>,
-    package: StoredPackage,
+    set: PackageSet,
     /// The interpreter that comes along.
     runtime: Option<&'a Artifact>,
     /// Whether the release is installed.
     is_there: bool,
     /// Whether an earlier push has begun to install it and did not see the end.
     is_half_done: bool,
-    /// Whether only the interpreter changes; back means the same package with the one of before.
+    /// Whether only the interpreter changes; back means the same packages with the one of before.
     only_runtime: bool,
+    change: SetChange,
     fallback: Fallback,
     changes: RuntimeChanges,
 }
@@ -202,23 +203,24 @@ impl<'a> Upgrade<'a> {
         selected: &'a SelectedArtifacts<'a>,
         notes: &mut Vec<String>,
     ) -> Self {
-        let (facts, artifact) = (planner.facts, selected.artifact);
+        let facts = planner.facts;
+        let set = selected.set(facts);
         let runtime = selected
             .runtime_to_install(facts)
             .map(|(runtime, _)| runtime);
-        let is_there = is_there(artifact, facts);
-        let same = facts
-            .kept(artifact.sha256)
-            .filter(|_| is_there && runtime.is_some());
-        let before = same.or_else(|| left_by(facts, artifact.sha256));
+        let is_there = selected.is_there(facts);
+        let same = facts.kept(set.id).filter(|_| is_there && runtime.is_some());
+        let before = same.or_else(|| left_by(facts, set.id));
+        let order = facts.orders.get(&selected.index).copied();
         let changes_something = !is_there || runtime.is_some();
         Self {
             planner,
             selected,
-            package: StoredPackage::from(artifact),
+            change: SetChange::to(&set, order, facts, runtime.is_some()),
+            set,
             runtime,
             is_there,
-            is_half_done: is_half_done(artifact, facts),
+            is_half_done: selected.is_half_done(facts),
             only_runtime: same.is_some(),
             fallback: fallback(before, facts, changes_something, notes),
             changes: runtime
@@ -228,60 +230,36 @@ impl<'a> Upgrade<'a> {
     }
 
     fn entry(&self, result: &str) -> Value {
-        self.planner
-            .entry("push", &self.package, &self.changes, result)
+        self.planner.entry("push", &self.set, &self.changes, result)
     }
 
-    fn version_change(&self) -> VersionChange {
-        if self.is_there && self.runtime.is_some() {
-            return VersionChange::RuntimeOnly;
-        }
-        let facts = self.planner.facts;
-        let order = facts.orders.get(&self.selected.index).copied();
-        VersionChange::to(order.filter(|_| facts.installed.is_some()))
-    }
-
-    /// Returns the package that is marked if this fails: one that runs with the interpreter of
-    /// before is not bad.
-    fn bad(&self) -> Option<&StoredPackage> {
-        Some(&self.package).filter(|_| !self.only_runtime)
+    /// Returns the packages that are marked if this fails: those that run with the interpreter of
+    /// before are not bad.
+    fn bad(&self) -> Option<&PackageSet> {
+        Some(&self.set).filter(|_| !self.only_runtime)
     }
 
     /// Makes the lock, and what is sent and unpacked under it.
     fn prepare(&self) -> Vec<Step> {
-        let (facts, artifact) = (self.planner.facts, self.selected.artifact);
-        let runs_on = self.selected.runs_on();
-        let runtime = self
-            .runtime
-            .map(|runtime| (runtime, StoredPackage::from(runtime)));
-        let mut coming = vec![IncomingPackage {
-            package: &self.package,
-            pieces: &artifact.pieces,
-            runtime: runs_on.as_ref(),
-        }];
-        coming.extend(runtime.as_ref().map(|(runtime, package)| IncomingPackage {
-            package,
-            pieces: &runtime.pieces,
-            runtime: None,
-        }));
-
-        let mut steps = vec![self.planner.lock(&coming, Some(artifact.sha256))];
+        let facts = self.planner.facts;
+        let mut steps = vec![
+            self.planner
+                .lock(&self.selected.coming(facts), Some(self.set.id)),
+        ];
         if self.installs() {
             steps.extend(self.planner.try_login(&self.fallback));
         }
-        if let Some(runtime) = self.runtime
-            && facts.kept_runtime(runtime.sha256).is_none()
-        {
-            let there = pieces_of(facts, |sum| {
-                facts.kept_runtime(sum).map(StoredPackage::from)
-            });
-            steps.push(self.upload(runtime, there.as_ref()));
+        let packages = self.selected.packages();
+        for artifact in self.runtime.into_iter().chain(packages) {
+            let is_kept = match artifact.holds {
+                ArtifactContent::Application => facts.kept(artifact.sha256).is_some(),
+                _ => facts.kept_member(artifact.sha256).is_some(),
+            };
+            if !is_kept {
+                steps.push(self.upload(artifact, source_of_pieces(artifact, facts).as_ref()));
+            }
         }
-        if facts.kept(artifact.sha256).is_none() {
-            let there = pieces_of(facts, |sum| facts.kept(sum).map(StoredPackage::from));
-            steps.push(self.upload(artifact, there.as_ref()));
-        }
-        steps.extend(self.planner.prepare(&self.package));
+        steps.extend(self.planner.prepare(&self.set));
         steps
     }
 
@@ -297,7 +275,7 @@ impl<'a> Upgrade<'a> {
         let runtime = self.runtime.map(StoredPackage::from);
         self.planner.policy.backend.migrate(
             &self.planner.steps,
-            &self.package,
+            &self.set,
             runtime.as_ref(),
             migration,
         )
@@ -311,8 +289,8 @@ impl<'a> Upgrade<'a> {
         if self.installs() {
             steps.extend(planner.activate(&Transition {
                 from: planner.facts.installed.as_deref(),
-                to: Some(&self.package),
-                change: self.version_change(),
+                to: Some(&self.set),
+                change: &self.change,
                 fallback: &self.fallback,
                 runtime: &self.changes,
                 lock_wait: planner.policy.patience,
@@ -325,7 +303,7 @@ impl<'a> Upgrade<'a> {
         steps.extend(hooks.undrain.clone());
         steps.extend(hooks.after.clone());
         if !self.awaits() {
-            steps.push(planner.record(Some(Some(&self.package)), None, &self.entry("ok")));
+            steps.push(planner.record(Some(Some(&self.set)), None, &self.entry("ok")));
         }
         steps
     }
@@ -345,16 +323,17 @@ impl<'a> Upgrade<'a> {
             return Vec::new();
         }
         let planner = self.planner;
-        let behind = self.fallback.package();
+        let behind = self.fallback.packages();
+        let change = self.change.back(&self.set, behind);
         let undo = RuntimeChanges {
             there: self.changes.back.clone(),
             back: None,
         };
         let mut steps = hooks.drain.clone();
         steps.push(planner.switch(&Transition {
-            from: Some(&self.package.version),
+            from: Some(&self.set.software.version),
             to: behind,
-            change: self.version_change().back(),
+            change: &change,
             fallback: &Fallback::None,
             runtime: &undo,
             lock_wait: planner.policy.patience,
@@ -380,31 +359,40 @@ fn fallback(
     changes_something: bool,
     notes: &mut Vec<String>,
 ) -> Fallback {
-    let refusal = before
-        .filter(|kept| kept.is_unsigned)
-        .and_then(|kept| no_signature(&kept.file, facts));
+    let before = before.map(PackageSet::from);
+    let refusal = before.as_ref().and_then(|set| unsigned(set, facts));
     let is_refused = refusal.is_some();
     notes.extend(refusal.map(|error| error.to_string()));
 
+    let why = before
+        .as_ref()
+        .map_or("the installed package is not kept there, so ", |_| "");
     let fallback = match before.filter(|_| !is_refused) {
-        Some(kept) => Fallback::Package(StoredPackage::from(kept)),
+        Some(set) => Fallback::Packages(Box::new(set)),
         None if facts.installed.is_none() && facts.half.is_none() => Fallback::Uninstall,
         None => Fallback::None,
     };
     if fallback == Fallback::None && changes_something {
-        let why = before.map_or("the installed package is not kept there, so ", |_| "");
         notes.push(format!("{why}there is no way back"));
     }
     fallback
 }
 
-/// The first package on the host whose pieces are known, of those that `package` finds.
-fn pieces_of(
-    facts: &HostFacts,
-    package: impl Fn(Sha256Sum) -> Option<StoredPackage>,
-) -> Option<(StoredPackage, &FilePieces)> {
-    facts
-        .pieces
-        .iter()
-        .find_map(|(sum, pieces)| Some((package(*sum)?, pieces)))
+/// The first package on the host whose pieces are known, and which is of the same kind.
+fn source_of_pieces<'a>(
+    artifact: &Artifact,
+    facts: &'a HostFacts,
+) -> Option<(StoredPackage, &'a FilePieces)> {
+    let is_whole = matches!(
+        artifact.holds,
+        ArtifactContent::Application | ArtifactContent::Software
+    );
+    let find = |sum: Sha256Sum| {
+        let member = facts.kept_member(sum).map(StoredPackage::from);
+        let member = member.filter(|package| package.name.as_ref() == Some(&artifact.name));
+        let whole = facts.kept(sum).filter(|_| is_whole);
+        member.or_else(|| whole.map(StoredPackage::from))
+    };
+    let mut known = facts.pieces.iter();
+    known.find_map(|(sum, pieces)| Some((find(*sum)?, pieces)))
 }

@@ -6,15 +6,15 @@ use super::host_plan::{HostPlanner, found};
 use super::plan::HostPlan;
 use super::policy::{DeployPolicy, TargetHost};
 use super::secrets::ReturningSecrets;
-use super::stored::{FailureMark, RuntimeChanges, StoredPackage};
+use super::stored::{FailureMark, PackageSet, RuntimeChanges};
 
 /// A host whose release is taken back.
 pub(super) struct Withdrawal<'a> {
     planner: HostPlanner<'a>,
-    /// The package in probation.
-    withdrawn: StoredPackage,
-    /// The package before it; none before the first installation.
-    previous: Option<StoredPackage>,
+    /// The packages in probation.
+    withdrawn: PackageSet,
+    /// The packages before them; none before the first installation.
+    previous: Option<PackageSet>,
 }
 
 impl<'a> Withdrawal<'a> {
@@ -27,27 +27,27 @@ impl<'a> Withdrawal<'a> {
         let previous = current.and_then(|current| host.facts.kept(current));
         Self {
             planner: HostPlanner::new(policy, host, &policy.prefix),
-            withdrawn: StoredPackage::from(package),
-            previous: previous.map(StoredPackage::from),
+            withdrawn: PackageSet::from(package),
+            previous: previous.map(PackageSet::from),
         }
     }
 
-    /// Returns the package that the history names.
-    fn package(&self) -> &StoredPackage {
+    /// Returns the packages that the history names.
+    fn named(&self) -> &PackageSet {
         self.previous.as_ref().unwrap_or(&self.withdrawn)
     }
 
     /// Returns the release that the history names.
     pub(super) fn release(&self) -> &str {
-        &self.package().release
+        &self.named().software.release
     }
 
     pub(super) fn plan(&self) -> HostPlan {
         let (planner, steps) = (&self.planner, &self.planner.steps);
-        let hooks = planner.hooks(self.package());
+        let hooks = planner.hooks(self.named());
         let secrets = ReturningSecrets::of(planner);
         let changes = RuntimeChanges::default();
-        let entry = |result: &str| planner.entry("rollback", self.package(), &changes, result);
+        let entry = |result: &str| planner.entry("rollback", self.named(), &changes, result);
 
         let mut switch = hooks.before.clone();
         switch.extend(hooks.drain.clone());
@@ -66,9 +66,9 @@ impl<'a> Withdrawal<'a> {
 
         let mut abandon = secrets.back;
         abandon.extend(hooks.undrain);
-        let to = self.previous.as_ref().map(|package| &*package.version);
+        let to = self.previous.as_ref().map(|set| &*set.software.version);
         HostPlan {
-            prepare: vec![planner.lock(&[], Some(self.withdrawn.sha256))],
+            prepare: vec![planner.lock(&[], Some(self.withdrawn.id))],
             switch,
             abandon,
             unlock: vec![steps.unlock()],

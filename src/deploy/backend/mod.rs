@@ -4,6 +4,7 @@
 //! - [`PackageManagerBackend`]: root installs packages with the host's package manager.
 //! - [`ReleaseDirectoryBackend`]: a login without root's rights unpacks tarballs beside each other.
 
+mod configuration;
 mod package_commands;
 mod package_manager;
 mod release_directory;
@@ -20,7 +21,7 @@ use super::script::RemoteState;
 use super::select::SelectedArtifacts;
 use super::service_command::ServiceCommand;
 use super::step::Step;
-use super::stored::{StoredPackage, Transition};
+use super::stored::{PackageSet, StoredPackage, Transition};
 use crate::hosts::HostCommand;
 use pkgapp_config::Deploy;
 use pkgapp_core::error::{Error, ErrorKind, Result};
@@ -96,12 +97,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
     /// Makes the steps after the package has come that change nothing that is in use.
     fn prepare(&self, steps: &StepBuilder<'_>, prefix: &str, package: &StoredPackage) -> Vec<Step>;
 
-    /// Makes the steps that migrate with a package, and with the interpreter that comes with it,
-    /// before it is installed.
+    /// Makes the steps that migrate with the packages of a release, and with the interpreter that
+    /// comes with it, before they are installed.
     fn migrate(
         &self,
         steps: &StepBuilder<'_>,
-        package: &StoredPackage,
+        set: &PackageSet,
         runtime: Option<&StoredPackage>,
         migration: &Migration<'_>,
     ) -> Vec<Step>;

@@ -22,6 +22,7 @@ const APT_OPTIONS: [&str; 7] = [
     "--no-install-recommends",
 ];
 const DPKG_INSTALL: [&str; 4] = ["dpkg", "--force-confdef", "--force-confold", "--install"];
+const RPM_INSTALL: [&str; 4] = ["rpm", "-U", "--oldpackage", "--replacepkgs"];
 const DNF_OPTIONS: [&str; 3] = [
     "-y",
     "--setopt=install_weak_deps=False",
@@ -45,8 +46,9 @@ pub(super) enum CommandPurpose {
     ReinstallWith,
     /// Install an older version.
     Downgrade,
-    /// Install an older version for another architecture.
-    DowngradeByRpm,
+    /// Install what the manager over rpm has no word for: an older version for another architecture, or
+    /// packages of which some become older.
+    ByRpm,
     /// Install what takes the place of other packages.
     Replace,
     /// Unpack and configure what dpkg was cut off in the middle of.
@@ -67,7 +69,7 @@ impl CommandPurpose {
             Self::Reinstall => "to_reinstall",
             Self::ReinstallWith => "to_reinstall_with",
             Self::Downgrade => "to_downgrade",
-            Self::DowngradeByRpm => "to_downgrade_by_rpm",
+            Self::ByRpm => "to_by_rpm",
             Self::Replace => "to_replace",
             Self::Unpack => "to_unpack",
             Self::BringBack => "to_bring_back",
@@ -81,7 +83,7 @@ impl From<VersionChange> for CommandPurpose {
     fn from(change: VersionChange) -> Self {
         match change {
             VersionChange::Install => Self::Install,
-            VersionChange::Reinstall | VersionChange::RuntimeOnly => Self::Reinstall,
+            VersionChange::Reinstall => Self::Reinstall,
             VersionChange::Downgrade => Self::Downgrade,
         }
     }
@@ -114,9 +116,9 @@ impl PackageCommands {
             .map(|(purpose, words)| (purpose.variable(), quoted(words)))
     }
 
-    /// Returns a line of sh that removes the application.
-    pub(super) fn removal(&self, name: &str) -> String {
-        self.line(CommandPurpose::Remove, &[name])
+    /// Returns a line of sh that removes the packages of the application.
+    pub(super) fn removal(&self, names: &[&str]) -> String {
+        self.line(CommandPurpose::Remove, names)
     }
 
     /// Returns a line of sh that removes an interpreter.
@@ -124,46 +126,111 @@ impl PackageCommands {
         self.line(CommandPurpose::RemoveRuntime, &[name])
     }
 
-    /// Returns lines of sh that install `file`, together with the interpreter in another file.
+    /// Returns lines of sh that install files, together with the interpreter in another file, and
+    /// remove the packages `removed`.
     pub(super) fn installation(
         &self,
-        change: VersionChange,
-        file: &str,
+        coming: &[(VersionChange, String)],
+        removed: &[String],
         runtime: Option<(&RuntimeChange, &str)>,
     ) -> Vec<String> {
-        let Some((runtime, runtime_file)) = runtime else {
-            return vec![self.line(change.into(), &[file])];
-        };
-        let files = if change == VersionChange::RuntimeOnly {
-            vec![runtime_file]
-        } else {
-            vec![runtime_file, file]
-        };
-        let purpose = CommandPurpose::from(change);
-        match self.manager {
-            PackageManager::AptGet if purpose == CommandPurpose::Reinstall => {
-                vec![self.line(CommandPurpose::ReinstallWith, &files)]
+        let mut purposes: Vec<CommandPurpose> = Vec::new();
+        for (change, _) in coming {
+            let purpose = CommandPurpose::from(*change);
+            if !purposes.contains(&purpose) {
+                purposes.push(purpose);
             }
-            PackageManager::Dnf | PackageManager::Yum => {
-                let runtime = match runtime {
-                    RuntimeChange::Up(_) => CommandPurpose::Install,
-                    RuntimeChange::Down { .. } => CommandPurpose::Downgrade,
-                };
-                if files.len() > 1 && runtime != purpose {
-                    // Two calls: none of dnf's words means both.
-                    vec![
-                        self.line(runtime, &[runtime_file]),
-                        self.line(purpose, &[file]),
-                    ]
-                } else {
-                    vec![self.line(runtime, &files)]
-                }
-            }
-            PackageManager::AptGet
-            | PackageManager::Dpkg
-            | PackageManager::Zypper
-            | PackageManager::Rpm => vec![self.line(purpose, &files)],
         }
+        let with = runtime.map(|(_, file)| file);
+        let files = coming.iter().map(|(_, file)| file.as_str());
+        let files: Vec<&str> = with.into_iter().chain(files).collect();
+        let removed: Vec<&str> = removed.iter().map(String::as_str).collect();
+        match self.manager {
+            PackageManager::AptGet => vec![self.by_apt(&purposes, &files, &removed)],
+            PackageManager::Dnf | PackageManager::Yum => self.by_dnf(
+                &purposes,
+                &files,
+                &removed,
+                runtime.map(|(change, _)| change),
+            ),
+            PackageManager::Zypper => {
+                let removed: Vec<String> = removed.iter().map(|name| format!("!{name}")).collect();
+                let removed = removed.iter().map(String::as_str);
+                let operands: Vec<&str> = files.into_iter().chain(removed).collect();
+                vec![self.line(CommandPurpose::Install, &operands)]
+            }
+            PackageManager::Dpkg if !removed.is_empty() => vec![
+                self.line(CommandPurpose::Remove, &removed),
+                self.line(CommandPurpose::Install, &files),
+            ],
+            PackageManager::Rpm if !removed.is_empty() => self.by_rpm(&files, &removed),
+            PackageManager::Dpkg | PackageManager::Rpm => {
+                vec![self.line(CommandPurpose::Install, &files)]
+            }
+        }
+    }
+
+    fn by_apt(&self, purposes: &[CommandPurpose], files: &[&str], removed: &[&str]) -> String {
+        let reinstalls = purposes.contains(&CommandPurpose::Reinstall);
+        let is_alone = purposes.len() == 1 && files.len() == 1;
+        let purpose = match (reinstalls, removed) {
+            (true, _) if is_alone => CommandPurpose::Reinstall,
+            (true, _) => CommandPurpose::ReinstallWith,
+            (false, []) => CommandPurpose::Install,
+            (false, _) => CommandPurpose::Replace,
+        };
+        let removed: Vec<String> = removed.iter().map(|name| format!("{name}-")).collect();
+        let removed = removed.iter().map(String::as_str);
+        let operands: Vec<&str> = files.iter().copied().chain(removed).collect();
+        self.line(purpose, &operands)
+    }
+
+    /// `files` begins with that of the interpreter, if it changes.
+    fn by_dnf(
+        &self,
+        purposes: &[CommandPurpose],
+        mut files: &[&str],
+        removed: &[&str],
+        runtime: Option<&RuntimeChange>,
+    ) -> Vec<String> {
+        let runtime = runtime.map(|change| match change {
+            RuntimeChange::Up(_) => CommandPurpose::Install,
+            RuntimeChange::Down { .. } => CommandPurpose::Downgrade,
+        });
+        let mut lines = Vec::new();
+        let purpose = match (runtime, purposes) {
+            (Some(runtime), []) => runtime,
+            (Some(runtime), [purpose]) if runtime == *purpose => runtime,
+            (Some(runtime), _) => {
+                // Two calls: none of dnf's words means both.
+                lines.push(self.line(runtime, &files[..1]));
+                files = &files[1..];
+                purposes[0]
+            }
+            (None, [purpose, ..]) => *purpose,
+            (None, []) => CommandPurpose::ByRpm,
+        };
+        if purposes.len() > 1 {
+            lines.extend(self.by_rpm(files, removed));
+            return lines;
+        }
+        let erases: &[&str] = if removed.is_empty() {
+            &[]
+        } else {
+            &["--allowerasing"]
+        };
+        lines.push(self.line(purpose, &[erases, files].concat()));
+        lines
+    }
+
+    fn by_rpm(&self, files: &[&str], removed: &[&str]) -> Vec<String> {
+        if removed.is_empty() {
+            return vec![self.line(CommandPurpose::ByRpm, files)];
+        }
+        vec![
+            self.line(CommandPurpose::ByRpm, &[&["--nodeps"], files].concat()),
+            self.line(CommandPurpose::RemoveRuntime, removed),
+        ]
     }
 
     fn line(&self, purpose: CommandPurpose, operands: &[&str]) -> String {
@@ -241,10 +308,7 @@ fn dnf(manager: PackageManager, exits_on_lock: bool) -> Vec<(CommandPurpose, Vec
         (CommandPurpose::Install, command(&["install"])),
         (CommandPurpose::Reinstall, command(&["reinstall"])),
         (CommandPurpose::Downgrade, command(&["downgrade"])),
-        (
-            CommandPurpose::DowngradeByRpm,
-            words(&[&["rpm", "-U", "--oldpackage"]]),
-        ),
+        (CommandPurpose::ByRpm, words(&[&RPM_INSTALL])),
         (CommandPurpose::BringBack, command(&["install"])),
         (
             CommandPurpose::Remove,
@@ -271,9 +335,9 @@ fn zypper() -> Vec<(CommandPurpose, Vec<String>)> {
 
 fn rpm() -> Vec<(CommandPurpose, Vec<String>)> {
     let remove = words(&[&["rpm", "-e"]]);
-    let mut commands =
-        same_for_every_version(&words(&[&["rpm", "-U", "--oldpackage", "--replacepkgs"]]));
+    let mut commands = same_for_every_version(&words(&[&RPM_INSTALL]));
     commands.extend([
+        (CommandPurpose::ByRpm, words(&[&RPM_INSTALL])),
         (CommandPurpose::BringBack, words(&[&["rpm", "-U"]])),
         (CommandPurpose::Remove, remove.clone()),
         (CommandPurpose::RemoveRuntime, remove),

@@ -1,7 +1,8 @@
 //! The backend for hosts where one is root: the host's package manager installs packages.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::configuration;
 use super::package_commands::PackageCommands;
 use super::{Backend, JournalAccess};
 use crate::artifact::Artifact;
@@ -9,15 +10,13 @@ use crate::builder::StepBuilder;
 use crate::facts::HostFacts;
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
-use crate::preflight::{
-    AllowFlags, is_there, lacks_settings, no_signature, no_space, version_refusal,
-};
+use crate::preflight::{AllowFlags, lacks_settings, no_signature, no_space, version_refusal};
 use crate::probe;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
 use crate::service_command::ServiceCommand;
 use crate::step::{PushStage, Step};
-use crate::stored::{RuntimeChange, RuntimeChanges, StoredPackage, Transition};
+use crate::stored::{PackageSet, RuntimeChange, RuntimeChanges, StoredPackage, Transition};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_format::read::ArtifactKind;
@@ -99,11 +98,14 @@ impl Backend for PackageManagerBackend {
     ) -> Result<SelectedArtifacts<'a>> {
         let index = choose(artifacts, self.name.as_str(), facts)?;
         let artifact = &artifacts[index];
+        let configuration = configuration::choose(artifacts, artifact, facts)?;
         let runtime = choose_runtime(artifacts, artifact, facts)?;
+        let of = |index: Option<usize>| index.map(|index| (&artifacts[index], index));
         Ok(SelectedArtifacts {
             artifact,
             index,
-            runtime: runtime.map(|index| (&artifacts[index], index)),
+            configuration: of(configuration),
+            runtime: of(runtime),
         })
     }
 
@@ -116,7 +118,7 @@ impl Backend for PackageManagerBackend {
         let artifact = selected.artifact;
         let mut errors: Vec<Error> = self.locked_out(facts).into_iter().collect();
         errors.extend(unmet_dependencies(selected, facts));
-        errors.extend(self.not_ours(facts, allow));
+        errors.extend(self.not_ours(selected, facts, allow));
         if facts.foreign {
             // How the versions of two programs compare says nothing.
             return errors;
@@ -124,7 +126,7 @@ impl Backend for PackageManagerBackend {
 
         errors.extend(unsigned(selected, facts));
         errors.extend(no_space(selected, facts, &artifact.prefix, STATE));
-        if is_there(artifact, facts) {
+        if selected.is_there(facts) {
             return errors;
         }
 
@@ -134,7 +136,8 @@ impl Backend for PackageManagerBackend {
                 .filter(|_| facts.root && !allow.missing_settings),
         );
         let order = facts.orders.get(&selected.index).copied();
-        errors.extend(version_refusal(artifact, order, allow, facts));
+        errors.extend(version_refusal(selected, order, allow, facts));
+        errors.extend(configuration::refusal(selected, facts, allow));
         errors
     }
 
@@ -184,17 +187,17 @@ impl Backend for PackageManagerBackend {
     fn migrate(
         &self,
         steps: &StepBuilder<'_>,
-        package: &StoredPackage,
+        set: &PackageSet,
         runtime: Option<&StoredPackage>,
         migration: &Migration<'_>,
     ) -> Vec<Step> {
         let mut parameters = vec![
-            ("root", staged(steps, package)),
+            ("root", staged(steps, set)),
             ("prefix", steps.prefix.clone()),
         ];
-        parameters.extend(migration.parameters(&steps.variables(package)));
-        let migrate = steps.migrate(package, migration, &script::migrate(), parameters);
-        vec![stage(steps, package, runtime), migrate]
+        parameters.extend(migration.parameters(&steps.variables(&set.software.release)));
+        let migrate = steps.migrate(set, migration, &script::migrate(), parameters);
+        vec![stage(steps, set, runtime), migrate]
     }
 
     fn switch(
@@ -207,13 +210,14 @@ impl Backend for PackageManagerBackend {
             .manager
             .expect("a host without a package manager is refused");
         let commands = PackageCommands::new(manager, facts, transition.lock_wait);
-        let mut parameters = parameters(steps, transition);
+        let mut parameters = parameters(steps, facts, transition);
         parameters.extend(runtime_parameters(steps, transition.runtime));
         parameters.extend(commands.parameters());
         let there = transition.runtime.there.as_ref();
+        let all = parts(steps, facts, transition);
         steps.transaction(
             &what(steps, transition),
-            line(steps, &commands, transition),
+            line(steps, &commands, &all, transition),
             &goal(transition, there),
             transition,
             parameters,
@@ -224,21 +228,48 @@ impl Backend for PackageManagerBackend {
 
 impl PackageManagerBackend {
     /// Refuses to replace a package that somebody else has installed, or will upgrade.
-    fn not_ours(&self, facts: &HostFacts, allow: AllowFlags) -> Option<Error> {
+    fn not_ours(
+        &self,
+        selected: &SelectedArtifacts<'_>,
+        facts: &HostFacts,
+        allow: AllowFlags,
+    ) -> Option<Error> {
+        let installed = facts.installed.as_ref().or(facts.half.as_ref());
+        let own = NameConflict {
+            name: self.name.to_string(),
+            foreign: facts.foreign.then(|| installed.map_or("", String::as_str)),
+            offered: facts.offers.as_deref(),
+        };
+        let configuration = selected.configuration.map(|(artifact, _)| NameConflict {
+            name: artifact.name.clone(),
+            foreign: facts.foreign_configuration.as_deref(),
+            offered: facts.offers_configuration.as_deref(),
+        });
+        let mut all = [Some(own), configuration].into_iter().flatten();
+        all.find_map(|conflict| conflict.error(allow))
+    }
+}
+
+/// What else has the name of a package, on a host.
+struct NameConflict<'a> {
+    name: String,
+    /// The installed version of another package.
+    foreign: Option<&'a str>,
+    /// The version of repositories.
+    offered: Option<&'a str>,
+}
+
+impl NameConflict<'_> {
+    fn error(&self, allow: AllowFlags) -> Option<Error> {
         let name = &self.name;
         let rename = "give the application another name (`[app] name`)";
-        if facts.foreign {
-            let installed = facts
-                .installed
-                .as_ref()
-                .or(facts.half.as_ref())
-                .map_or("", String::as_str);
+        if let Some(installed) = self.foreign {
             let error = Error::new(format!(
                 "the package `{name}` ({installed}) is installed there, and pkgapp did not make it"
             ));
             return Some(error.note("a push would take its place").hint(rename));
         }
-        let offered = facts.offers.as_ref().filter(|_| !allow.same_name)?;
+        let offered = self.offered.filter(|_| !allow.same_name)?;
         let error = Error::new(format!(
             "the host's repositories have another package `{name}` ({offered})"
         ));
@@ -314,7 +345,7 @@ fn unmet_error(artifact: &Artifact, missing: &[String], selected: &SelectedArtif
 /// A package without a signature that the host's package manager would refuse.
 fn unsigned(selected: &SelectedArtifacts<'_>, facts: &HostFacts) -> Option<Error> {
     let is_fine = |artifact: &Artifact| {
-        artifact.is_signed || (is_there(artifact, facts) && selected.runtime.is_none())
+        artifact.is_signed || (selected.is_there(facts) && selected.runtime.is_none())
     };
     let (unsigned, _) = selected
         .to_install(facts)
@@ -388,17 +419,14 @@ fn choose_runtime(
 }
 
 /// Where a migration runs a package that is not installed yet.
-fn staged(steps: &StepBuilder<'_>, package: &StoredPackage) -> String {
-    format!("{}/staged/{}", steps.remote.directory, package.sha256)
+fn staged(steps: &StepBuilder<'_>, set: &PackageSet) -> String {
+    format!("{}/staged/{}", steps.remote.directory, set.id)
 }
 
-/// Unpacks a package, and the interpreter that comes with it, where nothing else looks.
-fn stage(
-    steps: &StepBuilder<'_>,
-    package: &StoredPackage,
-    runtime: Option<&StoredPackage>,
-) -> Step {
-    let packages = || [Some(package), runtime].into_iter().flatten();
+/// Unpacks the packages of a release, and the interpreter that comes with it, where nothing else
+/// looks.
+fn stage(steps: &StepBuilder<'_>, set: &PackageSet, runtime: Option<&StoredPackage>) -> Step {
+    let packages = || set.packages().chain(runtime);
     let files: Vec<&str> = packages().map(|each| each.file.as_str()).collect();
     let what = format!(
         "unpacking {} beside the installed release",
@@ -406,7 +434,7 @@ fn stage(
     );
     let command = steps
         .command(&what, script::STAGE)
-        .parameter("staged", staged(steps, package))
+        .parameter("staged", staged(steps, set))
         .args(packages().flat_map(|each| [steps.place(each), each.sha256.to_string()]));
     StepBuilder::run(PushStage::Stage, None, command)
 }
@@ -414,7 +442,7 @@ fn stage(
 /// What the step does, for people.
 fn what(steps: &StepBuilder<'_>, transition: &Transition<'_>) -> String {
     let what = match transition.to {
-        Some(package) => format!("installing {} {}", steps.name, package.version),
+        Some(set) => format!("installing {} {}", steps.name, set.software.version),
         None => format!("removing {}", steps.name),
     };
     let Some(change) = &transition.runtime.there else {
@@ -441,32 +469,67 @@ fn goal(transition: &Transition<'_>, runtime: Option<&RuntimeChange>) -> String 
 }
 
 /// What `transaction.sh` is told of the application.
-fn parameters(steps: &StepBuilder<'_>, transition: &Transition<'_>) -> Vec<(&'static str, String)> {
-    let of = |package: Option<&StoredPackage>| {
-        package.map_or_else(<[String; 4]>::default, |package| {
+fn parameters(
+    steps: &StepBuilder<'_>,
+    facts: &HostFacts,
+    transition: &Transition<'_>,
+) -> Vec<(&'static str, String)> {
+    let of = |set: Option<&PackageSet>| {
+        set.map_or_else(<[String; 4]>::default, |set| {
             [
-                steps.place(package),
-                package.sha256.to_string(),
-                package.version.clone(),
-                package.record_sum(),
+                listed(steps, set),
+                set.id.to_string(),
+                set.software.version.clone(),
+                set.software.record_sum(),
             ]
         })
     };
-    let [file, sum, version, record] = of(transition.to);
-    let [back_file, back_sum, back_version, back_record] = of(transition.fallback.package());
+    let [files, sum, version, record] = of(transition.to);
+    let [back_files, back_sum, back_version, back_record] = of(transition.fallback.packages());
     vec![
         ("name", steps.name.to_string()),
+        ("parts", parts(steps, facts, transition).join(" ")),
         ("lock_wait", transition.lock_wait.as_secs().to_string()),
-        ("file", file),
+        ("files", files),
         ("sum", sum),
         ("version", version),
         ("record", record),
         ("back", transition.fallback.name().to_owned()),
-        ("back_file", back_file),
+        ("back_files", back_files),
         ("back_sum", back_sum),
         ("back_version", back_version),
         ("back_record", back_record),
     ]
+}
+
+/// The packages of a set, a line each: NAME VERSION SHA256 FILE.
+fn listed(steps: &StepBuilder<'_>, set: &PackageSet) -> String {
+    let lines: Vec<String> = set
+        .packages()
+        .map(|package| {
+            let name = package.name.as_deref().unwrap_or(steps.name.as_str());
+            let (version, sum) = (&package.version, package.sha256);
+            format!("{name} {version} {sum} {}", steps.place(package))
+        })
+        .collect();
+    lines.join("\n")
+}
+
+/// The names of all packages that a transaction may find or leave.
+fn parts<'a>(
+    steps: &'a StepBuilder<'_>,
+    facts: &'a HostFacts,
+    transition: &Transition<'a>,
+) -> Vec<&'a str> {
+    let sets = [transition.to, transition.fallback.packages()];
+    let named = sets.into_iter().flatten().flat_map(PackageSet::packages);
+    let names: BTreeSet<&str> = named
+        .filter_map(|package| package.name.as_deref())
+        .chain(facts.configurations.keys().map(String::as_str))
+        .chain(transition.change.removed.iter().map(String::as_str))
+        .chain([steps.name.as_str()])
+        .collect();
+    names.into_iter().collect()
 }
 
 /// What `transaction.sh` is told of the interpreter, there and back.
@@ -523,15 +586,20 @@ fn runtime_parameters(
 fn line(
     steps: &StepBuilder<'_>,
     commands: &PackageCommands,
+    removed: &[&str],
     transition: &Transition<'_>,
 ) -> String {
     let runtime = transition.runtime.there.as_ref();
     let mut lines = match transition.to {
-        None => vec![commands.removal(steps.name.as_str())],
-        Some(package) => {
+        None => vec![commands.removal(removed)],
+        Some(set) => {
             let with = runtime.and_then(|change| Some((change, steps.place(change.package()?))));
             let with = with.as_ref().map(|(change, file)| (*change, file.as_str()));
-            commands.installation(transition.change, &steps.place(package), with)
+            let coming = transition.change.coming(set);
+            let coming: Vec<_> = coming
+                .map(|(package, change)| (change, steps.place(package)))
+                .collect();
+            commands.installation(&coming, &transition.change.removed, with)
         }
     };
     let dropped = runtime.filter(|change| change.package().is_none());

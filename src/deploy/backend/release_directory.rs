@@ -21,14 +21,14 @@ use crate::builder::StepBuilder;
 use crate::facts::{HostFacts, LoginDirectory, VersionOrder};
 use crate::hosts::HostCommand;
 use crate::migration::Migration;
-use crate::preflight::{AllowFlags, is_there, lacks_settings, no_space, version_refusal};
+use crate::preflight::{AllowFlags, lacks_settings, no_space, version_refusal};
 use crate::probe;
 use crate::requirements::HostRequirements;
 use crate::script::{self, RemoteState};
 use crate::select::SelectedArtifacts;
 use crate::service_command::ServiceCommand;
 use crate::step::{PushStage, Step};
-use crate::stored::{StoredPackage, Transition};
+use crate::stored::{PackageSet, StoredPackage, Transition};
 use pkgapp_config::{SharedPath, TarballMode, UnitsOf};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
@@ -136,11 +136,7 @@ impl Backend for ReleaseDirectoryBackend {
         facts: &HostFacts,
     ) -> Result<SelectedArtifacts<'a>> {
         let index = choose(artifacts, facts)?;
-        Ok(SelectedArtifacts {
-            artifact: &artifacts[index],
-            index,
-            runtime: None,
-        })
+        Ok(SelectedArtifacts::only(&artifacts[index], index))
     }
 
     fn preflight(
@@ -160,9 +156,9 @@ impl Backend for ReleaseDirectoryBackend {
 
         let into = facts.own.as_ref().map_or(&self.into, |own| &own.into);
         errors.extend(no_space(selected, facts, into, into));
-        if !is_there(artifact, facts) {
+        if !selected.is_there(facts) {
             let order = by_release(artifact, facts);
-            errors.extend(version_refusal(artifact, order, allow, facts));
+            errors.extend(version_refusal(selected, order, allow, facts));
             let place = |file: &str| format!("{into}/shared{file}");
             let lacks = lacks_settings(artifact, facts, place);
             errors.extend(lacks.filter(|_| !allow.missing_settings));
@@ -238,22 +234,24 @@ impl Backend for ReleaseDirectoryBackend {
     fn migrate(
         &self,
         steps: &StepBuilder<'_>,
-        package: &StoredPackage,
+        set: &PackageSet,
         _: Option<&StoredPackage>,
         migration: &Migration<'_>,
     ) -> Vec<Step> {
+        let package = &set.software;
         let mut parameters = vec![
             ("id", package.version.clone()),
             ("sum", package.sha256.to_string()),
             ("service", migration.service_file()),
         ];
-        parameters.extend(migration.surroundings(&steps.variables(package)));
-        vec![steps.migrate(package, migration, &script::own_migrate(), parameters)]
+        parameters.extend(migration.surroundings(&steps.variables(&package.release)));
+        vec![steps.migrate(set, migration, &script::own_migrate(), parameters)]
     }
 
     fn switch(&self, steps: &StepBuilder<'_>, _: &HostFacts, transition: &Transition<'_>) -> Step {
         let (what, line) = self.switch_texts(steps, transition);
-        let of = |package: Option<&StoredPackage>| {
+        let of = |set: Option<&PackageSet>| {
+            let package = set.map(|set| &set.software);
             package.map_or_else(<[String; 3]>::default, |package| {
                 [
                     package.version.clone(),
@@ -263,7 +261,7 @@ impl Backend for ReleaseDirectoryBackend {
             })
         };
         let [version, sum, record] = of(transition.to);
-        let [back_version, back_sum, back_record] = of(transition.fallback.package());
+        let [back_version, back_sum, back_record] = of(transition.fallback.packages());
         let parameters = vec![
             ("name", self.name.to_string()),
             ("state", steps.remote.directory.clone()),
@@ -296,7 +294,7 @@ impl ReleaseDirectoryBackend {
     ) -> (String, String) {
         let state = &steps.remote.directory;
         let into = state.strip_suffix(STATE).unwrap_or(state);
-        match transition.to {
+        match transition.to.map(|set| &set.software) {
             Some(package) => (
                 format!("switching to {} {}", self.name, package.version),
                 format!("{into}/current -> releases/{}", package.version),

@@ -3,7 +3,7 @@
 # package manager writes it, and what it depends on, one relation a line.
 #   name prefix   the application's
 #   sums          the SHA-256 of the artifacts of the application
-#   runtimes      NAME=SHA256 of the interpreters that come along
+#   runtimes      NAME=SHA256 of the other packages that come along: interpreters, and the packages of a set
 #   needs         settings that a release needs a value for, and the files that may have it, one a line
 #   environment_files
 #   credentials   those of a release's settings that are files; see credentials.sh, which stands before this
@@ -82,32 +82,36 @@ done
 is_sound() {
   if [ -n "$sums" ] && [ "$checked" = "$(boot_id)" ]; then
     case " $sums $runtimes " in
-      *" ${1##*/} "*) [ "${1##*/}" != "$current" ] || [ -d "$(last_transaction)" ] || return 0 ;;
+      *" ${1##*/} "*) ! is_in_use "${1##*/}" || [ -d "$(last_transaction)" ] || return 0 ;;
       *"=${1##*/} "*) ;;
-      *) [ "${1##*/}" = "$current" ] || return 0 ;;
+      *) is_in_use "${1##*/}" || return 0 ;;
     esac
   fi
   [ "$(sha256_of "$2")" = "${1##*/}" ]
 }
-kept() { # IN: a line, and what else is known of a package
-  in=$1
+# is_in_use SUM: the package, or the set that it is part of, is what the last push has installed.
+is_in_use() { case " $current $(value "$state/packages/$current/info" members) " in *" $1 "*) ;; *) return 1 ;; esac; }
+kept() { # IN: a line, and what else is known of a package or a set
+  in=$1 members=$(value "$1/info" members)
   file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
   case $file in '' | */*) fact damaged "$in/info"; return ;; esac
   described "$in/info" || { fact damaged "$in/info"; return; }
   size=$(stat -c %s "$in/$file" 2>/dev/null || say 0)
   should=$(value "$in/info" size)
-  if [ "$size" != 0 ] && { [ "${should:-$size}" != "$size" ] || ! is_sound "$in" "$in/$file"; }; then size=0 lost=$in/$file
+  # Its packages tell whether a set is whole.
+  if [ -n "$members" ]; then size=$should lost=
+  elif [ "$size" != 0 ] && { [ "${should:-$size}" != "$size" ] || ! is_sound "$in" "$in/$file"; }; then size=0 lost=$in/$file
   elif [ "$size" = 0 ] && [ -e "$in/$file" ]; then lost=$in/$file
   else lost=; fi
   [ -z "$lost" ] || fact damaged "$lost"
   failed=
   if [ -e "$in/failed" ]; then failed=$(first_line "$in/failed" || say 'at an unknown time'); fi
-  # A name of its own has the package of an interpreter.
-  fact "kept${of:+_runtime}" "${of:+$of|}${in##*/}|$file|$size|$(value "$in/info" version)|$(value "$in/info" release)|$(
+  # A name of its own has a package that others need.
+  fact "kept${of:+_member}" "${of:+$of|}${in##*/}|$file|$size|$(value "$in/info" version)|$(value "$in/info" release)|$(
     value "$in/info" record)|$(first_line "$in/good")|$failed|$(value "$in/info" commit)|$(value "$in/info" unsigned)"
+  [ -z "$members" ] || fact "members.${in##*/}" "$members"
   [ ! -f "$in/migrated" ] || fact migrated "${in##*/}"
   [ ! -f "$in/left" ] || fact left "${in##*/}"
-  # A package of another name is an interpreter's.
   if [ -z "$of" ] && [ $mode = package ]; then tell_kept "$in" "$on"; fi
 }
 closed=$(closed_to_us) && fact unreadable "$closed"
@@ -156,9 +160,10 @@ has_none() {
     done
   done
 }
-# pieces NAME: of the package that is installed, or else came last, its pieces; of an interpreter's by its name.
+# pieces NAME: of the package that is installed, or else came last, its pieces; of one that others need by its name.
 pieces() {
-  for in in "$state/packages/$(cat "$state/current" 2>/dev/null)" $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
+  in_use=$(cat "$state/current" 2>/dev/null)
+  for in in $(for each in $in_use $(value "$state/packages/$in_use/info" members); do say "$state/packages/$each"; done) $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
     if [ -s "$in/pieces" ] && [ "$(value "$in/info" name)" = "$1" ] && [ -s "$in/$(value "$in/info" file)" ]; then
       printf 'pieces=%s %s\n' "${in##*/}" "$(tr '\n' ' ' <"$in/pieces")"
       break

@@ -1,6 +1,6 @@
 # Writes down how a host's part of a push ended and clears away.
-#   good          the SHA-256 of the package that is now installed, `=` if that is the one of before, or nothing if none is
-#   marked mark   that of a package that is marked, or nothing; the mark, `failed` or `left`
+#   good          the SHA-256 of the package or set that is now installed, `=` if that is the one of before, or nothing if none is
+#   marked mark   that of one that is marked, or nothing; the mark, `failed` or `left`
 #   keep          how many packages to keep
 #   line          the rest of a line of the history, which is JSON
 hold_lock
@@ -43,15 +43,20 @@ done | sort -rn | cut -d' ' -f2); do
   [ -n "$sum" ] && [ -d "$packages/$sum" ] || continue
   kept=$((kept + 1))
   [ $kept -gt "$keep" ] || continue
-  if [ -e "$packages/$sum/failed" ]; then find "$packages/$sum" -type f ! -name failed ! -name info -delete; else rm -rf "${packages:?}/$sum"; fi
+  if [ -e "$packages/$sum/failed" ]; then
+    # Without its packages, it is no set any more.
+    put_file "$packages/$sum/info" "$(grep -v '^members=' "$packages/$sum/info")" || exit 1
+    find "$packages/$sum" -type f ! -name failed ! -name info -delete
+  else rm -rf "${packages:?}/$sum"; fi
 done
-# An interpreter's package, which has a name of its own, stays as long as a package that came with it.
+# A package that has a name of its own stays as long as one that came with it, or a set that it is part of.
 needed=$(for in in "$packages"/*; do
-  [ ! -f "$in/$(value "$in/info" file)" ] || value "$in/info" runtime
-done)
+  members=$(value "$in/info" members)
+  if [ -n "$members" ] || [ -f "$in/$(value "$in/info" file)" ]; then say "$members"; value "$in/info" runtime; fi
+done | tr '\n' ' ')
 for in in "$packages"/*; do
   [ -n "$(value "$in/info" name)" ] || continue
-  case " $needed" in *" ${in##*/}"*) ;; *) rm -rf "$in" ;; esac
+  case " $needed " in *" ${in##*/} "*) ;; *) rm -rf "$in" ;; esac
 done
 # What a loss of power or a full disk has cut off in the middle.
 rm -rf "$packages"/*/*.new "$packages"/*/.[!.]*.pkgapp-*

@@ -7,12 +7,18 @@ has_systemd() { [ -d /run/systemd/system ]; }
 ctl() { systemctl "$@"; }
 journal() { journalctl "$@"; }
 installed() { version_of "$name"; }
-# The file that says how the services of the installed release are asked; `prefix` is where it lies.
-health_list() { say "$prefix/.pkgapp/health"; }
+# The package with the application's configuration, if it is one of its own; another package may have such a name.
+own_configuration() { if [ -f "/usr/share/pkgapp/$name/configuration.json" ]; then say "$name-config"; fi; }
+# The file that says how the services of the installed release are asked; `prefix` is where it lies, unless it is a package of its
+# own that says it.
+health_list() {
+  if [ -f "/usr/lib/pkgapp/$name/health" ]; then say "/usr/lib/pkgapp/$name/health"; else say "$prefix/.pkgapp/health"; fi
+}
 # Its services, sockets and timers; of a template its instances, as far as systemd knows them.
 units_of() {
   has_systemd || return 0
-  files_of "$name" |
+  # shellcheck disable=SC2046  # one name, or none
+  files_of "$name" $(own_configuration) |
     sed -n 's#^\(/usr\)\{0,1\}/lib/systemd/system/\([^/]*\.\(service\|socket\|timer\)\)$#\2#p' | sort -u |
     while read -r unit; do
       case $unit in

@@ -1,10 +1,12 @@
-# One transaction of pkgapp: brings one package to one version, and back to the one before if that fails, does not work, or is
-# not confirmed. Nobody needs to watch: its output is in `log`, its progress in `phase`, and its end in `result`. It may be run
+# One transaction of pkgapp: brings the packages of an application, and back those of before if that fails, does not work, or is not
+# confirmed. Nobody needs to watch: its output is in `log`, its progress in `phase`, and its end in `result`. It may be run
 # again after a reboot in the middle. Before it stand the functions of the host's package manager, works.sh, probation.sh, and
 # process.sh; after it stands activation.sh, which calls its functions.
 LC_ALL=C PATH=/usr/local/sbin:/usr/sbin:/sbin:/usr/local/bin:/usr/bin:/bin HOME=/root
 DEBIAN_FRONTEND=noninteractive NEEDRESTART_MODE=l APT_LISTCHANGES_FRONTEND=none UCF_FORCE_CONFFOLD=1 ZYPP_LOCK_TIMEOUT=$lock_wait
-export LC_ALL PATH HOME DEBIAN_FRONTEND NEEDRESTART_MODE APT_LISTCHANGES_FRONTEND UCF_FORCE_CONFFOLD ZYPP_LOCK_TIMEOUT
+# For the scripts of configuration packages.
+PKGAPP_CHECKS=$check
+export LC_ALL PATH HOME DEBIAN_FRONTEND NEEDRESTART_MODE APT_LISTCHANGES_FRONTEND UCF_FORCE_CONFFOLD ZYPP_LOCK_TIMEOUT PKGAPP_CHECKS
 
 finish() { # RESULT WHY [SAID]
   if [ -n "${3-}" ]; then say "the scripts of $name $version said:"; say "$3"; fi
@@ -56,28 +58,36 @@ bring_replaced_back() {
     carry_out bring_back "$package" || { why="what it replaced did not come back: $package"; return 1; }
   done <"${dir%/*}/replaced"
 }
-# install FILE VERSION: of the application, or nothing if it is in place; together with the interpreter `with`, if one is chosen.
-install() { install_packages "$(way "$before" "$2")" ${with:+"$with"} ${1:+"$1"}; }
-
-# aim_there, aim_back: what `bring` goes to. `package_*` is the application's package, no file for none; `interpreter_*` what is
-# done about the interpreter.
+# aim_there, aim_back: what `bring` goes to. `packages` are the application's, a line each, NAME VERSION SHA256 FILE, the one with the
+# release first, or nothing; `package_version` and `package_record` are those of the release; `interpreter_*` what is done about
+# the interpreter.
 aim_there() {
-  package_file=$file package_sum=$sum package_version=$version package_record=$record
+  packages=$files package_version=$version package_record=$record
   interpreter_way=$runtime_way interpreter_file=$runtime_file interpreter_sum=$runtime_sum
   interpreter_version=$runtime_version interpreter_from=$runtime_from
 }
 aim_back() {
-  package_file=$back_file package_sum=$back_sum package_version=$back_version package_record=$back_record
+  packages=$back_files package_version=$back_version package_record=$back_record
   interpreter_way=$back_runtime_way interpreter_file=$back_runtime_file interpreter_sum=$back_runtime_sum
   interpreter_version=$back_runtime_version interpreter_from=$back_runtime_from
 }
+# has_record: what is installed has the record of the release.
+has_record() { [ -z "$package_record" ] || is_whole "$prefix/.pkgapp/release.json" "$package_record"; }
 # What is installed counts, not what the package manager says.
 proven() {
   there=$(installed)
   if [ "$there" != "$package_version" ]; then why="version $package_version is not installed, but $there"; return 1; fi
-  if [ -n "$package_record" ] && ! is_whole "$prefix/.pkgapp/release.json" "$package_record"; then
-    why="$prefix/.pkgapp/release.json is not the one of the package"; return 1
-  fi
+  has_record || { why="$prefix/.pkgapp/release.json is not the one of the package"; return 1; }
+  while read -r its_name its_version _; do
+    if [ "$(version_of "$its_name")" != "$its_version" ]; then
+      why="version $its_version of $its_name is not installed, but $(version_of "$its_name")"; return 1
+    fi
+  done <<PACKAGES
+$packages
+PACKAGES
+  for each in $(installed_parts); do
+    if ! is_part "$each"; then why="$each $(version_of "$each") is still installed"; return 1; fi
+  done
   if [ -n "$with" ] && [ "$(version_of "$runtime")" != "$interpreter_version" ]; then
     why="version $interpreter_version of $runtime is not installed, but $(version_of "$runtime")"; return 1
   fi
@@ -85,16 +95,41 @@ proven() {
     why="these units do not run: $(tr '\n' ' ' <"/run/pkgapp/$name/failed")"; return 1
   fi
 }
+# installed_parts: the names of the application's packages that are there, in whole or in part; `parts` are all that it may have.
+installed_parts() {
+  for each in $parts; do
+    its_status=$(status_of "$each")
+    [ -z "$(version_in "$its_status")$(half_in "$its_status")" ] || say "$each"
+  done
+}
+states() { for each in $parts; do say "$each $(status_of "$each")"; done; }
+is_part() { case "$newline$packages" in *"$newline$1 "*) ;; *) return 1 ;; esac; } # NAME
+# choose_packages [all]: sets `coming` to the files that are installed, a line each, and `ways` to how they compare with what is
+# there, each word once. Without `all`, what is in place stays. `gone` are the names of packages that are not part of the release.
+choose_packages() {
+  coming='' ways='' gone=''
+  while read -r its_name its_version its_sum its_file; do
+    is_whole "$its_file" "$its_sum" || return 1
+    its_before=$(version_of "$its_name")
+    if [ -z "${1-}" ] && [ "$its_before" = "$its_version" ] && { [ "$its_name" != "$name" ] || has_record; }; then continue; fi
+    its_way=$(way "$its_before" "$its_version")
+    coming=$coming$its_file$newline
+    case " $ways " in *" $its_way "*) ;; *) ways=${ways:+$ways }$its_way ;; esac
+  done <<PACKAGES
+$packages
+PACKAGES
+  for each in $(installed_parts); do is_part "$each" || gone="$gone $each"; done
+}
 # The release itself is to blame: it was installed and does not run, or one of its scripts has failed. A package manager that
 # could not begin (a lock, no space, a dependency that nobody offers) says nothing about the release.
 guilty() {
-  [ "$before" != "$(installed)" ] && [ "$(installed)" = "$package_version" ] && return 0
+  [ "$states_before" != "$(states)" ] && [ "$(installed)" = "$package_version" ] && return 0
   [ "/run/pkgapp/$name/failed" -nt "$dir/parameters" ] && return 0
   tail -c "+$((begun + 1))" "$dir/log" | script_failures | grep -qF -- "$name"
 }
 # Nothing has happened to the installation: no file of the prefix was touched since it was tried.
 untouched() {
-  [ "$state_before" = "$(status_of "$name")" ] || return 1
+  [ "$states_before" = "$(states)" ] || return 1
   [ -z "$runtime" ] || [ "$with_before" = "$(version_of "$runtime")" ] || return 1
   [ ! -e "$prefix" ] || [ -z "$(find "$prefix" -xdev -newercc "$dir/tried" -print -quit)" ]
 }
@@ -122,14 +157,13 @@ drop_runtime() {
 }
 # Brings the application and its interpreter to what is aimed at.
 bring() {
-  state_before=$(status_of "$name") begun=$(stat -c %s "$dir/log")
-  before=$(version_in "$state_before")
+  states_before=$(states) begun=$(stat -c %s "$dir/log")
   unset there
   : >"$dir/tried"
   choose_runtime || return 1
-  if [ -z "$package_file" ]; then
-    if [ -n "$before" ] || is_half_done; then
-      remove_package
+  if [ -z "$packages" ]; then
+    if [ -n "$(installed_parts)" ]; then
+      remove_packages
       status=$?
       if [ -n "$(installed)" ]; then why="the package manager did not remove $(installed); its exit status was $status"; return 1; fi
     fi
@@ -137,10 +171,17 @@ bring() {
     bring_replaced_back
     return
   fi
-  is_whole "$package_file" "$package_sum" || return 1
-  if [ -z "$before" ] && [ ! -e "${dir%/*}/replaced" ]; then note_replaced "$package_file"; fi
-  if [ -n "$with" ] && [ "$before" = "$package_version" ] && (with=; proven); then install '' "$package_version"
-  else install "$package_file" "$package_version"; fi
+  choose_packages || return 1
+  if [ -z "$coming$gone" ] && { [ -z "$with" ] || ! (with=; proven); }; then choose_packages all || return 1; fi
+  its_file=${packages%%"$newline"*} its_file=/${its_file#*/}
+  if [ -z "$(installed)" ] && [ ! -e "${dir%/*}/replaced" ]; then note_replaced "$its_file"; fi
+  set --
+  while IFS= read -r its_file; do
+    [ -z "$its_file" ] || set -- "$@" "$its_file"
+  done <<FILES
+$coming
+FILES
+  install_packages "$@"
   status=$?
   proven || { [ $status = 0 ] || why="$why; the package manager's exit status was $status"; return 1; }
   # Of a status other than 0 with everything in place, as for another package's trouble, only the log tells.

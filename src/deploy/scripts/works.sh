@@ -36,7 +36,9 @@ works() {
   done
   for unit in $asked; do
     is_asked "$unit" || continue
-    why=$("$prefix/bin/python" -I -S "$prefix/.pkgapp/monitor" ask "$list" "$unit" 2>&1 6>&- 8>&-) ||
+    monitor=${list%/*}/monitor
+    [ -f "$monitor" ] || monitor=$prefix/.pkgapp/monitor
+    why=$("$prefix/bin/python" -I -S "$monitor" ask "$list" "$unit" 2>&1 6>&- 8>&-) ||
       { why="$unit does not answer ${why:-at all}"; return 1; }
   done
   if [ -n "$url" ]; then why=$(get 2>&1) || { why="$url: $why"; return 1; }; fi

@@ -36,10 +36,18 @@ holder() { # of a lock that fcntl or flock has on FILE: one of /proc/locks whose
 }
 # tell_package: what is known of the package's name.
 tell_package() {
-  installed='' half=''
+  installed='' half='' configuration=''
   [ -n "$manager" ] || return 0
   known=$(status_of "$name")
   installed=$(version_in "$known") half=$(half_in "$known")
+  configuration=$(own_configuration)
+  if [ -n "$configuration" ]; then
+    its=$(status_of "$configuration")
+    [ -n "$half" ] || half=$(half_in "$its")
+    its=$(version_in "$its")
+    [ -z "$its" ] || fact "configuration.$configuration" "$its"
+    fact environment "$(first_line "/etc/$name/environment")"
+  fi
   fact half "$half"
   if [ -n "$installed$half" ]; then
     # A package of this name in which no release lies is somebody else's. Of one that was cut off at its first installation,
@@ -76,7 +84,15 @@ tell_artifact() { # INDEX PACKAGE VERSION DEPENDS
   its=$installed
   if [ "$2" != "$name" ]; then
     its=$(version_of "$2")
-    [ -z "$its" ] || fact "runtime.$2" "$its"
+    case $2:$configuration in
+      "$name-config:$name-config") ;;
+      "$name-config:")
+        # What has this name is somebody else's, or might come from a repository.
+        if [ -n "$its" ]; then fact "foreign_configuration" "$its"; else fact offers_configuration "$(offered_version "$2")"; fi
+        its=
+        ;;
+      *) [ -z "$its" ] || fact "runtime.$2" "$its" ;;
+    esac
   fi
   [ -z "$its" ] || fact "order.$1" "$(order "$3" "$its")"
   unmet "$4" | while IFS= read -r relation; do fact "unmet.$1" "$relation"; done

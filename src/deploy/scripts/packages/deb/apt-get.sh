@@ -12,23 +12,29 @@ unmet() {
   done
 }
 
-# only_replaces FILE: whether it takes the place of installed packages, and apt would remove no others.
+# only_replaces FILE...: whether they take the place of installed packages, or some are `gone`, and apt would remove no others.
 only_replaces() {
-  goes=$(replaced "$1" | tr '\n' ' ')
+  goes=$gone
+  for each; do
+    case $each in *-) ;; *) for other in $(replaced "$each"); do goes="$goes $other"; done ;; esac
+  done
   [ -n "$goes" ] || return
-  for each in $(apt-get -s -qq --no-install-recommends --allow-downgrades install "$1" 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
-    case " $goes" in *" $each "*) ;; *) return 1 ;; esac
+  for each in $(apt-get -s -qq --no-install-recommends --allow-downgrades install "$@" 2>/dev/null | sed -n 's/^Remv \([^ ]*\).*/\1/p'); do
+    case "$goes " in *" $each "*) ;; *) return 1 ;; esac
   done
 }
-install_packages() { # WAY FILE...
-  way_=$1
-  shift
+# install_packages FILE...: installs the files and `with`, and removes `gone`.
+install_packages() {
+  if [ -n "$with" ]; then set -- "$with" "$@"; fi
   # What it depends on may be missing yet; that is apt's.
   if is_torn; then carry_out unpack "$@"; fi
-  case ${with:+with_}$way_ in
-    with_reinstall) way_=reinstall_with ;;
-    # Nothing but what the package replaces is removed.
-    install | downgrade) if only_replaces "$1"; then way_=replace; fi ;;
+  case $ways in
+    reinstall) if [ $# = 1 ]; then way_=reinstall; else way_=reinstall_with; fi ;;
+    *reinstall*) way_=reinstall_with ;;
+    *) way_=install ;;
   esac
+  for each in $gone; do set -- "$@" "$each-"; done
+  # Nothing but what the package replaces is removed.
+  if [ $way_ = install ] && only_replaces "$@"; then way_=replace; fi
   carry_out "$way_" "$@"
 }

@@ -12,8 +12,8 @@ half_in() { case $1 in '' | 'installed '* | not-installed* | config-files*) ;; *
 version_of() { version_in "$(status_of "$1")"; }
 # compared A B: prints 1, 0 or -1, as the package manager orders these versions.
 compared() { if dpkg --compare-versions "$1" gt "$2"; then say 1; elif dpkg --compare-versions "$1" eq "$2"; then say 0; else say -1; fi; }
-# files_of PACKAGE: the paths of what is installed.
-files_of() { dpkg-query -L "$1" 2>/dev/null; }
+# files_of PACKAGE...: the paths of what is installed.
+files_of() { dpkg-query -L "$@" 2>/dev/null; }
 # changed_files PACKAGE: what differs from the package, a line each.
 changed_files() {
   # A conffile that an earlier version had is not missing.
@@ -74,13 +74,21 @@ not_installed() {
 call() { run "$@"; }
 # replaced_by FILE: the names of the packages whose place it takes.
 replaced_by() { dpkg-deb -f "$1" Replaces | tr ',' '\n' | grep -v '('; }
-# Whether dpkg was cut off while it unpacked the package, or the interpreter's: apt does nothing then but ask for an archive of the
-# version of before.
-is_torn() { dpkg-query -W -f '${db:Status-Eflag}\n' "$name" ${runtime:+"$runtime"} 2>/dev/null | grep -qx reinstreq; }
-install_packages() { carry_out "$@"; } # WAY FILE...
-remove_package() {
-  if is_torn; then run dpkg --force-remove-reinstreq --remove "$name"
-  else carry_out remove "$name"; fi
+# Whether dpkg was cut off while it unpacked a package of the application, or the interpreter's: apt does nothing then but ask for an
+# archive of the version of before.
+# shellcheck disable=SC2086  # names
+is_torn() { dpkg-query -W -f '${db:Status-Eflag}\n' $parts ${runtime:+"$runtime"} 2>/dev/null | grep -qx reinstreq; }
+# install_packages FILE...: installs the files and `with`, and removes `gone`.
+install_packages() {
+  # dpkg does not overwrite what they own.
+  # shellcheck disable=SC2086  # names
+  [ -z "$gone" ] || carry_out remove $gone || return
+  carry_out install ${with:+"$with"} "$@"
+}
+# shellcheck disable=SC2046  # names
+remove_packages() {
+  if is_torn; then run dpkg --force-remove-reinstreq --remove $(installed_parts)
+  else carry_out remove $(installed_parts); fi
 }
 repair() { # what an interruption leaves
   rm -f /var/lib/dpkg/updates/*.pkgapp 2>/dev/null
@@ -89,7 +97,8 @@ repair() { # what an interruption leaves
 # Whatever has left it: the way back of an earlier transaction on a full disk, say, after which nobody tries again.
 is_half_done() {
   for each in /var/lib/dpkg/updates/*; do [ ! -e "$each" ] || return 0; done
-  [ -n "$(half_in "$(status_of "$name")")" ]
+  for each in $parts; do [ -z "$(half_in "$(status_of "$each")")" ] || return 0; done
+  return 1
 }
 # Prints those lines of its input that blame a package's script.
 script_failures() { grep -e 'script subprocess' -e 'subprocess .* script'; }

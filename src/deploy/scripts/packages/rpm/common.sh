@@ -13,8 +13,8 @@ version_of() { status_of "$1"; }
 # compared A B: prints 1, 0 or -1, as rpm orders these versions. They reach rpm's Lua by the environment, as data: in the
 # text of a macro they would be code that root runs.
 compared() { A=$1 B=$2 rpm --eval '%{lua:print(rpm.vercmp(os.getenv("A"), os.getenv("B")))}'; }
-# files_of PACKAGE: the paths of what is installed.
-files_of() { rpm -ql "$1" 2>/dev/null; }
+# files_of PACKAGE...: the paths of what is installed.
+files_of() { rpm -ql "$@" 2>/dev/null; }
 # changed_files PACKAGE: what differs from the package, a line each.
 changed_files() { rpm -V "$1" | grep -v ' is not installed$'; }
 # unpack_package FILE: into this directory.
@@ -95,11 +95,30 @@ offered() { return 1; }
 call() { run "$@"; }
 # replaced_by FILE: the names of the packages whose place it takes.
 replaced_by() { rpm -qp --obsoletes "$1" 2>/dev/null | sed 's/ .*//'; }
-install_packages() { carry_out "$@"; } # WAY FILE...
-remove_package() { carry_out remove "$name"; }
+# only_gone_lack FILE...: whether nothing but `gone` speaks against these packages, because it needs those that they replace.
+only_gone_lack() {
+  [ -n "$gone" ] || return
+  rpm -U --test --oldpackage --replacepkgs "$@" 2>&1 | grep -e '(installed)' -e ' conflicts with ' -e ' obsoleted by ' | while read -r line; do
+    for each in $gone; do case $line in *"(installed) $each-"*) continue 2 ;; esac; done
+    say "$line"
+  done | grep -q . && return 1
+  return 0
+}
+# install_at_once FILE...: installs these packages, whatever versions are there, and removes `gone`.
+install_at_once() {
+  if only_gone_lack "$@"; then
+    # Their files, which they share with the new packages by then, stay.
+    # shellcheck disable=SC2086  # names
+    carry_out by_rpm --nodeps "$@" && carry_out remove_runtime $gone
+  else carry_out by_rpm "$@"; fi
+}
+# install_packages FILE...: installs the files and `with`, and removes `gone`.
+install_packages() { install_at_once ${with:+"$with"} "$@"; }
+# shellcheck disable=SC2046  # names
+remove_packages() { carry_out remove $(installed_parts); }
 repair() { # what an interruption leaves
   # An rpm that was interrupted may be there twice; the older one goes from the database alone.
-  for each in "$name" $runtime; do
+  for each in $parts $runtime; do
     rpm -q --qf '%{EPOCHNUM}:%{VERSION}-%{RELEASE}.%{ARCH} %{NVRA}\n' "$each" | grep -v ' is not ' >"$dir/twice"
     if [ "$(wc -l <"$dir/twice")" -gt 1 ]; then
       head -n -1 "$dir/twice" | while read -r _ full; do run rpm -e --justdb --nodeps --noscripts "$full"; done
@@ -107,7 +126,10 @@ repair() { # what an interruption leaves
   done
 }
 # Whatever has left it: the way back of an earlier transaction on a full disk, say, after which nobody tries again.
-is_half_done() { [ "$(rpm -q "$name" | wc -l)" -gt 1 ]; }
+is_half_done() {
+  for each in $parts; do [ "$(rpm -q "$each" | wc -l)" -le 1 ] || return 0; done
+  return 1
+}
 # Prints those lines of its input that blame a package's script.
 script_failures() { grep -e 'scriptlet failed' -e 'Error in .* scriptlet'; }
 # put_aside FILE: what of a configuration was not put in place, later than FILE.

@@ -34,19 +34,30 @@ call() {
     waited=$((waited + 2))
   done
 }
-install_packages() { # WAY FILE...
-  way_=$1
-  shift
+# becomes_other_arch FILE: dnf does not make a package of another architecture older: from compiled code back to none, say.
+becomes_other_arch() {
+  its_arch=$(rpm -q --qf '%{ARCH}' "$(rpm -qp --qf '%{NAME}' "$1" 2>/dev/null)") &&
+    [ "$(rpm -qp --qf '%{ARCH}' "$1" 2>/dev/null)" != "$its_arch" ]
+}
+# install_packages FILE...: installs the files and `with`, and removes `gone`.
+install_packages() {
   if [ -n "$with" ]; then
     with_way=$(way "$with_before" "$interpreter_version")
-    if [ $# -gt 1 ] && [ "$with_way" != "$way_" ]; then
+    if [ $# = 0 ] || [ "$with_way" = "$ways" ]; then
+      set -- "$with" "$@"
+      ways=$with_way
+    else
       # Two calls: none of dnf's words means both.
       carry_out "$with_way" "$with" || return
-      shift
-    else way_=$with_way; fi
-  # dnf does not make a package of another architecture older: from compiled code back to none, say.
-  elif [ "$way_" = downgrade ] && [ "$(rpm -qp --qf '%{ARCH}' "$1" 2>/dev/null)" != "$(rpm -q --qf '%{ARCH}' "$name")" ]; then
-    way_=downgrade_by_rpm
+    fi
   fi
-  carry_out "$way_" "$@"
+  case $ways in
+    '' | *' '*)
+      install_at_once "$@"
+      return
+      ;;
+    downgrade) for each; do if becomes_other_arch "$each"; then install_at_once "$@"; return; fi; done ;;
+  esac
+  if only_gone_lack "$@"; then set -- --allowerasing "$@"; fi
+  carry_out "$ways" "$@"
 }
