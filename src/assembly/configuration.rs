@@ -66,6 +66,24 @@ pub(super) fn declare_services(tree: &mut Tree, app: &Config, version: &Version)
     Ok(())
 }
 
+/// Adds a file where a package that includes its configuration has its site. By this file, the scripts
+/// of such a package know that the site stays when software and configuration take its place.
+///
+/// # Errors
+/// The release has another file there.
+pub(super) fn stand_in_for_site(tree: &mut Tree, services: &Services) -> Result<()> {
+    let Some(site) = &services.site else {
+        return Ok(());
+    };
+    let origin = Arc::new(EntryOrigin {
+        label: "the declaration of services".to_owned(),
+        layer: None,
+    });
+    let text = "# The configuration package has the site.\n";
+    let entry = TreeEntry::file(Content::memory(text.as_bytes().to_vec()), 0o644, &origin);
+    tree.insert(site.included_file(&services.prefix)?, entry)
+}
+
 /// Gives a software package the second name that its configurations depend on. A package that
 /// includes its configuration has only the first one, so no package manager installs both.
 ///

@@ -480,8 +480,9 @@ fn check_early(
 fn declared(tree: &mut Tree, release: &Release<'_>, app: &Config) -> Result<Services> {
     let mut all = tree.clone();
     conffiles::insert_into(&mut all, app)?;
-    services::insert_into(&mut all, app)?;
+    let services = services::insert_into(&mut all, app)?;
     configuration::declare_services(tree, app, release.version)?;
+    configuration::stand_in_for_site(tree, &services)?;
     Ok(Services::of_software(app))
 }
 

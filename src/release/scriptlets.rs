@@ -74,8 +74,10 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/leave",
     "sh/move",
     "sh/own",
+    "sh/predecessor",
     "sh/python",
     "sh/released",
+    "sh/replaced",
     "sh/report",
     "sh/restore",
     "sh/retire",
@@ -459,8 +461,9 @@ impl ScriptletActions<'_> {
         let owns_files = !services.owned.is_empty();
         if services.form == PackageForm::Software {
             return match script {
-                // Paths that change between a directory and a link.
-                "deb/preinst" | "deb/postinst" => true,
+                // Paths that change between a directory and a link, and the units of a version that
+                // includes its configuration.
+                "deb/preinst" | "deb/postinst" | "rpm/pre" => true,
                 "deb/prerm" | "rpm/posttrans" => self.compile.is_some(),
                 _ => false,
             };

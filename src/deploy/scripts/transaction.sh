@@ -181,6 +181,9 @@ bring() {
   done <<FILES
 $coming
 FILES
+  # For the scripts of those that go.
+  PKGAPP_SUCCESSOR=${gone:+$name}
+  export PKGAPP_SUCCESSOR
   install_packages "$@"
   status=$?
   proven || { [ $status = 0 ] || why="$why; the package manager's exit status was $status"; return 1; }

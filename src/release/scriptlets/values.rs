@@ -8,7 +8,8 @@ use pkgapp_core::text::shell_quoted;
 use serde::Serialize;
 
 use super::{
-    HostCompiled, HostPython, ScriptletActions, is_instance, key, preset_path, socket_of, unit_path,
+    HostCompiled, HostPython, ScriptletActions, UNITS, is_instance, key, preset_path, socket_of,
+    unit_path,
 };
 use crate::services::{
     DataHome, HostSettings, OwnedFile, PackageForm, PackagedCredential, PackagedSite, PackagedUnit,
@@ -41,6 +42,7 @@ pub(super) struct ScriptValues<'a> {
     stamp: String,
     /// The record of the release.
     record: String,
+    units_directory: &'static str,
     links: Vec<&'a str>,
     #[serde(flatten)]
     units: UnitValues<'a>,
@@ -205,6 +207,8 @@ struct SiteValues<'a> {
     /// The program that installs the site.
     program: &'a str,
     file: &'a str,
+    /// The file of a package that includes its configuration.
+    included: String,
     /// The file as it occurs in file lists.
     listed: &'a str,
     socket: Option<&'a str>,
@@ -235,6 +239,7 @@ impl<'a> ScriptValues<'a> {
             has_after_install: actions.phases.after_install.is_some(),
             stamp: services.stamp_path(),
             record: services.record_path(),
+            units_directory: UNITS,
             links: actions.links.iter().map(|link| link.as_str()).collect(),
             units: UnitValues::of(services),
             accounts: AccountValues::of(services),
@@ -243,7 +248,10 @@ impl<'a> ScriptValues<'a> {
             python: actions
                 .python
                 .map(|python| PythonValues::of(python, format)),
-            site: services.site.as_ref().map(SiteValues::of),
+            site: services
+                .site
+                .as_ref()
+                .map(|site| SiteValues::of(site, &services.prefix)),
         }
     }
 }
@@ -498,11 +506,13 @@ impl<'a> PythonValues<'a> {
 }
 
 impl<'a> SiteValues<'a> {
-    fn of(site: &'a PackagedSite) -> Self {
+    fn of(site: &'a PackagedSite, prefix: &InstallPath) -> Self {
         let file = site.file.as_str();
+        let included = site.included_file(prefix);
         Self {
             program: site.program.as_str(),
             file,
+            included: included.map_or_else(|_| file.to_owned(), |path| path.to_string()),
             listed: file.trim_start_matches('/'),
             socket: site.socket.as_deref(),
             awaited: &site.awaited,

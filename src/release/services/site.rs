@@ -18,7 +18,7 @@ use pkgapp_config::{Site, SiteTls, StaticFiles, UpstreamAddress, WebServer};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::fs;
-use pkgapp_core::path::InstallPath;
+use pkgapp_core::path::{InstallPath, ReleasePath};
 use serde::Serialize;
 
 use super::{GeneratedFiles, PackagedUnit, ServiceContext, render};
@@ -48,6 +48,17 @@ pub struct PackagedSite {
     pub awaited: Vec<&'static str>,
     /// The places where a removed site keeps an administrator's changes.
     pub kept: Vec<String>,
+}
+
+impl PackagedSite {
+    /// Returns where the site's file is in a package that includes its configuration.
+    ///
+    /// # Errors
+    /// The file has no name.
+    pub fn included_file(&self, prefix: &InstallPath) -> Result<InstallPath> {
+        let name = self.file.as_str().rsplit('/').next().unwrap_or_default();
+        Ok(prefix.join(&ReleasePath::parse(&format!(".pkgapp/{SITE}/{name}"))?))
+    }
 }
 
 /// The directories in which certbot proves the ownership of a domain and stores the certificate.
