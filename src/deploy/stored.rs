@@ -370,15 +370,23 @@ fn not_in(set: &PackageSet, facts: &HostFacts) -> Vec<String> {
     names.cloned().collect()
 }
 
-/// How the version of a configuration becomes another one; `None`: it is the same. Versions begin
-/// with a time and have the same length up to the name of the environment.
+/// How the version of a configuration becomes another one; `None`: it is the same.
 fn configuration_change(from: Option<&str>, to: &str) -> Option<VersionChange> {
+    let order = |version: &str| (configuration_time(version), version.to_owned());
     match from {
         None => Some(VersionChange::Install),
         Some(from) if from == to => None,
-        Some(from) if from < to => Some(VersionChange::Install),
+        Some(from) if order(from) < order(to) => Some(VersionChange::Install),
         Some(_) => Some(VersionChange::Downgrade),
     }
+}
+
+/// Returns the time in the version of a configuration, as numbers: `20261128.80000` is earlier than
+/// `20261128.221004`.
+pub(super) fn configuration_time(version: &str) -> Vec<u64> {
+    let time = version.split('-').next().unwrap_or(version);
+    let numbers = time.split('.').map(|number| number.parse().unwrap_or(0));
+    numbers.collect()
 }
 
 /// How a host decides by itself whether a release stays.

@@ -760,6 +760,84 @@ fn software_and_configuration_change_together_or_alone() {
 }
 
 #[test]
+fn a_host_keeps_the_packages_of_its_sets_and_no_others() {
+    let Some(host) = FakeHost::new(PackageManager::Dpkg) else {
+        return;
+    };
+    let host = SetHost(host);
+    let kept = || {
+        let directory = host.0.path("var-lib/pkgapp/shop/packages");
+        let mut files: Vec<String> = walkdir::WalkDir::new(directory)
+            .into_iter()
+            .map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned())
+            .filter(|name| name.ends_with(".deb") || name == "failed")
+            .collect();
+        files.sort();
+        files
+    };
+    let software = host.software("1.0.0");
+    let bad = host.software("1.1.0");
+    host.push(&[software.clone(), host.configuration(1)], "", "done");
+    host.push(
+        &[bad.clone(), host.configuration(2)],
+        "units 1.1.0-1",
+        "restored",
+    );
+    let names = |all: &[&Artifact]| -> Vec<String> {
+        let mut names: Vec<String> = all.iter().map(|artifact| artifact.file.clone()).collect();
+        names.push("failed".to_owned());
+        names.sort();
+        names
+    };
+    let [first, second] = [1, 2].map(|day| host.configuration(day));
+    assert_eq!(kept(), names(&[&software, &first, &bad, &second]));
+
+    // The newest stay, and of a set that has failed the mark.
+    for day in 3..=8 {
+        host.push(&[software.clone(), host.configuration(day)], "", "done");
+    }
+    let newest = [6, 7, 8].map(|day| host.configuration(day));
+    let newest: Vec<&Artifact> = newest.iter().chain([&software]).collect();
+    assert_eq!(kept(), names(&newest));
+    let error = host
+        .0
+        .facts(&[])
+        .kept
+        .iter()
+        .filter(|kept| !kept.is_whole())
+        .count();
+    assert_eq!(error, 1, "the failed set is known and cannot be installed");
+}
+
+#[test]
+fn what_rpm_alone_cannot_find_comes_from_dnf_before_it() {
+    let Some(host) = FakeHost::new(PackageManager::Dnf) else {
+        return;
+    };
+    let host = SetHost(host);
+    host.push(&[host.software("1.0.0"), host.configuration(2)], "", "done");
+    let newer = host.software("1.1.0");
+    let text = std::fs::read_to_string(&newer.path).unwrap() + "needs=libnew\n";
+    std::fs::write(&newer.path, &text).unwrap();
+    let newer = Artifact {
+        sha256: Sha256Sum::of(text.as_bytes()),
+        size: text.len() as u64,
+        ..newer
+    };
+    let outcome = host.0.push(&[newer, host.configuration(1)]);
+    assert_eq!(outcome.result, "done", "{outcome:#?}");
+    let [needs, set] = &outcome.ran[..] else {
+        panic!("{outcome:#?}")
+    };
+    assert!(
+        needs.starts_with("<dnf>") && needs.ends_with("<install><libnew>"),
+        "{needs}"
+    );
+    assert_eq!(*set, outcome.to[0]);
+    assert_eq!(host.installed(), ("1.1.0-1".to_owned(), "01".to_owned()));
+}
+
+#[test]
 fn an_interpreter_goes_back_with_software_and_configuration() {
     const PYTHON: &str = "pkgapp-python3.13";
     for manager in [

@@ -6,6 +6,7 @@ use crate::artifact::{Artifact, ArtifactContent};
 use crate::facts::HostFacts;
 use crate::preflight::AllowFlags;
 use crate::select::SelectedArtifacts;
+use crate::stored::configuration_time;
 use pkgapp_core::error::{Error, Result};
 
 /// Finds the configuration that a host gets with software; `None` if the software includes it, or
@@ -113,7 +114,8 @@ pub(super) fn refusal(
         ));
     }
     let installed = facts.configurations.get(&configuration.name)?;
-    let is_older = time(&configuration.version) < time(installed);
+    // How the rest of two versions compares says nothing.
+    let is_older = configuration_time(&configuration.version) < configuration_time(installed);
     if !is_older || allow.downgrade {
         return None;
     }
@@ -127,11 +129,6 @@ pub(super) fn refusal(
             "go back with `pkgapp rollback --only config`, or insist with `--allow-downgrade`",
         ),
     )
-}
-
-/// The time in a version. How the rest of two versions compares says nothing.
-fn time(version: &str) -> &str {
-    version.split('-').next().unwrap_or(version)
 }
 
 #[cfg(test)]
@@ -248,6 +245,9 @@ mod tests {
             None
         );
 
+        let mut morning = older.clone();
+        morning.version = morning.version.replace(".120000", ".80000");
+        assert_eq!(refused(&software, &host(&morning), false), None);
         // Of two builds of one commit, none is older.
         let mut other = older.clone();
         other.version = other.version.replace("g00000000", "gffffffff");

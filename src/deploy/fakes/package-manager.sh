@@ -1,6 +1,6 @@
 #!/bin/sh
 # Plays apt-get, dpkg, dnf, yum, zypper, rpm, and systemctl, by the name that it is called by: records what changes
-# something, and does it to a small database. A package is a file of NAME=VALUE. POSIX sh.
+# something, and does it to a small database. A package is a file of NAME=VALUE; `needs` is the name of another. POSIX sh.
 #   packages/NAME  what is installed, a line each: VERSION ARCH STATUS
 #   faults         what goes wrong, a line each: KIND VERSION
 #   locked         how often the database is locked for dnf
@@ -194,7 +194,13 @@ rpm_() {
       return
       ;;
   esac
-  if [ "$2" = --test ]; then return; fi
+  if [ "$2" = --test ]; then
+    for each; do
+      need=$(field "$each" needs 2>/dev/null)
+      if [ -n "$need" ] && [ -z "$(have "$need")" ]; then printf '\t%s is needed by %s\n' "$need" "${each##*/}"; fi
+    done
+    return
+  fi
   record "$@"
   case $1 in
     -e)
@@ -250,6 +256,7 @@ dnf_() {
       gone "$each" || return
       continue
     fi
+    if [ ! -f "$each" ]; then put "$each" 1 noarch installed; continue; fi
     name=$(field "$each" name) comes=$(field "$each" version)
     there=$(have "$name")
     if [ -z "$there" ]; then is=new

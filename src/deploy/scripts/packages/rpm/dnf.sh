@@ -39,6 +39,14 @@ becomes_other_arch() {
   its_arch=$(rpm -q --qf '%{ARCH}' "$(rpm -qp --qf '%{NAME}' "$1" 2>/dev/null)") &&
     [ "$(rpm -qp --qf '%{ARCH}' "$1" 2>/dev/null)" != "$its_arch" ]
 }
+# install_needs FILE...: installs what these packages need besides each other, as rpm has no repositories.
+install_needs() {
+  rpm -U --test --oldpackage --replacepkgs "$@" 2>&1 | sed -n 's/^[[:space:]]*\(.*\) is needed by [^(].*/\1/p' | sort -u >"$dir/needs"
+  [ -s "$dir/needs" ] || return 0
+  set --
+  while IFS= read -r need; do set -- "$@" "$need"; done <"$dir/needs"
+  carry_out install "$@"
+}
 # install_packages FILE...: installs the files and `with`, and removes `gone`.
 install_packages() {
   if [ -n "$with" ]; then
@@ -53,10 +61,10 @@ install_packages() {
   fi
   case $ways in
     '' | *' '*)
-      install_at_once "$@"
+      install_needs "$@" && install_at_once "$@"
       return
       ;;
-    downgrade) for each; do if becomes_other_arch "$each"; then install_at_once "$@"; return; fi; done ;;
+    downgrade) for each; do if becomes_other_arch "$each"; then install_needs "$@" && install_at_once "$@"; return; fi; done ;;
   esac
   if only_gone_lack "$@"; then set -- --allowerasing "$@"; fi
   carry_out "$ways" "$@"
