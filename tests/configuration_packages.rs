@@ -154,7 +154,7 @@ fn what_cannot_be_separate_is_named() {
         (
             1,
             &["push", "production", "--dry-run"],
-            "its services are in a configuration package",
+            "there is no artifact of `hello`",
         ),
     ] {
         let outcome = sandbox.pkgapp(args.iter().copied()).outcome();
@@ -167,17 +167,41 @@ fn what_cannot_be_separate_is_named() {
         .pkgapp(["build", "--format", "deb", "--for", "production"])
         .stdout();
     let made = packages(&sandbox, "dist");
-    let software = format!(
-        "dist/{}",
-        made.iter().find(|name| name.starts_with("hello_")).unwrap()
-    );
-    let printed = sandbox
-        .pkgapp(["push", "--hosts", "web1", "--dry-run", &software])
-        .fails();
-    assert!(
-        printed.contains("its services are in a configuration package"),
-        "{printed}"
-    );
+    let find = |start: &str| made.iter().find(|name| name.starts_with(start)).unwrap();
+    let configuration = find("hello-config_");
+    let software = format!("dist/{}", find("hello_"));
+    let in_dist = format!("dist/{configuration}");
+    let elsewhere = sandbox.path("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    std::fs::copy(sandbox.path(&in_dist), elsewhere.join(configuration)).unwrap();
+    let alone = format!("elsewhere/{configuration}");
+    for (status, words, message) in [
+        (
+            2,
+            &["push", "--hosts", "web1"][..],
+            "name a deployment, for example `pkgapp push production`",
+        ),
+        (
+            1,
+            &["push", "staging"],
+            "there is no configuration package for `staging` in `dist`",
+        ),
+        (
+            1,
+            &["push", "staging", &in_dist],
+            "is the configuration of `production`, not of `staging`",
+        ),
+        (
+            1,
+            &["push", "production", &alone],
+            "is only pushed together with the package of hello 1.0.0-1",
+        ),
+    ] {
+        let words = words.iter().copied().chain(["--dry-run"]);
+        let outcome = sandbox.pkgapp(words).outcome();
+        assert_eq!(outcome.status, status, "{}", outcome.report);
+        assert!(outcome.stderr.contains(message), "{}", outcome.report);
+    }
 
     rewrite(&sandbox, "configuration = \"separate\"\n", "");
     let printed = sandbox.pkgapp(["build", "--for", "production"]).fails();

@@ -219,6 +219,24 @@ install_packages() {
     --no-install-recommends install -y "${files[@]}"
 }
 
+# under_load HOST NAME PATH PAUSE CMD...: runs CMD while 8 clients ask HOST for http://NAME/PATH, and fails if a request was lost.
+# Their figures are in $work/figures; see client.py. $answer, if set, must be in all answers.
+under_load() {
+  local host=$1 name=$2 path=$3 pause=$4 loader
+  shift 4
+  copy "$host" "$here/client.py" /root/client.py
+  on "$host" rm -f /root/stop
+  LAB_TIMEOUT=120 on "$host" python3 /root/client.py "$name" "$path" 8 "$pause" "${answer-}" >"$work/figures" 2>&1 &
+  loader=$!
+  sleep 1
+  "$@" || { echo "\`$*\` failed"; on "$host" touch /root/stop; wait $loader; return 1; }
+  sleep 1
+  on "$host" touch /root/stop
+  wait $loader
+  cat "$work/figures"
+  grep -q ' lost 0 ' "$work/figures"
+}
+
 # --- checks -----------------------------------------------------------------------------------------------------------
 
 # pass TITLE: counts and prints a check that passed.
