@@ -102,6 +102,7 @@ impl HostFacts {
                 "damaged" => add(&mut self.damaged, Some(value.trim().to_owned())),
                 "unwritable" => add(&mut self.unwritable, Some(value.trim().to_owned())),
                 "lacks" => add(&mut self.lacks, Some(value.trim().to_owned())),
+                "unconfigured" => add(&mut self.unconfigured, Some(value.trim().to_owned())),
                 "left" => add(&mut self.left, sum(value)),
                 "migrated" => add(&mut self.migrated, sum(value)),
                 "pieces" => {

@@ -569,10 +569,12 @@ fn check_settings(settings: &NeededSettings, wrong: &mut WrongClaims) {
         settings.places.len(),
         settings.files.len(),
         settings.credentials.len(),
+        settings.configured.len(),
     ];
     let is_few = numbers.iter().all(|number| *number <= MOST_SETTINGS);
     wrong.expect(is_few, "number of settings", "too many");
-    for name in settings.places.keys().chain(&settings.credentials) {
+    let names = settings.places.keys().chain(&settings.credentials);
+    for name in names.chain(&settings.configured) {
         wrong.expect(
             pkgapp_config::check_setting_name(name).is_ok(),
             "setting",
@@ -918,6 +920,7 @@ pub(super) mod tests {
                 places: BTreeMap::from([(name.to_owned(), file.to_owned())]),
                 files: vec![file.to_owned()],
                 credentials: vec![name.to_owned()],
+                configured: Vec::new(),
             };
             let mut wrong = WrongClaims::default();
             check_settings(&settings, &mut wrong);

@@ -55,6 +55,10 @@ pub struct HostFacts {
     /// The version that the host's repositories have under that name, if nothing of it is installed.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub offers_configuration: Option<String>,
+    /// The settings that a release needs a value of the configuration for, and the installed one has
+    /// none.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub unconfigured: BTreeSet<String>,
     /// The environment of the host, which its first configuration has determined.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub environment: Option<String>,

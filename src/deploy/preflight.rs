@@ -232,6 +232,7 @@ mod tests {
             places: BTreeMap::from(names),
             files: vec![file],
             credentials: vec![],
+            configured: vec![],
         });
         let told = refusal(&artifact, &facts).unwrap();
         assert!(

@@ -40,6 +40,7 @@ pub(super) fn command(
     let needs = distinct(settings.iter().flat_map(|settings| settings.places.keys()));
     let files = distinct(settings.iter().flat_map(|settings| &settings.files));
     let credentials = distinct(settings.iter().flat_map(|settings| &settings.credentials));
+    let configured = distinct(settings.iter().flat_map(|settings| &settings.configured));
     let asked = artifacts
         .iter()
         .flat_map(|artifact| arguments(artifact, artifacts));
@@ -52,6 +53,7 @@ pub(super) fn command(
         .parameter("needs", needs.join(" "))
         .parameter("environment_files", files.join("\n"))
         .parameter("credentials", credentials.join(" "))
+        .parameter("configured", configured.join(" "))
         .args(asked)
         .question()
 }

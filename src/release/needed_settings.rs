@@ -21,6 +21,9 @@ pub struct NeededSettings {
     /// Those that are files themselves, which systemd delivers; also those that may be missing.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub credentials: Vec<String>,
+    /// Those whose values a configuration package has.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub configured: Vec<String>,
 }
 
 impl NeededSettings {
@@ -39,7 +42,12 @@ impl NeededSettings {
             let place = app.place_on_hosts(secret)?;
             Some((secret.name.clone(), place.to_string()))
         }));
-        let is_none = all.places.is_empty() && all.credentials.is_empty();
+        if app.is_separate() {
+            let configured = app.settings_without_value();
+            all.configured = configured.map(|setting| setting.name.clone()).collect();
+        }
+        let is_none =
+            all.places.is_empty() && all.credentials.is_empty() && all.configured.is_empty();
         Ok((!is_none).then_some(all))
     }
 
@@ -64,6 +72,7 @@ impl NeededSettings {
                 .collect(),
             files: files.iter().map(ToString::to_string).collect(),
             credentials: Vec::new(),
+            configured: Vec::new(),
         })
     }
 }

@@ -438,7 +438,7 @@ impl Config {
     }
 
     /// Iterates over settings that the package should have a value for, and has none.
-    fn settings_without_value(&self) -> impl Iterator<Item = &Setting> {
+    pub fn settings_without_value(&self) -> impl Iterator<Item = &Setting> {
         self.settings.iter().filter(|setting| {
             setting.value().is_none()
                 && setting.source == SettingSource::Package

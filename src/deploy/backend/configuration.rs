@@ -43,7 +43,8 @@ pub(super) fn choose(
                 named(&others)
             ))
             .hint(format!(
-                "push the configuration of `{}`; to change the environment, remove `/etc/{}/environment` there",
+                "push the configuration of `{}`; to change the environment, \
+                 remove `/etc/{}/environment` there",
                 own.escape_debug(),
                 software.name
             ))
@@ -85,11 +86,40 @@ fn check_kept(name: &str, facts: &HostFacts) -> Result<()> {
         let installed = facts.configurations.values().next();
         let installed = installed.map_or("", String::as_str).escape_debug();
         Error::new(format!(
-            "the configuration there ({installed}) was not installed by a push, so there would be no way back"
+            "the configuration there ({installed}) was not installed by a push, \
+             so there would be no way back"
         ))
         .hint("name its package too")
     };
     Err(error)
+}
+
+/// Refuses software that needs settings for which its configuration has no value.
+pub(super) fn lacks_values(selected: &SelectedArtifacts<'_>, facts: &HostFacts) -> Option<Error> {
+    let software = selected.artifact;
+    let needed = &software.settings.as_ref()?.configured;
+    let record = selected
+        .configuration
+        .and_then(|(artifact, _)| artifact.configuration.as_ref());
+    let lacks = |name: &&String| match record {
+        Some(record) => !record.settings.contains_key(*name),
+        None => facts.unconfigured.contains(*name),
+    };
+    let missing: Vec<String> = needed
+        .iter()
+        .filter(lacks)
+        .map(|name| format!("`{name}`"))
+        .collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let error = Error::new(format!(
+        "the configuration has no value for {}, and {} {} needs one",
+        missing.join(", "),
+        software.name,
+        software.version
+    ));
+    Some(error.hint("build the configuration for that software, and push both packages"))
 }
 
 /// Refuses an older configuration, and one for other software than what stays installed.
@@ -140,6 +170,8 @@ mod tests {
     use crate::facts::{KeptMember, KeptPackage};
     use pkgapp_core::digest::Sha256Sum;
     use pkgapp_format::read::ArtifactKind::{Deb, Rpm};
+    use pkgapp_release::configuration_record::RecordedValue;
+    use pkgapp_release::needed_settings::NeededSettings;
 
     fn for_environment(environment: &str) -> Artifact {
         let mut artifact = configuration(Deb, 2);
@@ -221,6 +253,39 @@ mod tests {
         let selected = SelectedArtifacts::only(&alone[0], 0);
         let set = selected.set(&facts);
         assert_eq!(set.configurations[0].file, installed.file);
+    }
+
+    #[test]
+    fn software_whose_settings_have_no_value_is_refused() {
+        let mut software = software(Deb, "1.1");
+        software.settings = Some(NeededSettings {
+            configured: vec!["SHOP_NEW".into()],
+            ..NeededSettings::default()
+        });
+        let mut configuration = configuration(Deb, 1);
+        let refused = |configuration: Option<&Artifact>, facts: &HostFacts| {
+            let selected = SelectedArtifacts {
+                configuration: configuration.map(|artifact| (artifact, 1)),
+                ..SelectedArtifacts::only(&software, 0)
+            };
+            lacks_values(&selected, facts).map(|error| error.to_string())
+        };
+        let mut facts = HostFacts::default();
+        let told = refused(Some(&configuration), &facts).unwrap();
+        assert!(
+            told.contains("has no value for `SHOP_NEW`, and shop 1.1-1 needs one"),
+            "{told}"
+        );
+        let record = configuration.configuration.as_mut().unwrap();
+        let value = RecordedValue {
+            value: "x".into(),
+            from: "deployment".into(),
+        };
+        record.settings.insert("SHOP_NEW".into(), value);
+        assert_eq!(refused(Some(&configuration), &facts), None);
+        assert_eq!(refused(None, &facts), None);
+        facts.unconfigured.insert("SHOP_NEW".into());
+        assert!(refused(None, &facts).is_some());
     }
 
     #[test]

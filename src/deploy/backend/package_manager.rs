@@ -138,6 +138,9 @@ impl Backend for PackageManagerBackend {
         let order = facts.orders.get(&selected.index).copied();
         errors.extend(version_refusal(selected, order, allow, facts));
         errors.extend(configuration::refusal(selected, facts, allow));
+        errors.extend(
+            configuration::lacks_values(selected, facts).filter(|_| !allow.missing_settings),
+        );
         errors
     }
 

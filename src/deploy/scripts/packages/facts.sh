@@ -34,7 +34,8 @@ holder() { # of a lock that fcntl or flock has on FILE: one of /proc/locks whose
     done
   done </proc/locks
 }
-# tell_package: what is known of the package's name.
+# tell_package: what is known of the package's name, and of its configuration's, if it is a package of its own.
+#   configured   settings that the configuration must have values for
 tell_package() {
   installed='' half='' configuration=''
   [ -n "$manager" ] || return 0
@@ -47,6 +48,9 @@ tell_package() {
     its=$(version_in "$its")
     [ -z "$its" ] || fact "configuration.$configuration" "$its"
     fact environment "$(first_line "/etc/$name/environment")"
+    for setting in ${configured-}; do
+      grep -q "^ *\"$setting\": {\$" "/usr/share/pkgapp/$name/configuration.json" || fact unconfigured "$setting"
+    done
   fi
   fact half "$half"
   if [ -n "$installed$half" ]; then
