@@ -22,6 +22,7 @@ const APT_OPTIONS: [&str; 7] = [
     "--no-install-recommends",
 ];
 const DPKG_INSTALL: [&str; 4] = ["dpkg", "--force-confdef", "--force-confold", "--install"];
+const RPM_FORGET: [&str; 5] = ["rpm", "-e", "--justdb", "--noscripts", "--nodeps"];
 const RPM_INSTALL: [&str; 4] = ["rpm", "-U", "--oldpackage", "--replacepkgs"];
 const DNF_OPTIONS: [&str; 3] = [
     "-y",
@@ -51,6 +52,8 @@ pub(super) enum CommandPurpose {
     ByRpm,
     /// Install what takes the place of other packages.
     Replace,
+    /// Take packages out of rpm's database, with which others replace them.
+    Forget,
     /// Unpack and configure what dpkg was cut off in the middle of.
     Unpack,
     /// Install what was replaced.
@@ -71,6 +74,7 @@ impl CommandPurpose {
             Self::Downgrade => "to_downgrade",
             Self::ByRpm => "to_by_rpm",
             Self::Replace => "to_replace",
+            Self::Forget => "to_forget",
             Self::Unpack => "to_unpack",
             Self::BringBack => "to_bring_back",
             Self::Remove => "to_remove",
@@ -228,8 +232,8 @@ impl PackageCommands {
             return vec![self.line(CommandPurpose::ByRpm, files)];
         }
         vec![
-            self.line(CommandPurpose::ByRpm, &[&["--nodeps"], files].concat()),
-            self.line(CommandPurpose::RemoveRuntime, removed),
+            self.line(CommandPurpose::Forget, removed),
+            self.line(CommandPurpose::ByRpm, files),
         ]
     }
 
@@ -309,6 +313,7 @@ fn dnf(manager: PackageManager, exits_on_lock: bool) -> Vec<(CommandPurpose, Vec
         (CommandPurpose::Reinstall, command(&["reinstall"])),
         (CommandPurpose::Downgrade, command(&["downgrade"])),
         (CommandPurpose::ByRpm, words(&[&RPM_INSTALL])),
+        (CommandPurpose::Forget, words(&[&RPM_FORGET])),
         (CommandPurpose::BringBack, command(&["install"])),
         (
             CommandPurpose::Remove,
@@ -338,6 +343,7 @@ fn rpm() -> Vec<(CommandPurpose, Vec<String>)> {
     let mut commands = same_for_every_version(&words(&[&RPM_INSTALL]));
     commands.extend([
         (CommandPurpose::ByRpm, words(&[&RPM_INSTALL])),
+        (CommandPurpose::Forget, words(&[&RPM_FORGET])),
         (CommandPurpose::BringBack, words(&[&["rpm", "-U"]])),
         (CommandPurpose::Remove, remove.clone()),
         (CommandPurpose::RemoveRuntime, remove),

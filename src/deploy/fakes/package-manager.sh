@@ -186,6 +186,7 @@ rpm_() {
       for each; do [ ! -e "$db/packages/$each" ] || say "/opt/$each/.pkgapp/release.json"; done
       return
       ;;
+    -qf) return 1 ;;
     -q)
       format='%{NVRA}\n'
       if [ "$2" = --qf ]; then format=$3; shift 2; fi
@@ -204,6 +205,7 @@ rpm_() {
   record "$@"
   case $1 in
     -e)
+      if [ "$2" = --justdb ] && [ "$3" = --noscripts ]; then shift 4; set -- -e "$@"; fi
       if [ "$2" != --justdb ]; then
         shift
         for each; do gone "$each" || return; done
@@ -224,7 +226,6 @@ rpm_() {
         case $each in
           --oldpackage) older=1 ;;
           --replacepkgs) again=1 ;;
-          --nodeps) ;;
           *)
             there=$(have "$(field "$each" name)") comes=$(field "$each" version)
             if [ -n "$there" ] && is_older "$comes" "$there" && [ -z "$older" ]; then return 1; fi
