@@ -783,7 +783,7 @@ pub struct HostArgs {
     #[arg(long, value_name = "USER", env = "PKGAPP_LOGIN", hide_env = true)]
     pub login: Option<String>,
     /// Use this machine, without ssh
-    #[arg(long, conflicts_with_all = ["hosts", "only"], env = "PKGAPP_LOCAL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
+    #[arg(long, conflicts_with = "hosts", env = "PKGAPP_LOCAL", hide_env = true, value_parser = clap::builder::FalseyValueParser::new())]
     pub local: bool,
     /// Work on N hosts at a time
     #[arg(long, value_name = "N", default_value_t = 10, env = "PKGAPP_PARALLEL", hide_env_values = true, value_parser = clap::value_parser!(u16).range(1..))]

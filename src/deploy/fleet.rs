@@ -162,6 +162,11 @@ impl<'r> Fleet<'r> {
         command: &str,
         report: &'r Report,
     ) -> Result<Self> {
+        if chosen.local && !chosen.only.is_empty() {
+            let error =
+                Error::new("`--only` selects hosts by their labels, and `--local` is this machine");
+            return Err(error.kind(ErrorKind::Usage).hint("leave one of them out"));
+        }
         let logs = CommandLogs::new(command, chosen.log_dir.as_deref())?;
         logs.prune();
         let prompt = Prompt::new(report.bars().clone());
