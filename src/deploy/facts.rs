@@ -7,6 +7,7 @@ use std::fmt;
 use serde::Serialize;
 
 use super::pieces::FilePieces;
+use super::stored::PackageSet;
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::Error;
 use pkgapp_core::name::PythonMinor;
@@ -392,20 +393,13 @@ impl HostFacts {
         let same = |kept: &&KeptPackage| {
             kept.version == installed
                 && (kept.record.is_some() && kept.record == self.record)
-                && self.has_configurations_of(kept)
+                && PackageSet::from(*kept).is_configured(self)
         };
         let current = self
             .current
             .and_then(|current| self.kept(current))
             .filter(same);
         current.or_else(|| self.kept.iter().filter(|kept| kept.is_whole()).find(same))
-    }
-
-    /// Returns whether the installed configurations are those of a kept package or set.
-    fn has_configurations_of(&self, kept: &KeptPackage) -> bool {
-        let its = kept.members.iter().skip(1);
-        let its = its.map(|member| (&member.name, &member.kept.version));
-        its.eq(&self.configurations)
     }
 
     /// Returns the kept interpreter or part of a set with these bytes, if it is whole.

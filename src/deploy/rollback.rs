@@ -246,10 +246,10 @@ fn switch(
 }
 
 fn runs_already(set: &PackageSet, facts: &HostFacts) -> bool {
-    let installed = facts.kept_installed().map(|kept| kept.sha256);
-    let is_current = facts.current == Some(set.id);
-    let is_it = facts.installed.as_ref() == Some(&set.software.version);
-    is_current && is_it && facts.half.is_none() && installed.is_none_or(|id| id == set.id)
+    facts.current == Some(set.id)
+        && facts.installed.as_ref() == Some(&set.software.version)
+        && set.is_configured(facts)
+        && facts.half.is_none()
 }
 
 fn whole(facts: &HostFacts) -> impl Iterator<Item = &KeptPackage> {

@@ -77,12 +77,8 @@ impl<'a> SelectedArtifacts<'a> {
     /// Returns whether the release is installed, by these packages as far as anyone knows.
     pub(super) fn is_there(&self, facts: &HostFacts) -> bool {
         let set = self.set(facts);
-        let names = set.configurations.iter().filter_map(|each| {
-            let name = each.name.clone()?;
-            Some((name, each.version.clone()))
-        });
         self.is_software_there(facts)
-            && names.eq(facts.configurations.clone())
+            && set.is_configured(facts)
             && facts.half.is_none()
             && facts.current.is_none_or(|current| current == set.id)
     }

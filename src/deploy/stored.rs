@@ -102,7 +102,8 @@ pub struct PackageSet {
 }
 
 impl PackageSet {
-    pub(super) fn new(software: StoredPackage, configurations: Vec<StoredPackage>) -> Self {
+    pub(super) fn new(software: StoredPackage, mut configurations: Vec<StoredPackage>) -> Self {
+        configurations.sort_by(|a, b| a.name.cmp(&b.name));
         let mut set = Self {
             id: software.sha256,
             software,
@@ -117,6 +118,15 @@ impl PackageSet {
     /// Returns its packages, the software first.
     pub(super) fn packages(&self) -> impl Iterator<Item = &StoredPackage> {
         std::iter::once(&self.software).chain(&self.configurations)
+    }
+
+    /// Returns whether a host has the configurations of the set, and no others.
+    pub(super) fn is_configured(&self, facts: &HostFacts) -> bool {
+        let its = self.configurations.iter().filter_map(|package| {
+            let name = package.name.as_ref()?;
+            Some((name, &package.version))
+        });
+        its.eq(&facts.configurations)
     }
 
     /// Returns the SHA-256 of each package.

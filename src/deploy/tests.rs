@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use std::time::Duration;
 
 use super::artifact::Artifact;
-use super::artifact::tests::{candidate, runtime, shared};
+use super::artifact::tests::{candidate, configuration, runtime, shared, software};
 use super::backend::{PackageManagerBackend, ReleaseDirectoryBackend};
 use super::facts::{
     FreeSpace, HostFacts, KeptMember, KeptPackage, LockHolder, LoginDirectory, PackageManager,
@@ -24,6 +24,7 @@ use super::rollback::RollbackTarget;
 use super::rollout::{HostStatus, Observer, Rollout, RolloutEvent, RolloutOutcome, Unreachable};
 use super::script;
 use super::step::{PushStage, Step, StepAction};
+use super::stored::{PackageSet, StoredPackage};
 use crate::hosts::{
     CommandOutput, ConnectionUse, Download, Downloaded, Host, HostCommand, HostFailure, RangeCopy,
     Upload, Uploaded,
@@ -711,6 +712,42 @@ fn hosts_of_two_package_managers_get_one_release_or_nothing() {
     assert!(
         error.contains("different releases: 1.0.9 and 1.1.0"),
         "{error}"
+    );
+}
+
+#[test]
+fn a_configuration_that_no_push_has_installed_does_not_count_as_the_set() {
+    let (own, by_hand) = (configuration(Deb, 1), configuration(Deb, 2));
+    let software = software(Deb, "1.0");
+    let members = [&software, &own].map(|artifact| KeptMember {
+        name: artifact.name.clone(),
+        kept: kept(artifact, None),
+    });
+    let packages = [&software, &own].map(StoredPackage::from);
+    let [first, second] = packages;
+    let set = KeptPackage {
+        sha256: PackageSet::new(first, vec![second]).id,
+        members: members.to_vec(),
+        ..kept(&software, Some(10))
+    };
+    let mut facts = facts(PackageManager::AptGet, Some(&software), VersionOrder::Same);
+    facts.current = Some(set.sha256);
+    facts.kept = vec![set];
+    facts.kept_members = members.into();
+    let change = |facts: &HostFacts| {
+        let target = RollbackTarget::Version("1.0");
+        let plan = Plan::rollback(&policy(), target, &[site("web1", facts.clone())]);
+        plan.unwrap().hosts[0].change()
+    };
+    let has =
+        |artifact: &Artifact| BTreeMap::from([(artifact.name.clone(), artifact.version.clone())]);
+    facts.configurations = has(&own);
+    assert_eq!(change(&facts), "1.0-1 already");
+    facts.configurations = has(&by_hand);
+    let (from, to) = (&by_hand.version, &own.version);
+    assert_eq!(
+        change(&facts),
+        format!("1.0-1, configuration {from} → {to}")
     );
 }
 
