@@ -756,6 +756,14 @@ fn software_and_configuration_change_together_or_alone() {
         assert_eq!(host.installed(), both("2.0.0-1", ""));
         host.judge(&host.0.roll_back(), "done", &[There]);
         assert_eq!(host.installed(), both("1.1.0-1", "02"));
+
+        // So does one of the same version.
+        let again = candidate(host.0.kind(), "1.1.0", Some("x86_64"));
+        let again = host.0.package(again, 2);
+        host.push(std::slice::from_ref(&again), "", "done");
+        assert_eq!(host.installed(), both("1.1.0-1", ""));
+        host.judge(&host.0.roll_back(), "done", &[There]);
+        assert_eq!(host.installed(), both("1.1.0-1", "02"));
     }
 }
 

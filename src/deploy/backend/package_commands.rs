@@ -178,14 +178,16 @@ impl PackageCommands {
         let reinstalls = purposes.contains(&CommandPurpose::Reinstall);
         let is_alone = purposes.len() == 1 && files.len() == 1;
         let purpose = match (reinstalls, removed) {
-            (true, _) if is_alone => CommandPurpose::Reinstall,
-            (true, _) => CommandPurpose::ReinstallWith,
+            (true, []) if is_alone => CommandPurpose::Reinstall,
+            (true, []) => CommandPurpose::ReinstallWith,
             (false, []) => CommandPurpose::Install,
-            (false, _) => CommandPurpose::Replace,
+            (_, _) => CommandPurpose::Replace,
         };
+        let again = (reinstalls && !removed.is_empty()).then_some("--reinstall");
         let removed: Vec<String> = removed.iter().map(|name| format!("{name}-")).collect();
         let removed = removed.iter().map(String::as_str);
-        let operands: Vec<&str> = files.iter().copied().chain(removed).collect();
+        let files = again.into_iter().chain(files.iter().copied());
+        let operands: Vec<&str> = files.chain(removed).collect();
         self.line(purpose, &operands)
     }
 

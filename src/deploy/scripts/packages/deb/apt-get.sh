@@ -35,6 +35,9 @@ install_packages() {
   esac
   for each in $gone; do set -- "$@" "$each-"; done
   # Nothing but what the package replaces is removed.
-  if [ $way_ = install ] && only_replaces "$@"; then way_=replace; fi
+  case $way_:$gone in
+    install:*) if only_replaces "$@"; then way_=replace; fi ;;
+    *:?*) if only_replaces "$@"; then way_=replace; set -- --reinstall "$@"; fi ;;
+  esac
   carry_out "$way_" "$@"
 }

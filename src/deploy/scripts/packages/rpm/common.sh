@@ -104,27 +104,33 @@ only_gone_lack() {
   done | grep -q . && return 1
   return 0
 }
-# install_at_once FILE...: installs these packages, whatever versions are there, in the place of `gone`. rpm removes no package in
-# the same transaction, so it forgets them first: their files become those of the new packages, and units keep running.
+# install_at_once FILE...: installs these packages, whatever versions are there, in the place of `gone`.
 install_at_once() {
-  if ! only_gone_lack "$@"; then
-    carry_out by_rpm "$@"
-    return
-  fi
-  # shellcheck disable=SC2086  # names
-  files_of $gone >"$dir/orphans" && mkdir -p "/run/pkgapp/$name" || return
-  # For the scripts of the new packages: none of these units is new.
-  sed -n 's#^/usr/lib/systemd/system/##p' "$dir/orphans" | tr '\n' ' ' | tee "/run/pkgapp/$name/units" >"/run/pkgapp/$name/files"
-  # shellcheck disable=SC2086  # names
-  carry_out forget $gone && carry_out by_rpm "$@" && remove_orphans
+  if only_gone_lack "$@"; then forget_gone || return; fi
+  carry_out by_rpm "$@" && remove_orphans
 }
-# remove_orphans: what no package has any more.
+# forget_gone: rpm removes no package in the transaction that installs another one, so it forgets them before. Their files become
+# those of the new packages, and units keep running.
+# shellcheck disable=SC2086  # names
+forget_gone() {
+  rpm -q --qf '[%{FILEFLAGS:fflags}|%{FILENAMES}\n]' $gone >"$dir/orphans" && mkdir -p "/run/pkgapp/$name" || return
+  # For the scripts of the new packages: none of these units is new.
+  sed -n 's#^[^|]*|/usr/lib/systemd/system/##p' "$dir/orphans" | tr '\n' ' ' | tee "/run/pkgapp/$name/units" >"/run/pkgapp/$name/files"
+  carry_out forget $gone
+}
+# remove_orphans: does with files that no package has any more what rpm does when it removes a package.
 remove_orphans() {
-  sort -r "$dir/orphans" | while IFS= read -r path; do
+  [ -s "$dir/orphans" ] || return 0
+  sort -t '|' -k 2 -r "$dir/orphans" | while IFS='|' read -r flags path; do
     if rpm -qf --quiet "$path" >/dev/null 2>&1; then continue; fi
-    if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; else rm -f "$path"; fi
+    case $flags in
+      # Nobody's edits are lost, and secrets are no package's.
+      *c*) if [ -f "$path" ]; then mv -f "$path" "$path.rpmsave"; fi ;;
+      *g*) ;;
+      *) if [ -d "$path" ] && [ ! -L "$path" ]; then rmdir "$path" 2>/dev/null; else rm -f "$path"; fi ;;
+    esac
   done
-  rm -f "/etc/$name/environment" "/run/pkgapp/$name/stamp"
+  [ -n "$(own_configuration)" ] || rm -f "/etc/$name/environment" "/run/pkgapp/$name/stamp"
 }
 # install_packages FILE...: installs the files and `with`, and removes `gone`.
 install_packages() { install_at_once ${with:+"$with"} "$@"; }
