@@ -194,7 +194,7 @@ fn what_cannot_be_separate_is_named() {
         (
             1,
             &["push", "production", &alone],
-            "is only pushed together with the package of hello 1.0.0-1",
+            "can only be pushed together with the package of hello 1.0.0-1",
         ),
     ] {
         let words = words.iter().copied().chain(["--dry-run"]);

@@ -213,7 +213,7 @@ fn software_beside(named: &[Artifact]) -> Result<Vec<Artifact>> {
         let found = Artifact::newest_in(directory, &record.name, &is_it)?;
         if found.is_empty() {
             let error = Error::new(format!(
-                "`{}` is only pushed together with the package of {} {}",
+                "`{}` can only be pushed together with the package of {} {}",
                 artifact.file, record.name, record.software
             ));
             return Err(error.hint("name that package too, or put it into the same directory"));

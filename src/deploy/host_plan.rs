@@ -336,7 +336,7 @@ pub(super) fn left_by(facts: &HostFacts, to: Sha256Sum) -> Option<&KeptPackage> 
 }
 
 /// How the configurations of a host that gets this set change, for people.
-pub(super) fn configuration_change(set: &PackageSet, facts: &HostFacts) -> Option<String> {
+pub(super) fn configuration_text(set: &PackageSet, facts: &HostFacts) -> Option<String> {
     let mut changes = Vec::new();
     for package in &set.configurations {
         let name = package.name.as_deref().unwrap_or_default();
@@ -346,10 +346,7 @@ pub(super) fn configuration_change(set: &PackageSet, facts: &HostFacts) -> Optio
             None => changes.push(format!("→ {}", package.version)),
         }
     }
-    let removed = facts.configurations.iter().filter(|(name, _)| {
-        let mut names = set.configurations.iter();
-        !names.any(|package| package.name.as_ref() == Some(name))
-    });
+    let removed = set.others(facts);
     changes.extend(removed.map(|(_, installed)| format!("{installed} → part of the package")));
     (!changes.is_empty()).then(|| changes.join(", "))
 }

@@ -93,6 +93,7 @@ pub(super) fn version_refusal(
     allow: AllowFlags,
     facts: &HostFacts,
 ) -> Option<Error> {
+    // Its configuration alone changes.
     if selected.artifact.holds == ArtifactContent::Software && selected.is_software_there(facts) {
         return None;
     }

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::confirmation::in_probation;
 use super::facts::{HostFacts, KeptPackage, VersionOrder};
-use super::host_plan::{HookSteps, HostPlanner, changes, configuration_change, found, left_by};
+use super::host_plan::{HookSteps, HostPlanner, changes, configuration_text, found, left_by};
 use super::pieces::FilePieces;
 use super::plan::{HostPlan, Plan};
 use super::policy::{DeployPolicy, TargetHost};
@@ -207,7 +207,7 @@ fn plan_host(
         refused,
         unconfirmed,
         unlock: vec![planner.steps.unlock()],
-        configuration: configuration_change(set, facts),
+        configuration: configuration_text(set, facts),
         ..planner.untouched(&set.software.version, notes)
     }
 }

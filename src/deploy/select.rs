@@ -85,8 +85,7 @@ impl<'a> SelectedArtifacts<'a> {
 
     /// Returns whether the installed software has the content of this one.
     pub(super) fn is_software_there(&self, facts: &HostFacts) -> bool {
-        facts.installed.as_deref() == Some(&self.artifact.version)
-            && facts.record == Some(self.artifact.record)
+        StoredPackage::from(self.artifact).is_installed_as_software(facts)
     }
 
     /// Returns whether an unfinished transaction is of these very packages.

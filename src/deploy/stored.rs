@@ -1,5 +1,6 @@
 //! Packages as they lie on hosts, and the changes from one to another.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::artifact::{Artifact, ArtifactContent};
@@ -73,6 +74,12 @@ impl StoredPackage {
         self.record.map(|sum| sum.to_string()).unwrap_or_default()
     }
 
+    /// Returns whether the installed software has the version and the content of this package.
+    pub(super) fn is_installed_as_software(&self, facts: &HostFacts) -> bool {
+        let is_same = facts.record.is_some() && facts.record == self.record;
+        is_same && facts.installed.as_ref() == Some(&self.version)
+    }
+
     /// Returns what the host is told of it, for later pushes.
     fn info(&self) -> Vec<String> {
         let mut lines = vec![
@@ -127,6 +134,16 @@ impl PackageSet {
             Some((name, &package.version))
         });
         its.eq(&facts.configurations)
+    }
+
+    /// Iterates over the installed configurations that are not part of the set.
+    pub(super) fn others<'f>(
+        &self,
+        facts: &'f HostFacts,
+    ) -> impl Iterator<Item = (&'f String, &'f String)> {
+        let names: BTreeSet<_> = self.configurations.iter().map(|each| &each.name).collect();
+        let installed = facts.configurations.iter();
+        installed.filter(move |(name, _)| !names.contains(&Some((*name).clone())))
     }
 
     /// Returns the SHA-256 of each package.
@@ -320,10 +337,7 @@ impl SetChange {
         facts: &HostFacts,
         changes_runtime: bool,
     ) -> Self {
-        let software = &set.software;
-        let stays = facts.installed.as_ref() == Some(&software.version)
-            && (facts.record.is_some() && facts.record == software.record)
-            && facts.half.is_none();
+        let stays = set.software.is_installed_as_software(facts) && facts.half.is_none();
         let order = order.filter(|_| facts.installed.is_some());
         let own = (!stays).then(|| VersionChange::to(order));
         let others = set.configurations.iter().map(|package| {
@@ -331,7 +345,7 @@ impl SetChange {
             configuration_change(installed.map(String::as_str), &package.version)
         });
         let mut packages: Vec<_> = std::iter::once(own).chain(others).collect();
-        let removed = not_in(set, facts);
+        let removed: Vec<String> = set.others(facts).map(|(name, _)| name.clone()).collect();
         if packages.iter().all(Option::is_none) && removed.is_empty() && !changes_runtime {
             packages.fill(Some(VersionChange::Reinstall));
         }
@@ -368,16 +382,6 @@ impl SetChange {
         let coming = all.filter_map(|(package, change)| Some((package, (*change)?)));
         coming.collect::<Vec<_>>().into_iter()
     }
-}
-
-/// Returns the names of the installed configurations that are not part of a set.
-fn not_in(set: &PackageSet, facts: &HostFacts) -> Vec<String> {
-    let is_part = |name: &String| {
-        let mut all = set.configurations.iter();
-        all.any(|each| each.name.as_ref() == Some(name))
-    };
-    let names = facts.configurations.keys().filter(|name| !is_part(name));
-    names.cloned().collect()
 }
 
 /// How the version of a configuration becomes another one; `None`: it is the same.

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::artifact::{Artifact, ArtifactContent};
 use super::facts::{HostFacts, KeptPackage};
-use super::host_plan::{HookSteps, HostPlanner, changes, configuration_change, found, left_by};
+use super::host_plan::{HookSteps, HostPlanner, changes, configuration_text, found, left_by};
 use super::migration::Migration;
 use super::pieces::FilePieces;
 use super::plan::{HostPlan, Plan};
@@ -150,7 +150,7 @@ fn plan_host(
         refused,
         unconfirmed,
         unlock: vec![planner.steps.unlock()],
-        configuration: configuration_change(&upgrade.set, facts),
+        configuration: configuration_text(&upgrade.set, facts),
         ..planner.untouched(&artifact.version, notes)
     }
 }

@@ -77,7 +77,6 @@ const TEXTS: &[(&str, &str)] = texts!(
     "sh/predecessor",
     "sh/python",
     "sh/released",
-    "sh/replaced",
     "sh/report",
     "sh/restore",
     "sh/retire",

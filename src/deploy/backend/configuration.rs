@@ -73,7 +73,7 @@ fn named(environments: &BTreeSet<&str>) -> String {
 fn check_kept(name: &str, facts: &HostFacts) -> Result<()> {
     let error = if facts.configurations.is_empty() {
         Error::new(format!(
-            "no configuration of `{name}` is installed there, and none comes along"
+            "no configuration of `{name}` is installed there, and the push has none"
         ))
         .hint("build one with `pkgapp build --for NAME`, and name its package too")
     } else if facts

@@ -217,10 +217,10 @@ impl Backend for PackageManagerBackend {
         parameters.extend(runtime_parameters(steps, transition.runtime));
         parameters.extend(commands.parameters());
         let there = transition.runtime.there.as_ref();
-        let all = parts(steps, facts, transition);
+        let parts = parts(steps, facts, transition);
         steps.transaction(
             &what(steps, transition),
-            line(steps, &commands, &all, transition),
+            line(steps, &commands, &parts, transition),
             &goal(transition, there),
             transition,
             parameters,
@@ -589,12 +589,12 @@ fn runtime_parameters(
 fn line(
     steps: &StepBuilder<'_>,
     commands: &PackageCommands,
-    removed: &[&str],
+    parts: &[&str],
     transition: &Transition<'_>,
 ) -> String {
     let runtime = transition.runtime.there.as_ref();
     let mut lines = match transition.to {
-        None => vec![commands.removal(removed)],
+        None => vec![commands.removal(parts)],
         Some(set) => {
             let with = runtime.and_then(|change| Some((change, steps.place(change.package()?))));
             let with = with.as_ref().map(|(change, file)| (*change, file.as_str()));

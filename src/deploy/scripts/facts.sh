@@ -89,8 +89,9 @@ is_sound() {
   fi
   [ "$(sha256_of "$2")" = "${1##*/}" ]
 }
-# is_in_use SUM: the package, or the set that it is part of, is what the last push has installed.
-is_in_use() { case " $current $(value "$state/packages/$current/info" members) " in *" $1 "*) ;; *) return 1 ;; esac; }
+# in_use: what the last push has installed: a package, or a set and its packages.
+in_use() { say "$current $(value "$state/packages/$current/info" members)"; }
+is_in_use() { case " $(in_use) " in *" $1 "*) ;; *) return 1 ;; esac; } # SUM
 kept() { # IN: a line, and what else is known of a package or a set
   in=$1 members=$(value "$1/info" members)
   file=$(value "$in/info" file) of=$(value "$in/info" name) on=$(value "$in/info" runtime)
@@ -114,6 +115,7 @@ kept() { # IN: a line, and what else is known of a package or a set
   [ ! -f "$in/left" ] || fact left "${in##*/}"
   if [ -z "$of" ] && [ $mode = package ]; then tell_kept "$in" "$on"; fi
 }
+current=
 closed=$(closed_to_us) && fact unreadable "$closed"
 why_=
 if [ $mode = tarball ] || [ "$(id -u)" = 0 ]; then
@@ -162,8 +164,8 @@ has_none() {
 }
 # pieces NAME: of the package that is installed, or else came last, its pieces; of one that others need by its name.
 pieces() {
-  in_use=$(cat "$state/current" 2>/dev/null)
-  for in in $(for each in $in_use $(value "$state/packages/$in_use/info" members); do say "$state/packages/$each"; done) $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
+  for each in $(in_use) $(ls -td "$state"/packages/*/pieces 2>/dev/null | sed 's,/pieces$,,'); do
+    in=$state/packages/${each##*/}
     if [ -s "$in/pieces" ] && [ "$(value "$in/info" name)" = "$1" ] && [ -s "$in/$(value "$in/info" file)" ]; then
       printf 'pieces=%s %s\n' "${in##*/}" "$(tr '\n' ' ' <"$in/pieces")"
       break
