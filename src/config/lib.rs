@@ -21,6 +21,7 @@ mod document;
 mod facts;
 mod files;
 mod glob;
+mod host_pattern;
 mod implied_values;
 mod indexes;
 mod load;
@@ -53,15 +54,15 @@ use pkgapp_pypa::{
 
 pub use command::CommandLine;
 pub use declaration::ServiceDeclaration;
-pub use deploy::ipv6;
 pub use deploy::{
     BatchSize, ConfirmMode, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks,
-    HostGroup, HostPattern, Migrate, MigrateOn, MigrationCommands, SHORTEST_PROBATION, SharedPath,
-    TarballMode, UnitsOf, check_into,
+    HostGroup, Migrate, MigrateOn, MigrationCommands, SHORTEST_PROBATION, SharedPath, TarballMode,
+    UnitsOf, check_into,
 };
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
+pub use host_pattern::{HostAddress, HostPattern, ipv6};
 pub use implied_values::{key_description, with_defaults};
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use load::ConfigDraft;

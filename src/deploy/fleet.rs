@@ -534,9 +534,9 @@ mod tests {
             (&["[fe80::1]", "[fe81::1]"], "[fe80::1], [fe81::1]"),
         ] {
             assert_eq!(folded(names), expected);
-            let back = expected.split(", ").flat_map(|text| {
-                hosts::select::expand(&HostPattern::parse(text).unwrap()).unwrap()
-            });
+            let back = expected
+                .split(", ")
+                .flat_map(|text| HostPattern::parse(text).unwrap().expand().unwrap());
             assert_eq!(
                 back.map(|address| address.to_string()).collect::<Vec<_>>(),
                 names,

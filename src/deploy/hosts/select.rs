@@ -2,43 +2,14 @@
 //! what `--only` leaves.
 
 use std::collections::{BTreeMap, BTreeSet};
+
 use std::fmt;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use pkgapp_config::{Deploy, HostPattern, ipv6};
+use pkgapp_config::{Deploy, HostAddress, HostPattern};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::fs;
-
-/// How many hosts one command may have: a slip such as `web[1:99999999]` must not eat the memory.
-const MOST_HOSTS: usize = 100_000;
-
-/// Where ssh finds a host, and as whom.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct HostAddress {
-    /// Who logs in; `None` leaves it to ssh.
-    pub user: Option<String>,
-    /// A name that ssh, its configuration included, can resolve.
-    pub host: String,
-    /// `None` leaves it to ssh.
-    pub port: Option<u16>,
-}
-
-impl fmt::Display for HostAddress {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(user) = &self.user {
-            write!(f, "{user}@")?;
-        }
-        // In a list, what an IPv6 address has is no port.
-        let (open, close) = if self.host.contains(':') {
-            ("[", "]")
-        } else {
-            ("", "")
-        };
-        write!(f, "{open}{}{close}", self.host)?;
-        self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
-    }
-}
 
 /// What a host is labelled with: `role` and whatever else the configuration says, each with one
 /// value or several.
@@ -310,7 +281,7 @@ fn addresses(name: &str, root: &Path, read_stdin: &mut bool) -> Result<Vec<HostA
             let file = root.join(file);
             listed(&fs::read_to_string(&file)?, &file)
         }
-        None => expand(&HostPattern::parse(name)?),
+        None => HostPattern::parse(name)?.expand(),
     }
 }
 
@@ -331,7 +302,7 @@ fn listed(text: &str, file: &Path) -> Result<Vec<HostAddress>> {
                 Ok(pattern) if pattern.as_str().starts_with('@') => {
                     errors.push(Error::new("a list of hosts names another list").at(place()));
                 }
-                Ok(pattern) => match expand(&pattern) {
+                Ok(pattern) => match pattern.expand() {
                     Ok(more) => addresses.extend(more),
                     Err(error) => errors.push(error.at(place())),
                 },
@@ -341,64 +312,6 @@ fn listed(text: &str, file: &Path) -> Result<Vec<HostAddress>> {
         offset += line.len();
     }
     Error::all(errors).map_or(Ok(addresses), Err)
-}
-
-/// Returns the addresses that a pattern stands for; `[01:12]` keeps its leading zeros.
-///
-/// # Errors
-/// They are too many.
-pub fn expand(pattern: &HostPattern) -> Result<Vec<HostAddress>> {
-    let text = pattern.as_str();
-    let (user, rest) = text
-        .split_once('@')
-        .map_or((None, text), |(user, rest)| (Some(user.to_owned()), rest));
-    let (host, port) = match rest.rsplit_once(':') {
-        Some((host, port)) if !port.contains(']') => (host, port.parse().ok()),
-        _ => (rest, None),
-    };
-    if let Some(address) = ipv6(host) {
-        return Ok(vec![HostAddress {
-            user,
-            host: address.to_owned(),
-            port,
-        }]);
-    }
-    let mut hosts = vec![String::new()];
-    let mut rest = host;
-    while let Some((before, after)) = rest.split_once('[') {
-        let (range, after) = after
-            .split_once(']')
-            .ok_or_else(|| Error::bug("a range is not closed"))?;
-        let numbers =
-            range_of(range).ok_or_else(|| Error::bug(format!("`[{range}]` is not a range")))?;
-        if numbers.1 - numbers.0 >= MOST_HOSTS
-            || hosts.len() * (numbers.1 - numbers.0 + 1) > MOST_HOSTS
-        {
-            return Err(Error::new(format!(
-                "`{text}` names more than {MOST_HOSTS} hosts"
-            )));
-        }
-        let each = |host: &String| -> Vec<String> {
-            (numbers.0..=numbers.1)
-                .map(|number| format!("{host}{before}{number:0width$}", width = numbers.2))
-                .collect()
-        };
-        hosts = hosts.iter().flat_map(each).collect();
-        rest = after;
-    }
-    let address = |host: String| HostAddress {
-        user: user.clone(),
-        host: format!("{host}{rest}"),
-        port,
-    };
-    Ok(hosts.into_iter().map(address).collect())
-}
-
-/// First, last, and how many digits at least.
-fn range_of(range: &str) -> Option<(usize, usize, usize)> {
-    let (from, to) = range.split_once(':')?;
-    let width = if from.starts_with('0') { from.len() } else { 1 };
-    Some((from.parse().ok()?, to.parse().ok()?, width))
 }
 
 #[cfg(test)]

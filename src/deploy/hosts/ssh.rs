@@ -25,7 +25,7 @@ use super::HostFailure;
 use super::diagnosis::{self, Trouble};
 use super::interrupt;
 use super::prompt::Prompt;
-use super::select::HostAddress;
+use pkgapp_config::HostAddress;
 
 /// How the user wants ssh to be used.
 #[derive(Debug, Clone)]
