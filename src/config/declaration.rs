@@ -11,10 +11,10 @@ use pkgapp_core::path::{InstallPath, ReleasePath};
 use super::document::{
     Document, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
 };
-use super::{Config, ConfigDraft, ConfigurationForm, ProjectFacts};
+use super::{Config, ConfigDraft, ConfigurationForm, DomainName, ProjectFacts};
 
 /// The tables and keys of a declaration. Of the others, only a build or a deployment has a use.
-const DECLARED: [(&str, &[&str]); 11] = [
+const DECLARED: [(&str, &[&str]); 14] = [
     (
         "app",
         &["name", "version", "license", "maintainer", "homepage"],
@@ -38,6 +38,9 @@ const DECLARED: [(&str, &[&str]); 11] = [
     ("logrotate", &[]),
     ("site", &[]),
     ("config", &[]),
+    ("requires", &[]),
+    ("provides", &[]),
+    ("migrate", &[]),
 ];
 
 /// The phases of `[package.scriptlets]`, by the names of the keys.
@@ -95,6 +98,14 @@ impl ServiceDeclaration {
     /// Mistakes of the configuration, or something in it that no declaration has, such as the path
     /// of a file elsewhere, whose content would get into packages.
     pub fn read(directory: &Path) -> Result<Config> {
+        Self::read_for(directory, &[])
+    }
+
+    /// Reads the declaration in a directory, with a site for these domains, if there are any.
+    ///
+    /// # Errors
+    /// As [`ServiceDeclaration::read`]; the application has no service for a site.
+    pub fn read_for(directory: &Path, domains: &[DomainName]) -> Result<Config> {
         let file = directory.join("pkgapp.toml");
         let draft = ConfigDraft::read(Some(&file), directory)?.without_content();
         let app = draft.finish(&ProjectFacts::default())?;
@@ -108,7 +119,11 @@ impl ServiceDeclaration {
         if !there.eq(expected) {
             return Err(foreign());
         }
-        Ok(app)
+        if domains.is_empty() {
+            return Ok(app);
+        }
+        let draft = ConfigDraft::read(Some(&file), directory)?.without_content();
+        draft.with_domains(domains).finish(&ProjectFacts::default())
     }
 }
 
@@ -178,15 +193,7 @@ fn declared(mut all: DocumentTable) -> DocumentTable {
 
 /// Sets a text, in a table that is made if it is missing.
 fn set(table: &mut DocumentTable, [first, key]: &[&str; 2], text: &str) {
-    let origin = Origin::default();
-    if table.get(first).is_none() {
-        let empty = DocumentValue::Table(DocumentTable::default());
-        table.insert_new(first, &origin, DocumentItem::new(empty, origin.clone()));
-    }
-    let inner = table.get_mut(first).and_then(DocumentItem::as_table_mut);
-    if let Some(inner) = inner {
-        inner.insert_new(key, &origin, text_item(text));
-    }
+    table.set_below(first, key, text_item(text));
 }
 
 fn text_item(text: &str) -> DocumentItem {

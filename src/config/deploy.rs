@@ -318,21 +318,37 @@ impl Deploy {
         of_services: Option<&HealthChecks>,
         settings: Vec<DeployedSetting>,
     ) -> Option<Self> {
-        let (at, default) = (table.at(), Self::defaults());
         let hosts = table.require("hosts", "hosts = [\"web[01:04].example.com\"]");
         let hosts = hosts.map(|value| value.list().iter().filter_map(HostGroup::read).collect());
+        let policy = Self::read_policy(name, &table);
+        let health = HealthChecks::of_deployment(&table, of_services);
+        let migrate = Migrate::of_deployment(&table, migration);
+        // Of a table with mistakes, those of this mode are reported as if it used no sudo.
+        let sudo = policy.as_ref().is_some_and(|policy| policy.sudo);
+        let tarball = TarballMode::read(&table, sudo, migrate.as_ref());
+        table.finish();
+        Some(Self {
+            hosts: hosts?,
+            health,
+            migrate,
+            tarball: tarball?,
+            settings,
+            ..policy?
+        })
+    }
+
+    /// Reads the keys of hosts of all kinds: who logs in, and how a rollout goes on. The other
+    /// fields are empty.
+    pub(super) fn read_policy(name: PartName, table: &TableReader<'_>) -> Option<Self> {
+        let (at, default) = (table.at(), Self::defaults());
         let user = table.get("user").and_then(|value| value.parsed(login));
-        let sudo = table
-            .get("sudo")
-            .map_or(Some(default.sudo), |value| value.boolean());
+        let sudo = flag(table, "sudo", default.sudo);
         let batches = table
             .get("batches")
-            .map_or(default.batches, |value| batches(&value));
+            .map_or_else(|| default.batches.clone(), |value| batches(&value));
         let max_failed = table
             .get_renamed("max-failed", "max_failed")
             .map_or(Some(default.max_failed), |value| count(&value, 0, u32::MAX));
-        let health = HealthChecks::of_deployment(&table, of_services);
-        let migrate = Migrate::of_deployment(&table, migration);
         let hooks = table
             .get("hooks")
             .and_then(|value| DeployHooks::read(&value))
@@ -341,40 +357,38 @@ impl Deploy {
             .get("keep")
             .map_or(Some(default.keep), |value| count(&value, 2, 1000));
         let wait = table.duration("wait", "wait_s", default.wait, Duration::ZERO..=DAY);
-        let confirmation = ConfirmMode::read(&table);
+        let confirmation = ConfirmMode::read(table);
         let unreachable = table.get("unreachable");
         let skip = unreachable.map_or(Some(default.skip_unreachable), |value| {
             value.choice(&[("fail", false), ("skip", true)])
         });
-        let protected = table
-            .get("protected")
-            .map_or(Some(default.protected), |value| value.boolean());
-        let tarball = TarballMode::read(&table, sudo == Some(true), migrate.as_ref());
-        table.finish();
-        let (protected, (confirm, confirm_within)) = (protected?, confirmation?);
-        let (hosts, sudo, max_failed, keep, skip_unreachable) =
-            (hosts?, sudo?, max_failed?, keep?, skip?);
+        let protected = flag(table, "protected", default.protected);
+
+        let (confirm, confirm_within) = confirmation?;
+        let (sudo, max_failed, keep) = (sudo?, max_failed?, keep?);
+        let (wait, skip_unreachable, protected) = (wait?, skip?, protected?);
         Some(Self {
             name,
-            hosts,
             user,
             sudo,
             batches,
             max_failed,
-            health,
-            migrate,
             hooks,
             keep,
-            wait: wait?,
+            wait,
             confirm,
             confirm_within,
             skip_unreachable,
             protected,
-            tarball: tarball?,
-            settings,
             at,
+            ..default
         })
     }
+}
+
+fn flag(table: &TableReader<'_>, key: &'static str, default: bool) -> Option<bool> {
+    let value = table.get(key);
+    value.map_or(Some(default), |value| value.boolean())
 }
 
 impl TarballMode {
@@ -564,23 +578,10 @@ impl HostGroup {
         if let Some(role) = table.get("role") {
             labels.insert("role".to_owned(), label_values(&role));
         }
-        let more = table
-            .get("labels")
-            .and_then(|value| value.table("deploy.NAME.hosts.labels"));
-        for (key, value) in more.iter().flat_map(TableReader::entries) {
-            labels
-                .entry(key.value)
-                .or_default()
-                .extend(label_values(&value));
+        for (key, values) in labels_of(&table, "deploy.NAME.hosts.labels") {
+            labels.entry(key).or_default().extend(values);
         }
-        let variables = table
-            .get("variables")
-            .and_then(|value| value.table("deploy.NAME.hosts.variables"));
-        let variables = variables
-            .iter()
-            .flat_map(TableReader::entries)
-            .filter_map(variable)
-            .collect();
+        let variables = host_variables(&table, "deploy.NAME.hosts.variables");
         let sudo_password_file = table
             .get_renamed("sudo-password-file", "sudo_password_file")
             .and_then(|value| value.line());
@@ -595,6 +596,28 @@ impl HostGroup {
 }
 
 /// One value or a list of them.
+/// Reads `labels` of hosts.
+pub(super) fn labels_of(
+    table: &TableReader<'_>,
+    kind: &'static str,
+) -> BTreeMap<String, BTreeSet<String>> {
+    let labels = table.get("labels").and_then(|value| value.table(kind));
+    let entries = labels.iter().flat_map(TableReader::entries);
+    entries
+        .map(|(key, value)| (key.value, label_values(&value)))
+        .collect()
+}
+
+/// Reads `variables` of hosts.
+pub(super) fn host_variables(
+    table: &TableReader<'_>,
+    kind: &'static str,
+) -> BTreeMap<String, String> {
+    let variables = table.get("variables").and_then(|value| value.table(kind));
+    let entries = variables.iter().flat_map(TableReader::entries);
+    entries.filter_map(variable).collect()
+}
+
 fn label_values(value: &ValueReader<'_>) -> BTreeSet<String> {
     if value.is_string() {
         return value.line().into_iter().collect();

@@ -387,6 +387,19 @@ impl DocumentTable {
         self.insert(key, item);
     }
 
+    /// Sets a value of no file in a table, which is made if it is missing.
+    pub(super) fn set_below(&mut self, table: &str, key: &str, item: DocumentItem) {
+        let origin = Origin::default();
+        if self.get(table).is_none() {
+            let empty = DocumentValue::Table(Self::default());
+            self.insert_new(table, &origin, DocumentItem::new(empty, origin.clone()));
+        }
+        let inner = self.get_mut(table).and_then(DocumentItem::as_table_mut);
+        if let Some(inner) = inner {
+            inner.insert_new(key, &origin, item);
+        }
+    }
+
     /// Returns the entries, in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = (&DocumentKey, &DocumentItem)> {
         self.entries.iter().map(|(key, item)| (key, item))

@@ -14,6 +14,7 @@
     )
 )]
 
+mod bindings;
 mod command;
 mod declaration;
 mod deploy;
@@ -34,6 +35,7 @@ mod schema;
 mod service;
 mod settings;
 mod site;
+mod system;
 #[cfg(test)]
 mod tests;
 mod writable;
@@ -52,6 +54,9 @@ use pkgapp_pypa::{
     ExtraName, GroupName, PackageName, Requirement, VerbatimParsedUrl, Version, VersionOrUrl,
 };
 
+pub use bindings::{
+    BindingTemplate, BindingValue, ProvidedService, RequiredService, RequirementType,
+};
 pub use command::CommandLine;
 pub use declaration::ServiceDeclaration;
 pub use deploy::{
@@ -77,7 +82,7 @@ pub use recipe::{
     AppliedRecipe, AppliedRecipes, ConfigValue, DistributionFile, LockedDistributions,
     RECIPE_DIRECTORY, UsedFact, UsedParameter, ValueOrigin, serves,
 };
-pub use schema::{configuration_schema, recipe_schema};
+pub use schema::{configuration_schema, recipe_schema, system_schema};
 pub use service::{
     ConfigFile, Cron, CronSchedule, LogReopen, Logrotate, OnUpgrade, PartName, ProcessSettings,
     ReloadAction, RestartPolicy, RotationFrequency, Service, ServiceType, SocketAccess,
@@ -91,9 +96,15 @@ pub use settings::{
 pub use site::{
     DomainName, ProxiedService, Site, SiteTls, StaticFiles, UpstreamAddress, WebServer,
 };
+pub use system::{
+    BackingService, EnvironmentDomains, ExternalService, PartPlacement, PlacementOverride,
+    RolePlacement, SYSTEM_FILE, ServiceKind, ServiceOverride, ServiceRuns, SoftwareSource,
+    SystemApplication, SystemEnvironment, SystemHostGroup, SystemModel, suggested,
+};
 pub use writable::WritablePath;
 pub use writable::has_dot;
 
+use bindings::VariableOwners;
 use project::ProjectTable;
 use reader::{TableReader, ValueReader, one_line};
 use site::SiteContext;
@@ -201,6 +212,10 @@ pub struct Config {
     pub site: Option<Site>,
     /// `[config."NAME"]`, in the order of the file.
     pub configs: Vec<ConfigFile>,
+    /// `[requires.NAME]`, in the order of the file.
+    pub requires: Vec<RequiredService>,
+    /// `[provides.NAME]`, in the order of the file.
+    pub provides: Vec<ProvidedService>,
     /// `[deploy.NAME]`, in the order of the file.
     pub deploys: Vec<Deploy>,
     /// `[migrate]`: the migration of every deployment that has none of its own.
@@ -454,6 +469,14 @@ impl ConfigReader<'_> {
             site.introduce_to(&mut services);
         }
         let configs = ConfigFile::read_all(&root, self.root);
+        let owners = VariableOwners {
+            settings: &settings,
+            services: &services,
+            timers: &timers,
+            crons: &crons,
+        };
+        let requires = RequiredService::read_all(&root, &owners);
+        let provides = ProvidedService::read_all(&root, &services);
         let migrate = root
             .get("migrate")
             .and_then(|value| Migrate::read(&value, "migrate", None));
@@ -488,6 +511,8 @@ impl ConfigReader<'_> {
             logrotate,
             site,
             configs,
+            requires,
+            provides,
             deploys,
             migrate,
             warnings,

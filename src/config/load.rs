@@ -7,13 +7,15 @@ use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_pypa::{PackageName, Requirement, VerbatimParsedUrl};
 
-use super::document::{Document, DocumentItem, DocumentTable, DocumentValue, SourceDocument};
+use super::document::{
+    Document, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
+};
 use super::facts::ProjectFacts;
 use super::implied_values;
 use super::project::ProjectTable;
 use super::reader::{DocumentReader, TableReader};
 use super::recipe::{self, LockedDistributions, NoDistributions, RecipeContext};
-use super::{Config, ConfigReader};
+use super::{Config, ConfigReader, DomainName};
 
 /// A configuration whose files are parsed. Its recipes, if it has any, wait for facts.
 #[derive(Debug)]
@@ -60,6 +62,20 @@ impl ConfigDraft {
     #[must_use]
     pub fn without_content(mut self) -> Self {
         self.needs_content = false;
+        self
+    }
+
+    /// Puts domains in place of those of the site: an environment of a system has its own.
+    #[must_use]
+    pub fn with_domains(mut self, domains: &[DomainName]) -> Self {
+        if let (Some(config), false) = (&mut self.config, domains.is_empty()) {
+            let names = domains.iter().map(|domain| domain.as_str().to_owned());
+            let items =
+                names.map(|name| DocumentItem::new(DocumentValue::String(name), Origin::default()));
+            let value = DocumentValue::Array(items.collect());
+            let item = DocumentItem::new(value, Origin::default());
+            config.table.set_below("site", "domains", item);
+        }
         self
     }
 

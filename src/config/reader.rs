@@ -429,6 +429,11 @@ impl<'s> TableReader<'s> {
         }
     }
 
+    /// Returns what follows from the name of the table; a failure becomes a mistake of the table.
+    pub(super) fn checked<T>(&self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.complain(error)).ok()
+    }
+
     /// Returns a default; a mistake in it, which has its own place, is kept.
     pub(super) fn accept<T: Clone>(&self, default: &Option<Result<T>>) -> Option<T> {
         match default.as_ref()? {
@@ -494,6 +499,11 @@ impl<'s> ValueReader<'s> {
     /// Keeps a mistake about it.
     pub(super) fn complain(&self, error: Error) {
         self.source.texts.complain(&self.item.origin, error);
+    }
+
+    /// Keeps a mistake that has its own place.
+    pub(super) fn complain_elsewhere(&self, error: Error) {
+        self.source.texts.complain_elsewhere(error);
     }
 
     /// Keeps a mistake about the byte `offset` of the string that it is; at its beginning if

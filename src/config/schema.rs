@@ -15,6 +15,24 @@ use super::recipe::{BUILT_IN, RESERVED_KEYS};
 /// The schema of a configuration, without the parameters of recipes.
 const CONFIGURATION: &str = include_str!("../../templates/schema/pkgapp.json");
 
+/// The schema of a model, without the keys that environments share with deployments.
+const SYSTEM: &str = include_str!("../../templates/schema/system.json");
+
+/// The keys of deployments that environments of systems have, too.
+const POLICY: [&str; 11] = [
+    "user",
+    "sudo",
+    "batches",
+    "max-failed",
+    "hooks",
+    "keep",
+    "wait",
+    "confirm",
+    "confirm-within",
+    "unreachable",
+    "protected",
+];
+
 /// Definitions that only recipes have.
 const RECIPE: &str = include_str!("../../templates/schema/recipe.json");
 
@@ -44,6 +62,20 @@ pub fn recipe_schema() -> Value {
         definitions["recipe.parameters.NAME"]["properties"]["found"]["enum"] =
             FACTS.iter().map(|(name, _, _)| *name).collect();
         add_recipe_tables(definitions);
+    }
+    schema
+}
+
+/// Returns the schema of a `system.toml`.
+pub fn system_schema() -> Value {
+    let (mut schema, configuration) = (parsed(SYSTEM), parsed(CONFIGURATION));
+    let definitions = &configuration["definitions"];
+    for key in POLICY {
+        let of_deployments = definitions["deploy.NAME"]["properties"][key].clone();
+        schema["definitions"]["environment.NAME"]["properties"][key] = of_deployments;
+    }
+    for name in ["duration", "deploy.NAME.hooks", "commands"] {
+        schema["definitions"][name] = definitions[name].clone();
     }
     schema
 }

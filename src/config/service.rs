@@ -318,6 +318,17 @@ impl PartName {
         &self.0
     }
 
+    /// Reads the name that a key is; a mistake in it is kept.
+    pub(super) fn of_key(key: &Located<String>, value: &ValueReader<'_>) -> Option<Self> {
+        match Self::parse(key) {
+            Ok(name) => Some(name),
+            Err(error) => {
+                value.complain_elsewhere(error.at(key.at.clone()));
+                None
+            }
+        }
+    }
+
     /// Reads the NAME of every `[KEY.NAME]` below `root`.
     pub(super) fn tables<'s>(
         root: &TableReader<'s>,
@@ -335,6 +346,15 @@ impl PartName {
                     }
                 });
         named.collect()
+    }
+}
+
+impl ProcessSettings {
+    /// Returns whether it has a `StateDirectory=` of its own, or none.
+    pub fn has_own_state(&self) -> bool {
+        let mut relaxed = self.relax.iter();
+        self.systemd.contains_key("StateDirectory")
+            || relaxed.any(|name| name.value == "StateDirectory")
     }
 }
 

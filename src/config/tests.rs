@@ -699,7 +699,17 @@ fn bad_files_get_exact_words() {
 /// site/mistakes.txt: lines after [`GOOD`], a line of `-`, what is said of them, a line of `=`.
 #[test]
 fn sites_with_mistakes_get_exact_words() {
-    let all = include_str!("site/mistakes.txt");
+    compare_mistakes(include_str!("site/mistakes.txt"), "site/mistakes.txt");
+}
+
+#[test]
+fn bindings_with_mistakes_get_exact_words() {
+    let all = include_str!("bindings/mistakes.txt");
+    compare_mistakes(all, "bindings/mistakes.txt");
+}
+
+/// Compares the mistakes of cases with those that a golden file has.
+fn compare_mistakes(all: &str, file: &str) {
     let told = |case: &str| {
         let lines = case.split_once("\n-----").unwrap().0;
         let text = format!("{GOOD}{lines}\n");
@@ -709,7 +719,7 @@ fn sites_with_mistakes_get_exact_words() {
     let told: Vec<String> = all.split("\n=====\n").map(told).collect();
     let told = told.join("\n=====\n") + "\n";
     if std::env::var_os("PKGAPP_UPDATE_GOLDEN").is_some_and(|value| value == "1") {
-        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("site/mistakes.txt");
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
         fs_err::write(golden, &told).unwrap();
         return;
     }
@@ -761,11 +771,11 @@ hooks = { local_before = ["echo a"], local_after = ["echo b"] }
         warnings,
         [
             "`max_failed` is deprecated: use `max-failed`",
-            "`timeout_s` is deprecated: use `timeout`",
-            "`settle_s` is deprecated: use `settle`",
             "`local_before` is deprecated: use `local-before`",
             "`local_after` is deprecated: use `local-after`",
             "`wait_s` is deprecated: use `wait`",
+            "`timeout_s` is deprecated: use `timeout`",
+            "`settle_s` is deprecated: use `settle`",
         ]
     );
 }

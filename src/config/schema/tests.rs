@@ -9,8 +9,8 @@ use super::super::document::{SourceDocument, SourceTexts};
 use super::super::project::ProjectTable;
 use super::super::reader::{DocumentReader, TableReader, listed};
 use super::super::recipe::RecipeFile;
-use super::super::{Config, ConfigReader};
-use super::{BUILT_IN, configuration_schema, recipe_schema};
+use super::super::{Config, ConfigReader, SystemModel};
+use super::{BUILT_IN, configuration_schema, recipe_schema, system_schema};
 
 /// A configuration with a table of every kind.
 const COMPLETE: &str = include_str!("complete.toml");
@@ -122,6 +122,28 @@ fn the_schema_has_the_keys_that_the_readers_know() {
              table to src/config/schema/complete.toml"
         );
     }
+}
+
+#[test]
+fn the_schema_of_systems_has_the_keys_that_the_readers_know() {
+    let text = include_str!("system.toml");
+    let mut sources = SourceTexts::default();
+    let directory = project();
+    let file = directory.path().join("system.toml");
+    let table = sources
+        .parse(SourceDocument::new(file.clone(), text.to_owned()))
+        .unwrap();
+    let source = DocumentReader::new(&sources);
+    assert!(SystemModel::of(&file, TableReader::root(&source, &table)).is_some());
+    assert!(source.mistakes().is_empty(), "{:?}", source.mistakes());
+
+    let schema = system_schema();
+    let known = source.known_keys();
+    let differences = compare(&schema, &known, "templates/schema/system.json");
+    assert!(differences.is_empty(), "{}", differences.join("\n"));
+    let model = serde_json::to_value(text.parse::<toml::Table>().unwrap()).unwrap();
+    let mistakes = violations(&schema, &model);
+    assert!(mistakes.is_empty(), "{mistakes:?}");
 }
 
 #[test]
@@ -418,6 +440,14 @@ fn configurations_and_recipes_fit_their_schemas() {
     }
 }
 
+/// Returns whether an example is a model of a system, some of its tables, or its lock.
+fn is_of_system(value: &Value) -> bool {
+    let mut schema = system_schema();
+    schema["definitions"]["root"]["required"] = json!([]);
+    let is_lock = value["production"]["ports"].is_object();
+    is_lock || violations(&schema, value).is_empty()
+}
+
 /// Every example in the documentation fits a schema: of a configuration, of a recipe, or, for lines
 /// without a header, of one of the tables.
 #[test]
@@ -452,7 +482,8 @@ fn examples_fit_a_schema() {
                 judge.found.is_empty() && table["additionalProperties"] == false
             };
             let tables = configuration["definitions"].as_object().unwrap();
-            if violations(&recipe, &value).is_empty() || tables.values().any(fits_table) {
+            let fits = |schema: &Value| violations(schema, &value).is_empty();
+            if fits(&recipe) || is_of_system(&value) || tables.values().any(fits_table) {
                 found.clear();
             }
             assert!(

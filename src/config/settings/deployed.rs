@@ -33,6 +33,15 @@ impl DeployedSetting {
             .collect()
     }
 
+    /// Reads the entries of a table; a software package elsewhere declares the settings.
+    pub(crate) fn read_undeclared(value: &ValueReader<'_>, kind: &'static str) -> Vec<Self> {
+        let entries = value.table(kind).map(|table| table.entries());
+        let entries = entries.into_iter().flatten();
+        entries
+            .filter_map(|(name, value)| Self::read(name.value, &value, &[]))
+            .collect()
+    }
+
     fn read(name: String, value: &ValueReader<'_>, declared: &[Setting]) -> Option<Self> {
         let setting = declared.iter().find(|setting| setting.name == name);
         let text = match setting {

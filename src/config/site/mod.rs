@@ -218,11 +218,11 @@ pub(super) fn not_for_logins(deploy: &Deploy) -> Option<Error> {
     Some(warning.at(deploy.at.clone()))
 }
 
-fn read_domains(value: &ValueReader<'_>) -> Vec<Located<DomainName>> {
+pub(super) fn read_domains(value: &ValueReader<'_>) -> Vec<Located<DomainName>> {
     let mut domains: Vec<Located<DomainName>> = Vec::new();
     let elements = value.list();
     if elements.is_empty() && value.is_list() {
-        let error = Error::new("`site.domains` is empty");
+        let error = Error::new(format!("`{}` is empty", value.label()));
         value.complain(error.hint("name a domain, such as `domains = [\"shop.example.com\"]`"));
     }
     for element in elements {
@@ -398,7 +398,7 @@ impl Site {
 }
 
 /// Reads a size with a unit as nginx has them.
-fn size(text: &str) -> Result<u64> {
+pub(super) fn size(text: &str) -> Result<u64> {
     let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
     let factor = match &text[digits.len()..] {
         "K" | "k" => Some(1 << 10),

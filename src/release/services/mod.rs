@@ -320,7 +320,7 @@ fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
     });
     let processes = services
         .chain(timers)
-        .filter(|(_, process, _)| !has_own_state(process))
+        .filter(|(_, process, _)| !process.has_own_state())
         .map(|(part, process, units)| (part, process.user.as_ref(), units));
     let crons = app.crons.iter().map(|cron| {
         let part = format!("cron.{}", cron.name);
@@ -336,17 +336,6 @@ fn homes(context: &ServiceContext<'_>) -> Result<Vec<DataHome>> {
         })
     };
     processes.chain(crons).map(home).collect()
-}
-
-/// Returns whether a process has a `StateDirectory=` of its own, or none.
-fn has_own_state(process: &ProcessSettings) -> bool {
-    let is_relaxed = || {
-        process
-            .relax
-            .iter()
-            .any(|name| name.value == "StateDirectory")
-    };
-    process.systemd.contains_key("StateDirectory") || is_relaxed()
 }
 
 /// Returns the directory where hosts keep secrets that are files and not encrypted.
