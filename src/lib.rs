@@ -47,6 +47,7 @@
 //!      the same effect for dpkg and rpm.
 //! - [`pkgapp_format`] writes a package as a file, with one module per format, and compresses it in
 //!   [`segment`](pkgapp_format::segment)s that the cache keeps.
+//! - [`pkgapp_system`] decides what a model of several applications and hosts means for each host.
 //! - [`pkgapp_detect`] inspects a project that has no configuration yet.
 //! - [`pkgapp_deploy`] deploys packages: facts of the hosts, a plan of steps, and the rollout that
 //!   carries it out or rolls back. [`hosts`](pkgapp_deploy::hosts) are machines that are reached
