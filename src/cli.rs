@@ -6,6 +6,7 @@
 )]
 
 mod secrets;
+mod system;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,6 +23,10 @@ use pkgapp_deploy::fleet::FleetOptions;
 pub use secrets::{
     SecretsChangeArgs, SecretsCommand, SecretsCopyArgs, SecretsGenerateArgs, SecretsListArgs,
     SecretsSetArgs,
+};
+pub use system::{
+    ExportTool, GraphFormat, SystemArgs, SystemCheckArgs, SystemCommand, SystemExportArgs,
+    SystemGraphArgs, SystemLockArgs,
 };
 
 /// Build a deb, rpm, or tarball from a Python application and deploy it over SSH
@@ -53,7 +58,7 @@ fn exit_codes() -> String {
 }
 
 /// The options of all commands.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 #[command(next_help_heading = "Global options")]
 pub struct GlobalOptions {
     /// Read the configuration from FILE
@@ -279,6 +284,13 @@ pub enum CliCommand {
     /// Example: pkgapp secrets list production
     #[command(subcommand)]
     Secrets(SecretsCommand),
+    /// Manage systems of several applications and hosts
+    ///
+    /// A model, `system.toml`, places applications and backing services on the hosts of
+    /// environments. pkgapp decides ports and placements, and keeps them in `system.lock`.
+    ///
+    /// Example: pkgapp system check
+    System(SystemArgs),
     /// Show the logs of the application's units
     ///
     /// Merges the journals of all hosts by time.
@@ -717,8 +729,11 @@ pub struct ExplainArgs {
 #[derive(Debug, Args)]
 pub struct SchemaArgs {
     /// Print the schema of recipes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "system")]
     pub recipe: bool,
+    /// Print the schema of system.toml
+    #[arg(long)]
+    pub system: bool,
 }
 
 /// Arguments of `pkgapp inspect`.

@@ -41,5 +41,6 @@ mod services;
 mod settings;
 mod site;
 mod support;
+mod systems;
 mod targets;
 mod warm;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::hosts::{daemons, host_python_of, with_web_server};
 use super::revision::digest;
-use pkgapp_config::{Config, Deploy, PackageRelations, ServiceDeclaration};
+use pkgapp_config::{Config, Deploy, DomainName, PackageRelations, ServiceDeclaration};
 use pkgapp_core::commit::{self, Commit};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
@@ -33,12 +33,18 @@ const DIGITS: usize = 8;
 /// A software package whose configuration is a package of its own.
 #[derive(Debug)]
 pub struct SoftwarePackage {
-    /// `[epoch:]upstream-revision`.
-    version: String,
+    services: DeclaredServices,
     record: ReleaseRecord,
     /// The files and links of the package, without their content.
     tree: Tree,
-    /// A directory with the declaration of its services.
+}
+
+/// The services of a software package, in a certain version.
+#[derive(Debug)]
+pub struct DeclaredServices {
+    /// `[epoch:]upstream-revision`.
+    version: String,
+    /// A directory with the declaration.
     declaration: tempfile::TempDir,
 }
 
@@ -123,10 +129,12 @@ impl SoftwarePackage {
             return Err(Error::bug("a release has no record"));
         };
         Ok(Self {
-            version,
+            services: DeclaredServices {
+                version,
+                declaration,
+            },
             record: parse_record(&record.read()?)?,
             tree: package.tree.clone(),
-            declaration,
         })
     }
 
@@ -153,18 +161,20 @@ impl SoftwarePackage {
             let content = reader.find(|name| name == path)?.unwrap_or_default();
             write(declaration.path(), below.as_str(), &content)?;
         }
+        let version = reader.version;
         Ok(Self {
-            version: reader.version,
+            services: DeclaredServices {
+                version,
+                declaration,
+            },
             record: parse_record(&record)?,
             tree,
-            declaration,
         })
     }
 
-    /// Reads the declaration of the services.
-    fn declared(&self) -> Result<Config> {
-        let app = ServiceDeclaration::read(self.declaration.path());
-        app.map_err(|error| error.context("cannot read the services of the software package"))
+    /// Returns the services alone.
+    pub fn into_services(self) -> DeclaredServices {
+        self.services
     }
 
     /// Makes the configuration package of a deployment. `operator` is the configuration that
@@ -173,7 +183,7 @@ impl SoftwarePackage {
     /// # Errors
     /// The deployment belongs to another application, or a setting has no value or a wrong one.
     pub fn configuration(&self, operator: &Config, deployment: &Deploy) -> Result<Package> {
-        let app = self.declared()?;
+        let app = self.services.read(&[])?;
         if app.name != operator.name {
             return Err(Error::new(format!(
                 "the software package is `{}`, and the configuration is of `{}`",
@@ -218,7 +228,7 @@ impl SoftwarePackage {
             format: configuration_record::FORMAT,
             name: name.to_owned(),
             environment: deployment.name.to_string(),
-            software: self.version.clone(),
+            software: self.services.version.clone(),
             settings: settings.collect(),
         };
         let mut text = serde_json::to_string_pretty(&record)
@@ -278,7 +288,7 @@ impl SoftwarePackage {
             description: format!(
                 "The units, users, and files below /etc of {0} in the environment {environment}. \
                  They are for the software package {0}, in version {1} or later.",
-                app.name, self.version
+                app.name, self.services.version
             ),
             license: app.license.clone(),
             maintainer: app.maintainer.clone(),
@@ -295,7 +305,7 @@ impl SoftwarePackage {
     /// Returns the dependencies: the software in this version or a later one, and the daemons that
     /// read files below `/etc`. A package that holds both in one is upgraded along with it.
     fn depends(&self, app: &Config) -> HostDependencies {
-        let (name, version) = (&app.name, &self.version);
+        let (name, version) = (&app.name, &self.services.version);
         let software = software_name(name);
         let mut relations = PackageRelations::default();
         relations.replaces.deb = vec![format!("{name} (<< {version})")];
@@ -306,6 +316,42 @@ impl SoftwarePackage {
             relations: with_web_server(app, relations),
             ..HostDependencies::default()
         }
+    }
+}
+
+impl DeclaredServices {
+    /// Declares the services of a project that is not built.
+    ///
+    /// # Errors
+    /// A file that the configuration names cannot be read, or the disk is full.
+    pub fn of(app: &Config) -> Result<Self> {
+        let version = app.version.as_ref();
+        let version = version.map_or_else(|| "0".to_owned(), |version| version.value.to_string());
+        let declaration = temporary_directory()?;
+        let declared = ServiceDeclaration::of(app, &version)?;
+        for (path, content) in &declared.files {
+            write(declaration.path(), path.as_str(), content)?;
+        }
+        write(declaration.path(), "pkgapp.toml", declared.text.as_bytes())?;
+        Ok(Self {
+            version,
+            declaration,
+        })
+    }
+
+    /// Returns `[epoch:]upstream-revision`, as package managers print it.
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
+    /// Reads the declaration, with a site for these domains, if there are any.
+    ///
+    /// # Errors
+    /// The package comes from somebody else and has no valid declaration, or the application has no
+    /// service for a site.
+    pub fn read(&self, domains: &[DomainName]) -> Result<Config> {
+        let app = ServiceDeclaration::read_for(self.declaration.path(), domains);
+        app.map_err(|error| error.context("cannot read the services of the software package"))
     }
 }
 

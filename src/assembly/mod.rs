@@ -23,6 +23,7 @@ use self::pins::{ReleaseWheels, fetch, read_lock};
 pub use self::pins::{fetching, locked, pins, rules, selection};
 pub(crate) use self::python::environment;
 use self::python::{check_pythons, compiler, environment_of, interpreter, runtime};
+pub(crate) use self::revision::moment;
 use pkgapp_config::Compression;
 use pkgapp_config::{self as config, CompressionPreset, Config, PackageRevision, ScriptletPhases};
 use pkgapp_core::cache::Cache;

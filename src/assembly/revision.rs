@@ -40,7 +40,7 @@ pub(super) fn of(package: &Package, commit: Option<&Commit>, date: u64) -> Resul
 ///
 /// # Errors
 /// The time is too late.
-pub(super) fn moment(time: u64) -> Result<jiff::Timestamp> {
+pub(crate) fn moment(time: u64) -> Result<jiff::Timestamp> {
     let seconds = i64::try_from(time).ok();
     seconds
         .and_then(|seconds| jiff::Timestamp::from_second(seconds).ok())

@@ -27,6 +27,7 @@ mod schema;
 mod secrets;
 mod settings;
 mod status;
+mod system;
 mod targets;
 
 use std::path::{Path, PathBuf};
@@ -35,7 +36,8 @@ use clap::CommandFactory;
 
 use self::locked_recipes::LockedRecipes;
 use crate::cli::{
-    Cli, CliCommand, GlobalOptions, HostArgs, RuntimeCommand, SettingArgs, TargetArgs,
+    Cli, CliCommand, CompletionsArgs, GlobalOptions, HostArgs, RuntimeCommand, SettingArgs,
+    TargetArgs,
 };
 use pkgapp_config::{Config, ConfigDraft, Deploy, ProjectFacts};
 use pkgapp_core::cache::Cache;
@@ -69,6 +71,7 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         CliCommand::Run(args) => run::run(args, &cli.global, report),
         CliCommand::Put(args) => put::put(args, &cli.global, report),
         CliCommand::Get(args) => get::get(args, &cli.global, report),
+        CliCommand::System(args) => system::system(args, &cli.global, report),
         CliCommand::Secrets(command) => secrets::secrets(command, &cli.global, report),
         CliCommand::Logs(args) => logs::logs(args, &cli.global, report),
         CliCommand::Bootstrap(args) => bootstrap::bootstrap(args, &cli.global, report),
@@ -78,13 +81,18 @@ pub fn run(cli: &Cli, report: &Report) -> Result<()> {
         CliCommand::Status(args) => status::status(args, &cli.global, report),
         CliCommand::History(args) => status::history(args, &cli.global, report),
         CliCommand::Completions(args) => {
-            let mut script = Vec::new();
-            clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
-            report.data(pkgapp_core::process::Stream::Stdout, &script);
+            complete(args, report);
             Ok(())
         }
         CliCommand::Man(args) => manual::write(&args.directory, report),
     }
+}
+
+/// Prints a completion script.
+fn complete(args: &CompletionsArgs, report: &Report) {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "pkgapp", &mut script);
+    report.data(pkgapp_core::process::Stream::Stdout, &script);
 }
 
 /// Loads the configuration, with the target and the values of settings of the command line.

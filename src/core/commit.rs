@@ -213,7 +213,7 @@ pub fn date(commit: Option<&Commit>) -> Result<u64> {
 }
 
 /// Returns whether the environment has the date.
-fn is_dated() -> bool {
+pub fn is_dated() -> bool {
     std::env::var_os("SOURCE_DATE_EPOCH").is_some_and(|text| !text.is_empty())
 }
 

@@ -1,0 +1,120 @@
+//! The arguments of `pkgapp system`.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand, ValueEnum};
+
+/// Arguments of `pkgapp system`.
+#[derive(Debug, Args)]
+pub struct SystemArgs {
+    /// Read the model from FILE [default: system.toml in the current directory]
+    #[arg(long, value_name = "FILE", global = true)]
+    pub system: Option<PathBuf>,
+    /// The command to run.
+    #[command(subcommand)]
+    pub command: SystemCommand,
+}
+
+/// The commands below `pkgapp system`.
+#[derive(Debug, Subcommand)]
+pub enum SystemCommand {
+    /// Check the model and its lock
+    ///
+    /// Resolves every environment: what runs on which host, at which port, and who uses whom.
+    /// Reports all mistakes at once. Contacts no host and writes nothing.
+    ///
+    /// Example: pkgapp system check
+    Check(SystemCheckArgs),
+    /// Write the lock of the system
+    ///
+    /// Keeps ports, placements, and bindings in system.lock beside the model, and changes them only
+    /// where the model makes it necessary. Commit the file.
+    ///
+    /// Example: pkgapp system lock
+    Lock(SystemLockArgs),
+    /// Draw the hosts and services of an environment
+    ///
+    /// Hosts are boxes, with their services in them; arrows lead from a service to those that it
+    /// uses. Hosts with the same services are one box.
+    ///
+    /// Example: pkgapp system graph production --output production.svg
+    Graph(SystemGraphArgs),
+    /// Export an environment for other tools
+    ///
+    /// Example: pkgapp system export prometheus production
+    Export(SystemExportArgs),
+}
+
+/// Arguments of `pkgapp system check`.
+#[derive(Debug, Args)]
+pub struct SystemCheckArgs {
+    /// Environment to check [default: all]
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environments: Vec<String>,
+}
+
+/// Arguments of `pkgapp system lock`.
+#[derive(Debug, Args)]
+pub struct SystemLockArgs {
+    /// Do not write the lock; fail if it is out of date
+    #[arg(long)]
+    pub check: bool,
+    /// Forget a host that has left the model, without removing anything from it
+    #[arg(long, value_name = "HOST")]
+    pub forget: Vec<String>,
+}
+
+/// Arguments of `pkgapp system graph`.
+#[derive(Debug, Args)]
+pub struct SystemGraphArgs {
+    /// Environment to draw
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environment: String,
+    /// Format of the drawing
+    #[arg(long, value_name = "FORMAT", default_value = "svg")]
+    pub format: GraphFormat,
+    /// Write the drawing to FILE [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A format of `pkgapp system graph`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GraphFormat {
+    /// A picture for browsers
+    Svg,
+    /// The language of Graphviz
+    Dot,
+    /// The resolved system as data
+    Json,
+}
+
+/// Arguments of `pkgapp system export`.
+#[derive(Debug, Args)]
+pub struct SystemExportArgs {
+    /// Tool to export for
+    #[arg(value_name = "TOOL")]
+    pub tool: ExportTool,
+    /// Environment to export
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environment: String,
+    /// Host to export for; only nftables
+    #[arg(long, value_name = "HOST", required_if_eq("tool", "nftables"))]
+    pub host: Option<String>,
+    /// Write the export to FILE [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
+/// A tool of `pkgapp system export`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ExportTool {
+    /// Targets for `file_sd_configs` of Prometheus, as JSON
+    Prometheus,
+    /// An inventory for Ansible, as JSON
+    Ansible,
+    /// Lines for /etc/hosts
+    Hosts,
+    /// A table of nftables for a host: only those who use its services may connect to them
+    Nftables,
+}

@@ -1,0 +1,91 @@
+//! `pkgapp system`: the model of systems that span hosts.
+
+mod check;
+mod draw;
+mod lock;
+mod software;
+
+use std::path::PathBuf;
+
+use jiff::Timestamp;
+use jiff::civil::Date;
+use jiff::tz::TimeZone;
+
+use crate::cli::{GlobalOptions, SystemArgs, SystemCommand};
+use pkgapp_config::{SystemEnvironment, SystemModel};
+use pkgapp_core::commit;
+use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::Report;
+use pkgapp_system::{ResolutionInput, ResolvedSystem, SystemLock, resolve};
+
+use self::software::SoftwareShelf;
+
+/// Runs a command below `pkgapp system`.
+pub(super) fn system(args: &SystemArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
+    let system = OpenSystem::open(args, global, report)?;
+    match &args.command {
+        SystemCommand::Check(args) => check::check(&system, args, report),
+        SystemCommand::Lock(args) => lock::lock(system, args, report),
+        SystemCommand::Graph(args) => draw::graph(&system, args, report),
+        SystemCommand::Export(args) => draw::export(&system, args, report),
+    }
+}
+
+/// A model with its lock, and the software of its applications.
+struct OpenSystem<'a> {
+    model: SystemModel,
+    lock_file: PathBuf,
+    lock: SystemLock,
+    software: SoftwareShelf<'a>,
+    today: Date,
+}
+
+impl<'a> OpenSystem<'a> {
+    fn open(args: &SystemArgs, global: &'a GlobalOptions, report: &'a Report) -> Result<Self> {
+        let model = SystemModel::load(args.system.as_deref(), &super::working_directory()?)?;
+        let lock_file = SystemLock::path(&model.file);
+        Ok(Self {
+            lock: SystemLock::read(&lock_file)?,
+            lock_file,
+            model,
+            software: SoftwareShelf::new(global, report),
+            today: today()?,
+        })
+    }
+
+    /// Resolves an environment.
+    fn resolve(&self, environment: &SystemEnvironment) -> Result<ResolvedSystem> {
+        resolve(&ResolutionInput {
+            model: &self.model,
+            environment,
+            applications: &self.software.of(&self.model, environment)?,
+            lock: &self.lock.environment(environment.name().as_str()),
+            today: self.today,
+        })
+    }
+
+    /// Resolves several environments, and reports the mistakes of all.
+    fn resolve_all<'e>(
+        &self,
+        environments: impl IntoIterator<Item = &'e SystemEnvironment>,
+    ) -> Result<Vec<ResolvedSystem>> {
+        let (mut resolved, mut mistakes) = (Vec::new(), Vec::new());
+        for environment in environments {
+            match self.resolve(environment) {
+                Ok(one) => resolved.push(one),
+                Err(error) => mistakes.push(error),
+            }
+        }
+        Error::all(mistakes).map_or(Ok(resolved), Err)
+    }
+}
+
+/// Returns the date, or that of `SOURCE_DATE_EPOCH`.
+fn today() -> Result<Date> {
+    let now = if commit::is_dated() {
+        crate::assembly::moment(commit::date(None)?)?
+    } else {
+        Timestamp::now()
+    };
+    Ok(now.to_zoned(TimeZone::UTC).date())
+}
