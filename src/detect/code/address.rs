@@ -9,13 +9,18 @@ use super::python::Literal;
 /// Returns where `pserve` listens: by `listen` of waitress, `bind` of gunicorn, or `host` and `port`
 /// in `[server:main]`. An interpolated value says nothing.
 pub(in super::super) fn of_paste(text: &str) -> Option<String> {
-    let section = text.lines().map(str::trim);
-    let section = section.skip_while(|line| *line != "[server:main]").skip(1);
-    let values: BTreeMap<&str, &str> = section
-        .take_while(|line| !line.starts_with('['))
-        .filter_map(|line| line.split_once('='))
-        .map(|(name, value)| (name.trim(), value.trim()))
-        .collect();
+    let mut values: BTreeMap<&str, &str> = BTreeMap::new();
+    let section = text
+        .lines()
+        .map(str::trim)
+        .skip_while(|line| *line != "[server:main]")
+        .skip(1)
+        .take_while(|line| !line.starts_with('['));
+    for line in section {
+        if let Some((name, value)) = line.split_once('=') {
+            values.insert(name.trim(), value.trim());
+        }
+    }
     let whole = values.get("listen");
     if let Some(address) = whole.or_else(|| values.get("bind")) {
         return listening(address);
@@ -39,17 +44,28 @@ pub(in super::super) fn of_pecan(text: &str) -> Option<String> {
     let server = &text[start..];
     let (_, items) = server.split_once('{')?;
     let (items, _) = items.split_once('}')?;
-    let value = |name: &str| {
-        let mut pairs = items.split(',').filter_map(|item| item.split_once(':'));
-        let is_named = |key: &str| Literal::parse(key) == Some(Literal::Text(name.to_owned()));
-        let (_, value) = pairs.find(|(key, _)| is_named(key))?;
-        match Literal::parse(value)? {
+    let host = value_of(items, "host")?;
+    let port = value_of(items, "port")?;
+    listening(&format!("{host}:{port}"))
+}
+
+/// Returns the value of a key in the items of a dictionary.
+fn value_of(items: &str, name: &str) -> Option<String> {
+    let name = Literal::Text(name.to_owned());
+    for item in items.split(',') {
+        let Some((key, value)) = item.split_once(':') else {
+            continue;
+        };
+        if Literal::parse(key).as_ref() != Some(&name) {
+            continue;
+        }
+        return match Literal::parse(value)? {
             Literal::Text(text) => Some(text),
             Literal::Integer(number) => Some(number.to_string()),
             _ => None,
-        }
-    };
-    listening(&format!("{}:{}", value("host")?, value("port")?))
+        };
+    }
+    None
 }
 
 /// Returns one address and port; names of hosts other than `localhost` could be any.
