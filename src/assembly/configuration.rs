@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use super::hosts::{daemons, host_python_of, with_web_server};
 use super::revision::digest;
-use pkgapp_config::{Config, Deploy, DomainName, PackageRelations, ServiceDeclaration};
+use pkgapp_config::{
+    Config, DeclarationChanges, Deploy, PackageRelations, PartName, ServiceDeclaration,
+};
 use pkgapp_core::commit::{self, Commit};
 use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
@@ -23,12 +25,25 @@ use pkgapp_release::release::{RECORD, ReleaseRecord};
 use pkgapp_release::scriptlets;
 use pkgapp_release::services::{self, Services};
 use pkgapp_release::tree::{EntryKind, EntryOrigin, Tree, TreeEntry};
+use pkgapp_system::HostConfiguration;
 
 /// The directory of a software package with the declaration of its services, below the prefix.
 const DECLARATION: &str = ".pkgapp/service";
 
 /// The number of digits of the content's hash in a version.
 const DIGITS: usize = 8;
+
+/// The longest list of environment and roles in a version.
+const LONGEST_WORDS: usize = 60;
+
+/// What a configuration package is for.
+struct ConfigurationOrigin<'a> {
+    environment: &'a PartName,
+    /// The roles of the hosts in a system.
+    roles: Vec<String>,
+    /// The directory of the operator's files, whose commit dates the package.
+    root: &'a Path,
+}
 
 /// A software package whose configuration is a package of its own.
 #[derive(Debug)]
@@ -172,9 +187,9 @@ impl SoftwarePackage {
         })
     }
 
-    /// Returns the services alone.
-    pub fn into_services(self) -> DeclaredServices {
-        self.services
+    /// Returns the services.
+    pub fn services(&self) -> &DeclaredServices {
+        &self.services
     }
 
     /// Makes the configuration package of a deployment. `operator` is the configuration that
@@ -183,7 +198,7 @@ impl SoftwarePackage {
     /// # Errors
     /// The deployment belongs to another application, or a setting has no value or a wrong one.
     pub fn configuration(&self, operator: &Config, deployment: &Deploy) -> Result<Package> {
-        let app = self.services.read(&[])?;
+        let app = self.services.read(&DeclarationChanges::default())?;
         if app.name != operator.name {
             return Err(Error::new(format!(
                 "the software package is `{}`, and the configuration is of `{}`",
@@ -193,11 +208,46 @@ impl SoftwarePackage {
         }
         let app = app.with_deployed_settings(deployment)?;
         app.check_deployed_settings(deployment)?;
+        self.configure(
+            &app,
+            &ConfigurationOrigin {
+                environment: &deployment.name,
+                roles: Vec::new(),
+                root: &operator.root,
+            },
+        )
+    }
 
+    /// Makes the configuration package for hosts of a system. `deployment` has the values of
+    /// settings, and `model` is the file of the system.
+    ///
+    /// # Errors
+    /// A setting has no value or a wrong one, or the hosts lack a file of the site.
+    pub fn configuration_for(
+        &self,
+        hosts: &HostConfiguration,
+        deployment: &Deploy,
+        model: &Path,
+    ) -> Result<Package> {
+        let app = self.services.read(&hosts.changes)?.placed(&hosts.placed);
+        let app = app.with_deployed_settings(deployment)?;
+        app.check_settings_of_system(deployment)?;
+        let roles = hosts.roles.iter().map(ToString::to_string);
+        self.configure(
+            &app,
+            &ConfigurationOrigin {
+                environment: &deployment.name,
+                roles: roles.collect(),
+                root: model.parent().unwrap_or(Path::new("/")),
+            },
+        )
+    }
+
+    fn configure(&self, app: &Config, origin: &ConfigurationOrigin<'_>) -> Result<Package> {
         let mut all = self.tree.clone();
-        conffiles::insert_into(&mut all, &app)?;
-        let mut services = services::insert_into(&mut all, &app)?;
-        services.environment = Some(deployment.name.to_string());
+        conffiles::insert_into(&mut all, app)?;
+        let mut services = services::insert_into(&mut all, app)?;
+        services.environment = Some(origin.environment.to_string());
         scriptlets::insert_into(&mut all, &services)?;
         let mut tree = Tree::new();
         for (path, entry) in all.iter() {
@@ -206,11 +256,16 @@ impl SoftwarePackage {
             }
             tree.insert(path.clone(), entry.clone())?;
         }
-        self.insert_record(&mut tree, &app, deployment)?;
-        self.package(&app, operator, deployment, tree, &services)
+        self.insert_record(&mut tree, app, origin)?;
+        self.package(app, origin, tree, &services)
     }
 
-    fn insert_record(&self, tree: &mut Tree, app: &Config, deployment: &Deploy) -> Result<()> {
+    fn insert_record(
+        &self,
+        tree: &mut Tree,
+        app: &Config,
+        origin: &ConfigurationOrigin<'_>,
+    ) -> Result<()> {
         let name = app.name.as_str();
         let settings = app.settings.iter().filter_map(|setting| {
             let from = match setting.chosen {
@@ -226,58 +281,57 @@ impl SoftwarePackage {
         });
         let record = ConfigurationRecord {
             format: configuration_record::FORMAT,
-            name: name.to_owned(),
-            environment: deployment.name.to_string(),
+            name: self.record.name.clone(),
+            environment: origin.environment.to_string(),
+            roles: origin.roles.clone(),
             software: self.services.version.clone(),
             settings: settings.collect(),
         };
         let mut text = serde_json::to_string_pretty(&record)
             .map_err(|error| Error::bug("cannot write a record").cause(error))?;
         text.push('\n');
-        let origin = Arc::new(EntryOrigin {
+        let label = Arc::new(EntryOrigin {
             label: "the record of the configuration".to_owned(),
             layer: None,
         });
         tree.insert(
             InstallPath::parse(&ConfigurationRecord::path(name))?,
-            TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &origin),
+            TreeEntry::file(Content::memory(text.into_bytes()), 0o644, &label),
         )
     }
 
     fn package(
         &self,
         app: &Config,
-        operator: &Config,
-        deployment: &Deploy,
+        origin: &ConfigurationOrigin<'_>,
         tree: Tree,
         services: &Services,
     ) -> Result<Package> {
         let python = host_python_of(&self.record);
         let scripts = &app.package.scriptlets;
         let mut package = Package {
-            meta: self.meta(app, operator, deployment, services)?,
-            depends: self.depends(app),
+            meta: self.meta(app, origin, services)?,
+            depends: self.depends(app)?,
             scriptlets: scriptlets::of(services, scripts, python.as_ref(), None, &tree)?,
             tree,
             login: Tree::new(),
             ghosts: Vec::new(),
             writable: Vec::new(),
         };
-        package.meta.revision = revision(&package, deployment)?;
+        package.meta.revision = revision(&package, origin)?;
         Ok(package)
     }
 
     fn meta(
         &self,
         app: &Config,
-        operator: &Config,
-        deployment: &Deploy,
+        origin: &ConfigurationOrigin<'_>,
         services: &Services,
     ) -> Result<PackageInfo> {
-        let commit = Commit::at(&operator.root);
+        let commit = Commit::at(origin.root);
         let date = commit::date(commit.as_ref())?;
         let time = commit.as_ref().map_or(date, |commit| commit.time);
-        let environment = &deployment.name;
+        let environment = origin.environment;
         Ok(PackageInfo {
             name: AppName::parse(&services.form.package_name(&app.name))?,
             version: version(time)?,
@@ -287,8 +341,8 @@ impl SoftwarePackage {
             summary: format!("Configuration of {} for {environment}", app.name),
             description: format!(
                 "The units, users, and files below /etc of {0} in the environment {environment}. \
-                 They are for the software package {0}, in version {1} or later.",
-                app.name, self.services.version
+                 They are for the software package {1}, in version {2} or later.",
+                app.name, self.record.name, self.services.version
             ),
             license: app.license.clone(),
             maintainer: app.maintainer.clone(),
@@ -304,18 +358,21 @@ impl SoftwarePackage {
 
     /// Returns the dependencies: the software in this version or a later one, and the daemons that
     /// read files below `/etc`. A package that holds both in one is upgraded along with it.
-    fn depends(&self, app: &Config) -> HostDependencies {
-        let (name, version) = (&app.name, &self.services.version);
-        let software = software_name(name);
+    fn depends(&self, app: &Config) -> Result<HostDependencies> {
+        let (name, version) = (&self.record.name, &self.services.version);
+        let software = software_name(&AppName::parse(name)?);
         let mut relations = PackageRelations::default();
-        relations.replaces.deb = vec![format!("{name} (<< {version})")];
-        HostDependencies {
+        // Only an installation with the name of its software has the files of the single package.
+        if app.name.as_str() == name {
+            relations.replaces.deb = vec![format!("{name} (<< {version})")];
+        }
+        Ok(HostDependencies {
             programs: daemons(app),
             declared_deb: vec![format!("{software} (>= {version})")],
             declared_rpm: vec![format!("{software} >= {version}")],
             relations: with_web_server(app, relations),
             ..HostDependencies::default()
-        }
+        })
     }
 }
 
@@ -344,13 +401,13 @@ impl DeclaredServices {
         &self.version
     }
 
-    /// Reads the declaration, with a site for these domains, if there are any.
+    /// Reads the declaration with changes.
     ///
     /// # Errors
-    /// The package comes from somebody else and has no valid declaration, or the application has no
-    /// service for a site.
-    pub fn read(&self, domains: &[DomainName]) -> Result<Config> {
-        let app = ServiceDeclaration::read_for(self.declaration.path(), domains);
+    /// The package comes from somebody else and has no valid declaration, or the changes make
+    /// mistakes.
+    pub fn read(&self, changes: &DeclarationChanges) -> Result<Config> {
+        let app = ServiceDeclaration::read_for(self.declaration.path(), changes);
         app.map_err(|error| error.context("cannot read the services of the software package"))
     }
 }
@@ -390,14 +447,18 @@ fn version(time: u64) -> Result<Version> {
         .map_err(|error| Error::bug(format!("`{text}` is no version")).cause(error))
 }
 
-/// Returns the revision of a configuration package: the environment and a hash of the content, such
-/// as `production.g3f9a0c1d`. `-` and `_` have other meanings in the versions of packages.
-fn revision(package: &Package, deployment: &Deploy) -> Result<String> {
+/// Returns the revision of a configuration package: the environment, the roles if it is one of a
+/// system, and a hash of the content, such as `production.web.g3f9a0c1d`. `-` and `_` have other
+/// meanings in the versions of packages.
+fn revision(package: &Package, origin: &ConfigurationOrigin<'_>) -> Result<String> {
     let digest = digest(package)?;
     let digest = digest.to_string();
     let short = digest.get(..DIGITS).unwrap_or(&digest);
-    let environment = deployment.name.to_string().replace(['-', '_'], ".");
-    Ok(format!("{environment}.g{short}"))
+    let mut words = vec![origin.environment.to_string()];
+    words.extend(origin.roles.iter().cloned());
+    let words = words.join(".").replace(['-', '_'], ".");
+    let words = words.get(..LONGEST_WORDS).unwrap_or(&words);
+    Ok(format!("{}.g{short}", words.trim_end_matches('.')))
 }
 
 fn parse_record(bytes: &[u8]) -> Result<ReleaseRecord> {

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
+use super::FormatName;
+
 /// Arguments of `pkgapp system`.
 #[derive(Debug, Args)]
 pub struct SystemArgs {
@@ -32,6 +34,13 @@ pub enum SystemCommand {
     ///
     /// Example: pkgapp system lock
     Lock(SystemLockArgs),
+    /// Build the configuration packages of an environment
+    ///
+    /// Each application gets one package for all hosts on which it is the same: with the services
+    /// that are placed there, their addresses, and the variables by which they find others.
+    ///
+    /// Example: pkgapp system build production
+    Build(SystemBuildArgs),
     /// Draw the hosts and services of an environment
     ///
     /// Hosts are boxes, with their services in them; arrows lead from a service to those that it
@@ -62,6 +71,20 @@ pub struct SystemLockArgs {
     /// Forget a host that has left the model, without removing anything from it
     #[arg(long, value_name = "HOST")]
     pub forget: Vec<String>,
+}
+
+/// Arguments of `pkgapp system build`.
+#[derive(Debug, Args)]
+pub struct SystemBuildArgs {
+    /// Environment to build
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environment: String,
+    /// Format to build: deb or rpm [default: both]
+    #[arg(long, value_name = "FORMAT", value_delimiter = ',')]
+    pub format: Vec<FormatName>,
+    /// Write the packages to DIR [default: dist/ENVIRONMENT beside the model]
+    #[arg(short, long, value_name = "DIR")]
+    pub output: Option<PathBuf>,
 }
 
 /// Arguments of `pkgapp system graph`.

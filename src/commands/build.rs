@@ -233,6 +233,15 @@ pub(super) struct WrittenPackage {
     artifacts: Vec<WrittenArtifact>,
 }
 
+impl WrittenPackage {
+    /// Returns the paths of the artifacts.
+    pub(super) fn paths(&self) -> impl Iterator<Item = &Path> {
+        self.artifacts
+            .iter()
+            .map(|artifact| artifact.path.as_path())
+    }
+}
+
 /// Prints the paths of the artifacts; as JSON, one document for each package.
 pub(super) fn say(made: &[WrittenPackage], report: &Report) {
     for WrittenPackage { package, artifacts } in made {
@@ -350,7 +359,7 @@ pub(super) fn formats(names: &[FormatName], app: &Config) -> Result<Vec<NamedFor
 
 /// Returns the requested formats of packages with a separate configuration: package managers
 /// install both packages, and a tarball has nobody to do that.
-fn package_formats(names: &[FormatName]) -> Result<Vec<NamedFormat>> {
+pub(super) fn package_formats(names: &[FormatName]) -> Result<Vec<NamedFormat>> {
     let mut wanted: Vec<&'static str> = Vec::new();
     for name in names {
         match name {

@@ -8,10 +8,8 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::fs;
 use pkgapp_core::path::{InstallPath, ReleasePath};
 
-use super::document::{
-    Document, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
-};
-use super::{Config, ConfigDraft, ConfigurationForm, DomainName, ProjectFacts};
+use super::document::{Document, DocumentItem, DocumentTable, Origin, SourceDocument};
+use super::{Config, ConfigDraft, ConfigurationForm, DeclarationChanges, ProjectFacts};
 
 /// The tables and keys of a declaration. Of the others, only a build or a deployment has a use.
 const DECLARED: [(&str, &[&str]); 14] = [
@@ -98,14 +96,15 @@ impl ServiceDeclaration {
     /// Mistakes of the configuration, or something in it that no declaration has, such as the path
     /// of a file elsewhere, whose content would get into packages.
     pub fn read(directory: &Path) -> Result<Config> {
-        Self::read_for(directory, &[])
+        Self::read_for(directory, &DeclarationChanges::default())
     }
 
-    /// Reads the declaration in a directory, with a site for these domains, if there are any.
+    /// Reads the declaration in a directory with changes.
     ///
     /// # Errors
-    /// As [`ServiceDeclaration::read`]; the application has no service for a site.
-    pub fn read_for(directory: &Path, domains: &[DomainName]) -> Result<Config> {
+    /// As [`ServiceDeclaration::read`], and mistakes that the changes make, such as domains for an
+    /// application without a service for a site.
+    pub fn read_for(directory: &Path, changes: &DeclarationChanges) -> Result<Config> {
         let file = directory.join("pkgapp.toml");
         let draft = ConfigDraft::read(Some(&file), directory)?.without_content();
         let app = draft.finish(&ProjectFacts::default())?;
@@ -119,11 +118,11 @@ impl ServiceDeclaration {
         if !there.eq(expected) {
             return Err(foreign());
         }
-        if domains.is_empty() {
+        if *changes == DeclarationChanges::default() {
             return Ok(app);
         }
         let draft = ConfigDraft::read(Some(&file), directory)?.without_content();
-        draft.with_domains(domains).finish(&ProjectFacts::default())
+        draft.with_changes(changes).finish(&ProjectFacts::default())
     }
 }
 
@@ -193,11 +192,7 @@ fn declared(mut all: DocumentTable) -> DocumentTable {
 
 /// Sets a text, in a table that is made if it is missing.
 fn set(table: &mut DocumentTable, [first, key]: &[&str; 2], text: &str) {
-    table.set_below(first, key, text_item(text));
-}
-
-fn text_item(text: &str) -> DocumentItem {
-    DocumentItem::new(DocumentValue::String(text.to_owned()), Origin::default())
+    table.set_below(first, key, DocumentItem::of_text(text));
 }
 
 /// Writes scripts of other files into the declaration.
@@ -220,7 +215,11 @@ fn write_out_scriptlets(table: &mut DocumentTable, app: &Config) {
     };
     for (phase, text) in PHASES.into_iter().zip(texts) {
         if let Some(text) = text {
-            scriptlets.insert_new(phase, &Origin::default(), text_item(&text.value));
+            scriptlets.insert_new(
+                phase,
+                &Origin::default(),
+                DocumentItem::of_text(&text.value),
+            );
         }
     }
 }
@@ -236,7 +235,11 @@ fn name_files(table: &mut DocumentTable, app: &Config) -> Result<Vec<(ReleasePat
             .and_then(|configs| configs.get_mut(file.name.as_str()))
             .and_then(DocumentItem::as_table_mut);
         if let Some(declared) = declared {
-            declared.insert_new("source", &Origin::default(), text_item(path.as_str()));
+            declared.insert_new(
+                "source",
+                &Origin::default(),
+                DocumentItem::of_text(path.as_str()),
+            );
         }
         files.push((path, fs::read(&file.source)?));
     }

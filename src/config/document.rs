@@ -317,6 +317,40 @@ pub fn dotted_key(table: &str, key: &str) -> String {
     }
 }
 
+impl DocumentItem {
+    /// A value of no file.
+    pub(super) fn of_value(value: DocumentValue) -> Self {
+        Self::new(value, Origin::default())
+    }
+
+    /// A text of no file.
+    pub(super) fn of_text(text: &str) -> Self {
+        Self::of_value(DocumentValue::String(text.to_owned()))
+    }
+
+    /// An integer of no file.
+    pub(super) fn of_integer(value: i64) -> Self {
+        Self::of_value(DocumentValue::Integer(DocumentInteger {
+            text: value.to_string(),
+            value: Some(value),
+        }))
+    }
+
+    fn change_texts(&mut self, change: &dyn Fn(&str) -> String) {
+        match &mut self.value {
+            DocumentValue::String(text) => *text = change(text),
+            DocumentValue::Array(items) => {
+                items.iter_mut().for_each(|item| item.change_texts(change));
+            }
+            DocumentValue::Table(table) => table.change_texts(change),
+            DocumentValue::Integer(_)
+            | DocumentValue::Float(_)
+            | DocumentValue::Boolean(_)
+            | DocumentValue::Datetime(_) => {}
+        }
+    }
+}
+
 impl PartialEq for DocumentItem {
     /// Compares values; places do not count.
     fn eq(&self, other: &Self) -> bool {
@@ -398,6 +432,11 @@ impl DocumentTable {
         if let Some(inner) = inner {
             inner.insert_new(key, &origin, item);
         }
+    }
+
+    /// Changes all texts, also those in lists and tables; keys stay.
+    pub(super) fn change_texts(&mut self, change: &dyn Fn(&str) -> String) {
+        self.items_mut().for_each(|item| item.change_texts(change));
     }
 
     /// Returns the entries, in order.

@@ -15,6 +15,7 @@
 )]
 
 mod bindings;
+mod changes;
 mod command;
 mod declaration;
 mod deploy;
@@ -57,6 +58,7 @@ use pkgapp_pypa::{
 pub use bindings::{
     BindingTemplate, BindingValue, ProvidedService, RequiredService, RequirementType,
 };
+pub use changes::{DeclarationChanges, PlacedParts};
 pub use command::CommandLine;
 pub use declaration::ServiceDeclaration;
 pub use deploy::{
@@ -94,7 +96,8 @@ pub use settings::{
 };
 
 pub use site::{
-    DomainName, ProxiedService, Site, SiteTls, StaticFiles, UpstreamAddress, WebServer,
+    DomainName, ProxiedService, Site, SiteTls, StaticFiles, UpstreamAddress, UpstreamHost,
+    WebServer,
 };
 pub use system::{
     BackingService, EnvironmentDomains, ExternalService, PartPlacement, PlacementOverride,

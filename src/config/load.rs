@@ -7,15 +7,13 @@ use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_pypa::{PackageName, Requirement, VerbatimParsedUrl};
 
-use super::document::{
-    Document, DocumentItem, DocumentTable, DocumentValue, Origin, SourceDocument,
-};
+use super::document::{Document, DocumentItem, DocumentTable, DocumentValue, SourceDocument};
 use super::facts::ProjectFacts;
 use super::implied_values;
 use super::project::ProjectTable;
 use super::reader::{DocumentReader, TableReader};
 use super::recipe::{self, LockedDistributions, NoDistributions, RecipeContext};
-use super::{Config, ConfigReader, DomainName};
+use super::{Config, ConfigReader};
 
 /// A configuration whose files are parsed. Its recipes, if it has any, wait for facts.
 #[derive(Debug)]
@@ -62,20 +60,6 @@ impl ConfigDraft {
     #[must_use]
     pub fn without_content(mut self) -> Self {
         self.needs_content = false;
-        self
-    }
-
-    /// Puts domains in place of those of the site: an environment of a system has its own.
-    #[must_use]
-    pub fn with_domains(mut self, domains: &[DomainName]) -> Self {
-        if let (Some(config), false) = (&mut self.config, domains.is_empty()) {
-            let names = domains.iter().map(|domain| domain.as_str().to_owned());
-            let items =
-                names.map(|name| DocumentItem::new(DocumentValue::String(name), Origin::default()));
-            let value = DocumentValue::Array(items.collect());
-            let item = DocumentItem::new(value, Origin::default());
-            config.table.set_below("site", "domains", item);
-        }
         self
     }
 
@@ -169,6 +153,11 @@ impl ConfigDraft {
             (None, Some(project)) => project.table.at(&["tool", "pkgapp"])?.as_table(),
             (None, None) => None,
         }
+    }
+
+    /// The same, to change it; `None` for a table of pyproject.toml.
+    pub(super) fn own_table_mut(&mut self) -> Option<&mut DocumentTable> {
+        self.config.as_mut().map(|config| &mut config.table)
     }
 
     fn values_without_recipe(&self) -> recipe::AppliedRecipes {

@@ -726,6 +726,7 @@ pub(super) mod tests {
                 format: 1,
                 name: "shop".into(),
                 environment: "production".into(),
+                roles: Vec::new(),
                 software: "1.0.0-1".into(),
                 settings: BTreeMap::new(),
             }),

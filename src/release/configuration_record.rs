@@ -12,10 +12,13 @@ pub const FORMAT: u32 = 1;
 pub struct ConfigurationRecord {
     /// Version of this format.
     pub format: u32,
-    /// The application's name.
+    /// The name of the software package.
     pub name: String,
     /// The deployment, which is the environment of the host.
     pub environment: String,
+    /// The roles of the hosts, if the package is one of a system.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub roles: Vec<String>,
     /// The version of the software package that declares the services.
     pub software: String,
     /// The values of settings.

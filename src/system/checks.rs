@@ -65,21 +65,17 @@ pub(crate) fn ports(
     services: &[ResolvedService],
     mistakes: &mut Vec<Error>,
 ) {
-    let mut listeners: BTreeMap<(usize, u32), String> = BTreeMap::new();
+    let mut listeners: BTreeMap<(usize, u16), String> = BTreeMap::new();
     let mut reported: Vec<(String, String)> = Vec::new();
     let of_services = services.iter().filter(|one| one.external.is_none());
-    let of_services = of_services.map(|service| {
-        let port = u32::from(service.port());
-        (service.name.to_string(), &service.hosts, port..port + 1)
+    let of_services =
+        of_services.map(|service| (service.name.to_string(), &service.hosts, service.port()));
+    let of_parts = parts.iter().filter_map(|part| {
+        let port = part.port()?;
+        Some((part.full_name(), &part.hosts, port))
     });
-    let of_parts = parts
-        .iter()
-        .map(|part| (part.full_name(), &part.hosts, part.ports()));
-    for (name, on, ports) in of_services.chain(of_parts) {
-        for (host, port) in on
-            .iter()
-            .flat_map(|host| ports.clone().map(move |port| (*host, port)))
-        {
+    for (name, on, port) in of_services.chain(of_parts) {
+        for host in on.iter().copied() {
             let other = listeners
                 .entry((host, port))
                 .or_insert_with(|| name.clone());

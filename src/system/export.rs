@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::net::IpAddr;
-use std::ops::Range;
 
 use serde_json::{Map, Value, json};
 
@@ -177,21 +176,16 @@ fn find_host(system: &ResolvedSystem, name: &str) -> Result<usize> {
     })
 }
 
-/// Ports of a host, and the hosts that use them.
+/// A port of a host, and the hosts that use it.
 struct AdmittedHosts {
-    ports: Range<u32>,
+    port: u16,
     hosts: BTreeSet<usize>,
 }
 
 impl AdmittedHosts {
     /// Returns the rules, without `tcp dport`: who may connect, and that nobody else may.
     fn rules(&self, addresses: &[IpAddr]) -> Vec<String> {
-        let (first, last) = (self.ports.start, self.ports.end - 1);
-        let ports = if first == last {
-            first.to_string()
-        } else {
-            format!("{first}-{last}")
-        };
+        let port = self.port;
         let mut rules = Vec::new();
         for (family, is_v4) in [("ip", true), ("ip6", false)] {
             let sources = self.hosts.iter().map(|host| addresses[*host]);
@@ -201,37 +195,36 @@ impl AdmittedHosts {
                 .collect();
             if !sources.is_empty() {
                 let sources = sources.join(", ");
-                rules.push(format!("{ports} {family} saddr {{ {sources} }} accept"));
+                rules.push(format!("{port} {family} saddr {{ {sources} }} accept"));
             }
         }
-        rules.push(format!("{ports} drop"));
+        rules.push(format!("{port} drop"));
         rules
     }
 }
 
 impl ResolvedSystem {
-    /// Returns the ports of a host that the system uses.
+    /// Returns the ports of a host that others of the system use.
     fn admitted(&self, host: usize) -> Vec<AdmittedHosts> {
         let mut admitted = Vec::new();
         for (number, service) in self.services.iter().enumerate() {
-            let port = u32::from(service.port());
             if service.hosts.contains(&host) {
                 admitted.push(AdmittedHosts {
-                    ports: port..port + 1,
+                    port: service.port(),
                     hosts: self.users(Provider::Service(number)),
                 });
             }
         }
         for (number, part) in self.parts.iter().enumerate() {
-            if part.hosts.contains(&host) {
+            if let (true, Some(port)) = (part.hosts.contains(&host), part.port()) {
                 admitted.push(AdmittedHosts {
-                    ports: part.ports(),
+                    port,
                     hosts: self.users(Provider::Part(number)),
                 });
             }
         }
-        admitted.retain(|one| !one.ports.is_empty() && !one.hosts.is_empty());
-        admitted.sort_by_key(|one| one.ports.start);
+        admitted.retain(|one| !one.hosts.is_empty());
+        admitted.sort_by_key(|one| one.port);
         admitted
     }
 

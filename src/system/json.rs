@@ -18,14 +18,22 @@ impl ResolvedSystem {
                 "version": application.version,
             })
         });
+        let applications: Vec<Value> = applications.collect();
+        let hosts: Vec<Value> = self.hosts.iter().map(host).collect();
+        let parts = self.parts.iter();
+        let parts: Vec<Value> = parts.map(|part| self.part(part)).collect();
+        let services = self.services.iter();
+        let services: Vec<Value> = services.map(|service| self.service(service)).collect();
+        let bindings = self.bindings.iter();
+        let bindings: Vec<Value> = bindings.map(|binding| self.binding(binding)).collect();
         json!({
             "system": self.name.as_str(),
             "environment": self.environment.as_str(),
-            "hosts": self.hosts.iter().map(host).collect::<Vec<_>>(),
-            "applications": applications.collect::<Vec<_>>(),
-            "parts": self.parts.iter().map(|one| self.part(one)).collect::<Vec<_>>(),
-            "services": self.services.iter().map(|one| self.service(one)).collect::<Vec<_>>(),
-            "bindings": self.bindings.iter().map(|one| self.binding(one)).collect::<Vec<_>>(),
+            "hosts": hosts,
+            "applications": applications,
+            "parts": parts,
+            "services": services,
+            "bindings": bindings,
         })
     }
 

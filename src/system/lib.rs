@@ -22,6 +22,7 @@
 mod binding;
 mod checks;
 mod classes;
+mod configurations;
 mod declared;
 pub mod export;
 pub mod graph;
@@ -38,6 +39,7 @@ mod tests;
 mod variables;
 
 pub use classes::{HostClass, HostContent, folded};
+pub use configurations::HostConfiguration;
 pub use declared::DeclaredApplication;
 pub use lock::{EnvironmentLock, LOCK_FILE, PortBlock, RestingBlock, SystemLock};
 pub use resolve::{ResolutionInput, resolve};

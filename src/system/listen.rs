@@ -139,21 +139,25 @@ impl Listening<'_> {
 
     /// Returns the mistakes of services that other hosts need, and that listen only to their own.
     fn unreachable(&self, parts: &[ResolvedPart], kinds: &[ListenKind]) -> Vec<Error> {
-        let numbered = parts.iter().zip(kinds).enumerate();
-        let errors = numbered.filter_map(|(number, (part, kind))| {
+        let mut errors = Vec::new();
+        for (number, kind) in kinds.iter().enumerate() {
             let ListenKind::Own(address) = kind else {
-                return None;
+                continue;
             };
-            let user = self.user_elsewhere(parts, number)?;
-            address.ip().is_loopback().then(|| {
-                let (name, user) = (part.full_name(), user.full_name());
+            if !address.ip().is_loopback() {
+                continue;
+            }
+            if let Some(user) = self.user_elsewhere(parts, number) {
                 let error = Error::new(format!(
-                    "`{name}` listens on {address}, and `{user}` is on other hosts"
+                    "`{}` listens on {address}, and `{}` is on other hosts",
+                    parts[number].full_name(),
+                    user.full_name()
                 ));
-                error.hint("declare a `socket` for it: the system then chooses where it listens")
-            })
-        });
-        errors.collect()
+                let hint = "declare a `socket` for it: the system then chooses where it listens";
+                errors.push(error.hint(hint));
+            }
+        }
+        errors
     }
 
     /// Returns a part on other hosts that uses this one.
@@ -162,14 +166,14 @@ impl Listening<'_> {
         parts: &'p [ResolvedPart],
         number: usize,
     ) -> Option<&'p ResolvedPart> {
-        let consumers: BTreeSet<&AppName> = self
-            .consumers(number)
-            .map(|binding| &binding.application)
-            .collect();
-        let of_consumers = parts.iter();
-        let of_consumers = of_consumers.filter(|other| consumers.contains(&other.application));
-        let mut users = sites_of(parts, number).chain(of_consumers);
-        users.find(|user| user.hosts != parts[number].hosts)
+        let mut consumers: BTreeSet<&AppName> = BTreeSet::new();
+        for binding in self.consumers(number) {
+            consumers.insert(&binding.application);
+        }
+        parts.iter().find(|part| {
+            let is_user = part.proxied == Some(number) || consumers.contains(&part.application);
+            is_user && part.hosts != parts[number].hosts
+        })
     }
 
     /// Keeps services off the ports of backing services, and of services that choose their own.
@@ -193,8 +197,7 @@ impl Listening<'_> {
 fn assign_chosen(parts: &[ResolvedPart], kinds: &[ListenKind], pool: &mut PortPool) {
     for (part, kind) in parts.iter().zip(kinds) {
         if let (ListenKind::Port, Listen::Port(first)) = (kind, part.listen) {
-            let size = ports_of(part);
-            pool.assign(&part.full_name(), PortBlock { first, size });
+            pool.assign(&part.full_name(), PortBlock { first, size: 1 });
         }
     }
 }
@@ -204,7 +207,7 @@ fn listen_at_port(part: &ResolvedPart, pool: &mut PortPool) -> Result<Listen> {
     match part.listen {
         Listen::Port(first) => Ok(Listen::Port(first)),
         _ => {
-            let block = pool.allocate(&part.full_name(), ports_of(part))?;
+            let block = pool.allocate(&part.full_name())?;
             Ok(Listen::Port(block.first))
         }
     }
@@ -226,8 +229,4 @@ enum ListenKind {
 fn sites_of(parts: &[ResolvedPart], number: usize) -> impl Iterator<Item = &ResolvedPart> {
     let parts = parts.iter();
     parts.filter(move |part| part.proxied == Some(number))
-}
-
-fn ports_of(part: &ResolvedPart) -> u16 {
-    u16::try_from(part.per_host).unwrap_or(u16::MAX)
 }

@@ -120,6 +120,7 @@ impl Placer<'_> {
             application: application.name.clone(),
             name: part.name.clone(),
             kind: part.kind,
+            role: placement.role.value.clone(),
             hosts: chosen.hosts,
             per_host,
             listen: placement.port.map_or(Listen::Nowhere, Listen::Port),

@@ -10,8 +10,9 @@ use pkgapp_core::error::{Error, Result};
 
 use crate::lock::{PortBlock, RestingBlock};
 
-/// A block has a multiple of this many ports, so that a service can grow on its hosts.
-const GRAIN: u16 = 4;
+/// The ports of a service: all of it that run on a host share the first, and the others are for
+/// what it may need later.
+const BLOCK: u16 = 4;
 
 /// How long ports rest after their service has left, in days: clients may still have its address.
 const REST_DAYS: f64 = 30.0;
@@ -73,29 +74,22 @@ impl PortPool {
         }
     }
 
-    /// Gives a service `number` ports: those that it has or had, if they are enough.
+    /// Gives a service ports: those that it has or had, if they are free.
     ///
     /// # Errors
-    /// The pool has no block of that size.
-    pub(crate) fn allocate(&mut self, name: &str, number: u16) -> Result<PortBlock> {
-        let size = number.div_ceil(GRAIN).saturating_mul(GRAIN);
+    /// The pool has no free block.
+    pub(crate) fn allocate(&mut self, name: &str) -> Result<PortBlock> {
         let had = self.blocks.remove(name);
         let rested = self.resting.remove(name);
-        let enough = |block: PortBlock| PortBlock {
-            size: if block.size < number {
-                size
-            } else {
-                block.size
-            },
-            ..block
-        };
-        let known = had.into_iter().chain(rested.map(|resting| resting.block));
         // A port that the model chose once may be one of those that rest.
-        let stays = had.filter(|block| block.size >= number && self.used(*block).is_none());
-        let known = stays.or_else(|| known.map(enough).find(|block| self.is_free(*block)));
+        let stays = had.filter(|block| self.used(*block).is_none());
+        let known = stays.or_else(|| {
+            let rested = rested.map(|resting| resting.block);
+            rested.filter(|block| self.is_free(*block))
+        });
         let block = match known {
             Some(block) => block,
-            None => self.free_block(name, size)?,
+            None => self.free_block(name)?,
         };
         if let Some(resting) = rested.filter(|resting| !resting.block.overlaps(block)) {
             self.resting.insert(name.to_owned(), resting);
@@ -113,7 +107,8 @@ impl PortPool {
     }
 
     /// Returns the first block of the pool that nothing uses.
-    fn free_block(&self, name: &str, size: u16) -> Result<PortBlock> {
+    fn free_block(&self, name: &str) -> Result<PortBlock> {
+        let size = BLOCK;
         let (mut first, last) = (u32::from(*self.pool.start()), u32::from(*self.pool.end()));
         while first + u32::from(size) <= last + 1 {
             let Ok(start) = u16::try_from(first) else {

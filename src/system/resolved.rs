@@ -70,6 +70,8 @@ pub struct ResolvedPart {
     pub name: PartName,
     /// What it is.
     pub kind: PartKind,
+    /// The role by which it is placed.
+    pub role: PartName,
     /// The hosts on which it runs, ascending.
     pub hosts: Vec<usize>,
     /// How many run on each of them.
@@ -102,7 +104,7 @@ pub enum Listen {
     Nowhere,
     /// At a socket in the file system that only the web server of its host uses.
     WebServer,
-    /// At a port of the system's pool, or one that the model chose: the first of `per_host`.
+    /// At a port of the system's pool, or one that the model chose. All that run on a host share it.
     Port(u16),
     /// At a port that the application chose, whatever the system is.
     Own(u16),
@@ -147,6 +149,37 @@ impl ResolvedSystem {
         self.applications.iter().find(|known| known.name == *name)
     }
 
+    /// Returns the applications, those first that others require.
+    pub fn applications_in_order(&self) -> Vec<&ResolvedApplication> {
+        let mut ordered: Vec<&ResolvedApplication> = Vec::new();
+        for application in &self.applications {
+            self.add_in_order(application, &mut ordered);
+        }
+        ordered
+    }
+
+    /// Adds an application after those that it requires. Resolved systems have no circles.
+    fn add_in_order<'s>(
+        &'s self,
+        application: &'s ResolvedApplication,
+        ordered: &mut Vec<&'s ResolvedApplication>,
+    ) {
+        if ordered.iter().any(|known| known.name == application.name) {
+            return;
+        }
+        for binding in &self.bindings {
+            let Provider::Part(number) = binding.provider else {
+                continue;
+            };
+            let provider = self.application(&self.parts[number].application);
+            let is_own = binding.application == application.name;
+            if let Some(provider) = provider.filter(|_| is_own) {
+                self.add_in_order(provider, ordered);
+            }
+        }
+        ordered.push(application);
+    }
+
     /// Returns the parts of an application, with their numbers.
     pub fn parts_of<'s>(
         &'s self,
@@ -179,12 +212,11 @@ impl ResolvedPart {
         format!("{}.{}", self.application, self.name)
     }
 
-    /// Returns the ports that it uses on each of its hosts.
-    pub fn ports(&self) -> std::ops::Range<u32> {
+    /// Returns the port that it uses on each of its hosts.
+    pub fn port(&self) -> Option<u16> {
         match self.listen {
-            Listen::Port(first) => u32::from(first)..u32::from(first) + self.per_host,
-            Listen::Own(port) => u32::from(port)..u32::from(port) + 1,
-            Listen::Nowhere | Listen::WebServer => 0..0,
+            Listen::Port(port) | Listen::Own(port) => Some(port),
+            Listen::Nowhere | Listen::WebServer => None,
         }
     }
 }

@@ -91,10 +91,8 @@ impl ResolvedSystem {
     pub fn port_of(&self, provider: Provider) -> u16 {
         match provider {
             Provider::Service(number) => ResolvedService::port(&self.services[number]),
-            Provider::Part(number) => {
-                let first = self.parts[number].ports().start;
-                u16::try_from(first).unwrap_or(u16::MAX)
-            }
+            // Whoever provides a service has an address.
+            Provider::Part(number) => self.parts[number].port().unwrap_or_default(),
         }
     }
 }

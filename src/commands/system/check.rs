@@ -4,9 +4,9 @@ use serde_json::Value;
 
 use crate::cli::SystemCheckArgs;
 use pkgapp_config::{PartName, SystemEnvironment};
-use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_core::error::Result;
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_core::text::{backticked, counted};
+use pkgapp_core::text::counted;
 use pkgapp_system::{HostClass, ResolvedSystem};
 
 use super::OpenSystem;
@@ -41,9 +41,7 @@ pub(super) fn check(
     if stale.is_empty() {
         return Ok(());
     }
-    let error = Error::new(format!("the lock of {} is out of date", backticked(stale)));
-    let error = error.at(Location::file(&system.lock_file));
-    Err(error.hint("run `pkgapp system lock`, and commit the file"))
+    Err(system.stale_lock(&stale))
 }
 
 /// Prints an environment: its hosts, and the services of each kind of host.

@@ -1,10 +1,12 @@
 //! `pkgapp system`: the model of systems that span hosts.
 
+mod build;
 mod check;
 mod draw;
 mod lock;
 mod software;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use jiff::Timestamp;
@@ -12,11 +14,13 @@ use jiff::civil::Date;
 use jiff::tz::TimeZone;
 
 use crate::cli::{GlobalOptions, SystemArgs, SystemCommand};
-use pkgapp_config::{SystemEnvironment, SystemModel};
+use pkgapp_config::{PartName, SystemEnvironment, SystemModel};
 use pkgapp_core::commit;
-use pkgapp_core::error::{Error, Result};
+use pkgapp_core::error::{Error, Location, Result};
+use pkgapp_core::name::AppName;
 use pkgapp_core::report::Report;
-use pkgapp_system::{ResolutionInput, ResolvedSystem, SystemLock, resolve};
+use pkgapp_core::text::backticked;
+use pkgapp_system::{DeclaredApplication, ResolutionInput, ResolvedSystem, SystemLock, resolve};
 
 use self::software::SoftwareShelf;
 
@@ -26,6 +30,7 @@ pub(super) fn system(args: &SystemArgs, global: &GlobalOptions, report: &Report)
     match &args.command {
         SystemCommand::Check(args) => check::check(&system, args, report),
         SystemCommand::Lock(args) => lock::lock(system, args, report),
+        SystemCommand::Build(args) => build::build(&system, args, report),
         SystemCommand::Graph(args) => draw::graph(&system, args, report),
         SystemCommand::Export(args) => draw::export(&system, args, report),
     }
@@ -38,6 +43,7 @@ struct OpenSystem<'a> {
     lock: SystemLock,
     software: SoftwareShelf<'a>,
     today: Date,
+    global: &'a GlobalOptions,
 }
 
 impl<'a> OpenSystem<'a> {
@@ -50,18 +56,52 @@ impl<'a> OpenSystem<'a> {
             model,
             software: SoftwareShelf::new(global, report),
             today: today()?,
+            global,
         })
     }
 
     /// Resolves an environment.
     fn resolve(&self, environment: &SystemEnvironment) -> Result<ResolvedSystem> {
+        let applications = self.software.of(&self.model, environment)?;
+        self.resolve_declared(environment, &applications)
+    }
+
+    /// Resolves an environment of these applications.
+    fn resolve_declared(
+        &self,
+        environment: &SystemEnvironment,
+        applications: &BTreeMap<AppName, DeclaredApplication>,
+    ) -> Result<ResolvedSystem> {
         resolve(&ResolutionInput {
             model: &self.model,
             environment,
-            applications: &self.software.of(&self.model, environment)?,
+            applications,
             lock: &self.lock.environment(environment.name().as_str()),
             today: self.today,
         })
+    }
+
+    /// Resolves an environment whose lock is up to date.
+    fn resolve_locked(
+        &self,
+        environment: &SystemEnvironment,
+        applications: &BTreeMap<AppName, DeclaredApplication>,
+    ) -> Result<ResolvedSystem> {
+        let resolved = self.resolve_declared(environment, applications)?;
+        let locked = self.lock.environment(environment.name().as_str());
+        if locked == resolved.lock {
+            Ok(resolved)
+        } else {
+            Err(self.stale_lock(&[environment.name()]))
+        }
+    }
+
+    /// Returns the error about a lock that does not fit environments.
+    fn stale_lock(&self, environments: &[&PartName]) -> Error {
+        let names = backticked(environments);
+        let error = Error::new(format!("the lock of {names} is out of date"));
+        let error = error.at(Location::file(&self.lock_file));
+        error.hint("run `pkgapp system lock`, and commit the file")
     }
 
     /// Resolves several environments, and reports the mistakes of all.

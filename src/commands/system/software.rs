@@ -10,7 +10,7 @@ use crate::cli::{GlobalOptions, TargetArgs};
 use crate::commands::load_with;
 use crate::commands::locked_recipes::LockedRecipes;
 use pkgapp_config::{
-    Config, DomainName, PartName, PartPlacement, SoftwareSource, SystemApplication,
+    Config, DeclarationChanges, PartName, PartPlacement, SoftwareSource, SystemApplication,
     SystemEnvironment, SystemModel,
 };
 use pkgapp_core::error::{Error, Result, shown};
@@ -19,11 +19,29 @@ use pkgapp_core::report::Report;
 use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_system::DeclaredApplication;
 
+/// The software of an application, as it was found.
+#[derive(Debug)]
+pub(super) enum FoundSoftware {
+    /// A package, and its file.
+    Package(Box<SoftwarePackage>, PathBuf),
+    /// The services of a checkout.
+    Checkout(DeclaredServices),
+}
+
+impl FoundSoftware {
+    fn services(&self) -> &DeclaredServices {
+        match self {
+            Self::Package(package, _) => package.services(),
+            Self::Checkout(services) => services,
+        }
+    }
+}
+
 /// Reads the software of applications, each package once.
 pub(super) struct SoftwareShelf<'a> {
     global: &'a GlobalOptions,
     report: &'a Report,
-    packages: RefCell<BTreeMap<PathBuf, Rc<DeclaredServices>>>,
+    packages: RefCell<BTreeMap<PathBuf, Rc<FoundSoftware>>>,
 }
 
 impl<'a> SoftwareShelf<'a> {
@@ -57,22 +75,23 @@ impl<'a> SoftwareShelf<'a> {
         environment: &SystemEnvironment,
     ) -> Result<DeclaredApplication> {
         let software = self.software(application, environment)?;
-        let config = read(&software, application, environment).map_err(|error| {
+        let config = read(software.services(), application, environment).map_err(|error| {
             let name = &application.name;
             error.context(format!("cannot read the services of `{name}`"))
         })?;
         Ok(DeclaredApplication {
             software: config.name.clone(),
-            version: software.version().to_owned(),
+            version: software.services().version().to_owned(),
             config,
         })
     }
 
-    fn software(
+    /// Finds the software of an application.
+    pub(super) fn software(
         &self,
         application: &SystemApplication,
         environment: &SystemEnvironment,
-    ) -> Result<Rc<DeclaredServices>> {
+    ) -> Result<Rc<FoundSoftware>> {
         let found = match &application.from.value {
             SoftwareSource::Checkout(directory) => return self.checkout(directory),
             SoftwareSource::Package(path) if path.is_file() => path.clone(),
@@ -88,7 +107,8 @@ impl<'a> SoftwareShelf<'a> {
         }
         let software =
             SoftwarePackage::read(&found).map_err(|error| error.at(application.from.at.clone()))?;
-        let software = Rc::new(software.into_services());
+        let software = FoundSoftware::Package(Box::new(software), found.clone());
+        let software = Rc::new(software);
         self.packages
             .borrow_mut()
             .insert(found, Rc::clone(&software));
@@ -96,7 +116,7 @@ impl<'a> SoftwareShelf<'a> {
     }
 
     /// Declares the software of a checkout, without building it.
-    fn checkout(&self, directory: &Path) -> Result<Rc<DeclaredServices>> {
+    fn checkout(&self, directory: &Path) -> Result<Rc<FoundSoftware>> {
         if let Some(known) = self.packages.borrow().get(directory) {
             return Ok(Rc::clone(known));
         }
@@ -106,7 +126,7 @@ impl<'a> SoftwareShelf<'a> {
         };
         let target = TargetArgs::default();
         let app = load_with(&LockedRecipes::new(&target, &global, self.report))?;
-        let software = Rc::new(DeclaredServices::of(&app)?);
+        let software = Rc::new(FoundSoftware::Checkout(DeclaredServices::of(&app)?));
         let mut packages = self.packages.borrow_mut();
         packages.insert(directory.to_owned(), Rc::clone(&software));
         Ok(software)
@@ -120,16 +140,20 @@ fn read(
     environment: &SystemEnvironment,
 ) -> Result<Config> {
     let domains = environment.domains.of(&application.name);
-    let domains: Vec<DomainName> = domains.iter().map(|domain| domain.value.clone()).collect();
+    let with_site = DeclarationChanges {
+        domains: domains.iter().map(|domain| domain.value.clone()).collect(),
+        ..DeclarationChanges::default()
+    };
+    let without_site = DeclarationChanges::default();
     let placement = application.placement(&PartName::parse("site")?);
     match placement {
-        Some(PartPlacement::Nowhere(_)) => software.read(&[]),
-        Some(PartPlacement::OnRole(_)) => software.read(&domains),
+        Some(PartPlacement::Nowhere(_)) => software.read(&without_site),
+        Some(PartPlacement::OnRole(_)) => software.read(&with_site),
         // Whoever does not mention the site gets one if the application can have one.
-        None if application.role.is_some() => {
-            software.read(&domains).or_else(|_| software.read(&[]))
-        }
-        None => software.read(&[]),
+        None if application.role.is_some() => software
+            .read(&with_site)
+            .or_else(|_| software.read(&without_site)),
+        None => software.read(&without_site),
     }
 }
 

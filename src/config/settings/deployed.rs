@@ -106,6 +106,20 @@ impl Config {
     /// # Errors
     /// Settings without a value, all of them.
     pub fn check_deployed_settings(&self, deployment: &Deploy) -> Result<()> {
+        let table = format!("[deploy.{}.settings]", deployment.name);
+        self.check_values(deployment, &table)
+    }
+
+    /// Checks the same for an environment of a system.
+    ///
+    /// # Errors
+    /// Settings without a value, all of them.
+    pub fn check_settings_of_system(&self, environment: &Deploy) -> Result<()> {
+        let table = format!("[environment.{}.settings.{}]", environment.name, self.name);
+        self.check_values(environment, &table)
+    }
+
+    fn check_values(&self, deployment: &Deploy, table: &str) -> Result<()> {
         let name = &deployment.name;
         let missing = self.settings_without_value().map(|setting| {
             Error::new(format!(
@@ -113,10 +127,7 @@ impl Config {
                 setting.name
             ))
             .at(deployment.at.clone())
-            .hint(format!(
-                "write `{} = …` below `[deploy.{name}.settings]`",
-                setting.name
-            ))
+            .hint(format!("write `{} = …` below `{table}`", setting.name))
         });
         Error::all(missing.collect::<Vec<_>>()).map_or(Ok(()), Err)
     }

@@ -15,7 +15,7 @@ use super::existing_file;
 use super::reader::{Located, TableReader, ValueReader, listed};
 use super::service::{Service, TimeSpan, host_path};
 
-pub use upstream::{ProxiedService, UpstreamAddress};
+pub use upstream::{ProxiedService, UpstreamAddress, UpstreamHost};
 
 /// `[site]`, if it has `domains`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -18,6 +18,17 @@ pub struct ProxiedService {
     pub address: UpstreamAddress,
     /// Whether systemd holds a socket in the file system for it whose group is ours to choose.
     pub is_admitted: bool,
+    /// The hosts that answer instead, if a system says so.
+    pub hosts: Vec<UpstreamHost>,
+}
+
+/// A host that answers for a site on other hosts.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct UpstreamHost {
+    /// Its name or address.
+    pub host: String,
+    /// The port of the service.
+    pub port: u16,
 }
 
 /// Where a service answers.
@@ -127,7 +138,27 @@ impl ProxiedService {
             name: service.name.clone(),
             is_admitted: is_socket && service.socket_access.group.is_none(),
             address,
+            hosts: Vec::new(),
         })
+    }
+
+    /// Returns the addresses, as web servers name them; `unix` stands before the path of a socket.
+    pub fn addresses(&self, unix: &str) -> Vec<String> {
+        if self.hosts.is_empty() {
+            return vec![match &self.address {
+                UpstreamAddress::Tcp(address) => address.to_string(),
+                UpstreamAddress::Unix(path) => format!("{unix}{path}"),
+            }];
+        }
+        let hosts = self.hosts.iter();
+        let addresses = hosts.map(|UpstreamHost { host, port }| {
+            if host.contains(':') {
+                format!("[{host}]:{port}")
+            } else {
+                format!("{host}:{port}")
+            }
+        });
+        addresses.collect()
     }
 
     /// Where a service listens that opens its socket itself.

@@ -14,7 +14,7 @@
 //! nginx to check it.
 
 use minijinja::Value;
-use pkgapp_config::{Site, SiteTls, StaticFiles, UpstreamAddress, WebServer};
+use pkgapp_config::{Site, SiteTls, StaticFiles, WebServer};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::fs;
@@ -123,10 +123,8 @@ impl SiteWriter<'_> {
             files.add(&acme.before, LABEL, self.before(acme)?)?;
         }
         let program = place(context, &format!("activate-{}", site.server.name()))?;
-        let socket = site
-            .proxy
-            .is_admitted
-            .then(|| format!("{}.socket", context.unit(&site.proxy.name)));
+        let is_beside = site.proxy.is_admitted && site.proxy.hosts.is_empty();
+        let socket = is_beside.then(|| format!("{}.socket", context.unit(&site.proxy.name)));
         let values = minijinja::context! {
             name => context.name(),
             server => site.server.name(),
@@ -184,10 +182,7 @@ impl SiteWriter<'_> {
             name,
             upstream => format!("pkgapp-{name}"),
             variable => variable(name),
-            address => match &self.site.proxy.address {
-                UpstreamAddress::Tcp(address) => address.to_string(),
-                UpstreamAddress::Unix(path) => format!("unix:{path}"),
-            },
+            servers => self.site.proxy.addresses("unix:"),
             acme => self.acme.as_ref().map(|acme| &acme.directory),
             ..self.common()
         };
@@ -222,10 +217,7 @@ impl SiteWriter<'_> {
             name => self.context.name(),
             addresses,
             email,
-            address => match &self.site.proxy.address {
-                UpstreamAddress::Tcp(address) => address.to_string(),
-                UpstreamAddress::Unix(path) => format!("unix/{path}"),
-            },
+            servers => self.site.proxy.addresses("unix/"),
             ..self.common()
         };
         render(include_str!("../../../templates/site/Caddyfile"), values)

@@ -102,7 +102,36 @@ fn described(environment: &str) -> String {
             _ = writeln!(text, "    {name}={value}");
         }
     }
-    text + "\n" + &lock_text(&resolved.lock)
+    text + "\n" + &configurations(&resolved, &declared) + "\n" + &lock_text(&resolved.lock)
+}
+
+/// Describes the configurations: the hosts of each, what listens where, and what is behind the site.
+fn configurations(
+    resolved: &ResolvedSystem,
+    declared: &BTreeMap<AppName, DeclaredApplication>,
+) -> String {
+    let mut text = String::new();
+    for application in resolved.applications_in_order() {
+        let declared = &declared[&application.name];
+        for one in resolved.configurations(&application.name, declared) {
+            let hosts = one.hosts.iter();
+            let hosts = hosts.map(|host| resolved.hosts[*host].name.as_str());
+            _ = writeln!(text, "{} on {}", one.application, crate::folded(hosts));
+            for (service, socket) in &one.changes.sockets {
+                _ = writeln!(text, "    {service} at {socket}");
+            }
+            for (service, number) in &one.changes.instances {
+                _ = writeln!(text, "    {number} of {service}");
+            }
+            for upstream in &one.placed.upstreams {
+                _ = writeln!(text, "    site of {}:{}", upstream.host, upstream.port);
+            }
+            for (name, value) in &one.placed.variables {
+                _ = writeln!(text, "    {name}={value}");
+            }
+        }
+    }
+    text
 }
 
 #[test]

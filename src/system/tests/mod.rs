@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use jiff::civil::{Date, date};
-use pkgapp_config::{ConfigDraft, DomainName, ProjectFacts, SystemEnvironment, SystemModel};
+use pkgapp_config::{
+    ConfigDraft, DeclarationChanges, DomainName, ProjectFacts, SystemEnvironment, SystemModel,
+};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 
@@ -90,7 +92,11 @@ impl TestSystem {
                 .map(|domain| domain.value.clone())
                 .collect();
             let draft = ConfigDraft::read(Some(&file), self.path()).unwrap();
-            let draft = draft.without_content().with_domains(&domains);
+            let changes = DeclarationChanges {
+                domains,
+                ..DeclarationChanges::default()
+            };
+            let draft = draft.without_content().with_changes(&changes);
             let config = draft.finish(&ProjectFacts::default()).unwrap();
             let version = environment.versions.get(&application.name);
             let declared = DeclaredApplication {
