@@ -25,8 +25,8 @@ pub use secrets::{
     SecretsSetArgs,
 };
 pub use system::{
-    ExportTool, GraphFormat, SystemArgs, SystemBuildArgs, SystemCheckArgs, SystemCommand,
-    SystemExportArgs, SystemGraphArgs, SystemLockArgs,
+    ExportTool, GraphFormat, SystemApplyArgs, SystemArgs, SystemBuildArgs, SystemCheckArgs,
+    SystemCommand, SystemExportArgs, SystemGraphArgs, SystemLockArgs,
 };
 
 /// Build a deb, rpm, or tarball from a Python application and deploy it over SSH

@@ -93,6 +93,41 @@ fn a_model_is_locked_and_checked() {
 }
 
 #[test]
+fn each_kind_of_hosts_has_a_configuration_of_its_own() {
+    let sandbox = system();
+    let stale = sandbox.pkgapp(["system", "build", "production"]).fails();
+    assert!(stale.contains("run `pkgapp system lock`"), "{stale}");
+    lock(&sandbox);
+    let built = sandbox
+        .pkgapp(["system", "build", "production"])
+        .artifacts();
+    assert_eq!(built.len(), 4, "{built:?}");
+    let of = |role: &str, end: &str| {
+        let mut paths = built.iter().map(|path| path.to_str().unwrap());
+        let path =
+            paths.find(|path| path.contains(&format!("production.{role}.")) && path.ends_with(end));
+        sandbox.dump(std::path::Path::new(path.unwrap()))
+    };
+    for end in [".deb", ".rpm"] {
+        let (web, front) = (of("web", end), of("front", end));
+        assert!(
+            web.contains("hello-web.socket") && !web.contains("nginx.conf"),
+            "{web}"
+        );
+        assert!(
+            front.contains("nginx.conf") && !front.contains("hello-web"),
+            "{front}"
+        );
+    }
+
+    // The same again, and from the other package of the software.
+    let again = sandbox.pkgapp(["system", "build", "production"]);
+    assert_eq!(again.artifacts(), built);
+    let apply = sandbox.pkgapp(["system", "apply", "production", "--confirm", "manual"]);
+    assert_eq!(apply.outcome().status, 2);
+}
+
+#[test]
 fn data_stay_and_a_damaged_lock_is_refused() {
     let sandbox = system();
     lock(&sandbox);

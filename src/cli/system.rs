@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::FormatName;
+use super::{FormatName, RolloutArgs};
 
 /// Arguments of `pkgapp system`.
 #[derive(Debug, Args)]
@@ -41,6 +41,17 @@ pub enum SystemCommand {
     ///
     /// Example: pkgapp system build production
     Build(SystemBuildArgs),
+    /// Deploy the applications of an environment
+    ///
+    /// Builds the configuration packages, then deploys each application with its software, those
+    /// first that others require: on one kind of hosts after the other, sites last. Everything is
+    /// planned before any host changes. If hosts fail, the others return to their previous
+    /// packages. pkgapp installs no backing services: they must be there.
+    ///
+    /// Exit code: 3 if some hosts changed and some did not.
+    ///
+    /// Example: pkgapp system apply production
+    Apply(Box<SystemApplyArgs>),
     /// Draw the hosts and services of an environment
     ///
     /// Hosts are boxes, with their services in them; arrows lead from a service to those that it
@@ -85,6 +96,20 @@ pub struct SystemBuildArgs {
     /// Write the packages to DIR [default: dist/ENVIRONMENT beside the model]
     #[arg(short, long, value_name = "DIR")]
     pub output: Option<PathBuf>,
+}
+
+/// Arguments of `pkgapp system apply`.
+#[derive(Debug, Args)]
+pub struct SystemApplyArgs {
+    /// Environment to deploy
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environment: String,
+    /// Deploy this application only
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub application: Vec<String>,
+    /// The options of the rollout.
+    #[command(flatten)]
+    pub rollout: RolloutArgs,
 }
 
 /// Arguments of `pkgapp system graph`.

@@ -336,7 +336,7 @@ fn check_belonging(all: &[Artifact], app: Option<&Config>) -> Vec<Error> {
 
 /// Reads the requirements of the artifacts that hosts may get, and adds the interpreters that they
 /// share; `part` is the service whose settings a migration takes over.
-fn complete(
+pub(super) fn complete(
     mut artifacts: Vec<Artifact>,
     policy: &mut DeployPolicy,
     part: Option<&str>,
@@ -577,7 +577,10 @@ fn migration_user(app: Option<&Config>, deploy: &Deploy) -> Option<String> {
 
 /// Returns the service or timer whose settings a migration takes over: the named one, or else the
 /// first.
-fn migrated_like(app: Option<&Config>, migrate: Option<&Migrate>) -> Result<Option<String>> {
+pub(super) fn migrated_like(
+    app: Option<&Config>,
+    migrate: Option<&Migrate>,
+) -> Result<Option<String>> {
     let Some((app, migrate)) = app.zip(migrate) else {
         return Ok(None);
     };
@@ -657,6 +660,18 @@ impl RollingPlan<'_> {
         }
         Err(Error::new("gave up: other pushes kept changing the hosts")
             .hint("push again when they are done"))
+    }
+
+    /// Gathers facts and plans, without a word.
+    ///
+    /// # Errors
+    /// Reasons against the plan.
+    pub(super) fn check(&self, make: &dyn Fn(&[TargetHost]) -> Result<Plan>) -> Result<()> {
+        let reached = self.gather_facts()?;
+        if reached.sites.is_empty() {
+            return Ok(());
+        }
+        make(&reached.sites).map(|_| ())
     }
 
     fn print_plan(&self, plan: &Plan) {
@@ -870,6 +885,25 @@ impl PushSummary {
             self.hosts.push((host.host, host.end));
             self.errors.extend(host.errors);
         }
+    }
+
+    /// Returns whether some host has failed.
+    pub(super) fn has_failed(&self) -> bool {
+        !self.errors.is_empty()
+    }
+
+    /// Returns the hosts that have changed.
+    pub(super) fn changed_hosts(&self) -> impl Iterator<Item = &str> {
+        let changed = self.hosts.iter().filter(|(_, end)| end.is_change());
+        changed.map(|(host, _)| host.as_str())
+    }
+
+    /// Adds what became of other hosts.
+    pub(super) fn merge(&mut self, other: Self) {
+        self.hosts.extend(other.hosts);
+        self.errors.extend(other.errors);
+        self.changed |= other.changed;
+        self.planned += other.planned;
     }
 
     /// Returns the failures as one error, whose kind is the exit code.

@@ -1,5 +1,6 @@
 //! `pkgapp system`: the model of systems that span hosts.
 
+mod apply;
 mod build;
 mod check;
 mod draw;
@@ -31,6 +32,7 @@ pub(super) fn system(args: &SystemArgs, global: &GlobalOptions, report: &Report)
         SystemCommand::Check(args) => check::check(&system, args, report),
         SystemCommand::Lock(args) => lock::lock(system, args, report),
         SystemCommand::Build(args) => build::build(&system, args, report),
+        SystemCommand::Apply(args) => apply::apply(&system, args, report),
         SystemCommand::Graph(args) => draw::graph(&system, args, report),
         SystemCommand::Export(args) => draw::export(&system, args, report),
     }

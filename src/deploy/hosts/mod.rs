@@ -32,7 +32,7 @@ use pkgapp_core::process::Stream;
 
 pub use log::{CommandLogs, HostLog};
 pub use prompt::Prompt;
-pub use select::{LabelFilter, Labels, SelectedHost};
+pub use select::{LabelFilter, Labels, SelectedHost, passes};
 pub use shell::Shell;
 pub use ssh::{Connections, SshOptions};
 pub use sudo::SudoPasswords;

@@ -92,7 +92,7 @@ impl LabelFilter {
 }
 
 /// Returns whether all filters let a host pass; of those that name the same key one is enough.
-fn passes(filters: &[LabelFilter], labels: &Labels) -> bool {
+pub fn passes(filters: &[LabelFilter], labels: &Labels) -> bool {
     let refused = filters
         .iter()
         .any(|filter| !filter.wanted && filter.matches(labels));
