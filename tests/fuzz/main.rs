@@ -145,6 +145,6 @@ macro_rules! readers {
 }
 
 readers! {
-    locks configuration recipes procfiles metadata records imports wheels eggs links elf packages members sdists releases facts conditions
+    locks configuration systems recipes procfiles metadata records imports wheels eggs links elf packages members sdists releases facts conditions
     journals downloads
 }

@@ -9,7 +9,7 @@ use std::io::{Cursor, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use flate2::write::GzEncoder;
-use pkgapp_config::{Config, ConfigDraft, FactValue, ProjectFacts};
+use pkgapp_config::{Config, ConfigDraft, FactValue, ProjectFacts, SystemModel};
 use pkgapp_core::error::{Error, Location};
 use pkgapp_core::name::Arch;
 use pkgapp_core::path::ReleasePath;
@@ -20,6 +20,7 @@ use pkgapp_format::read::PackageReader;
 use pkgapp_lock::{Lock, LockSelection};
 use pkgapp_pypa::Environment;
 use pkgapp_release::imports::statement;
+use pkgapp_system::{DeclaredApplication, ResolutionInput, SystemLock, graph, resolve};
 use pkgapp_wheels::archive::WheelArchive;
 use zip::write::{SimpleFileOptions, ZipWriter};
 
@@ -52,6 +53,11 @@ pub(crate) const READERS: &[Reader] = &[
         name: "configuration",
         family: "configuration",
         check: configuration,
+    },
+    Reader {
+        name: "systems",
+        family: "systems",
+        check: systems,
     },
     Reader {
         name: "recipes",
@@ -226,6 +232,81 @@ fn configuration() -> Check {
             Err(error) => names(&error, directory.path().to_str().unwrap()),
         }
     })
+}
+
+/// The declaration of every application of a system.
+const DECLARATION: &str = "[app]\nname = \"shop\"\nversion = \"1.0\"\n[python]\nversion = \"3.11\"\n\
+     [service.web]\nexec = \"web\"\nsocket = \"0.0.0.0:8000\"\n\
+     [service.api]\nexec = \"api\"\naddress = \"127.0.0.1:9000\"\n\
+     [timer.report]\nexec = \"report\"\ncalendar = \"daily\"\n\
+     [requires.database]\ntype = \"postgresql\"\nenv = { A = \"{url}\" }\n\
+     [requires.billing]\nenv = { B = \"{hosts}\" }\noptional = true\n\
+     [provides.billing]\nservice = \"web\"\n";
+
+/// The model that a lock is read for.
+const MODEL: &str = "[system]\nname = \"shop\"\n\
+     [application.shop]\npackage = \".\"\nrole = \"web\"\nplace.api = { role = \"web\", count = 1 }\n\
+     [service.db]\nkind = \"postgresql\"\nrole = \"db\"\n\
+     [environment.production]\nhosts = [{ host = \"web[1:9]\", roles = [\"web\"] }, { host = \"db1\", roles = [\"db\"] }]\n";
+
+/// Reads models and locks, and resolves them.
+fn systems() -> Check {
+    let directory = tempfile::tempdir().unwrap();
+    let root = directory.path().to_owned();
+    std::fs::write(root.join("pkgapp.toml"), DECLARATION).unwrap();
+    let draft = ConfigDraft::read(None, &root).unwrap().without_content();
+    let declared = draft.finish(&ProjectFacts::default()).unwrap();
+
+    Box::new(move |case| {
+        let path = write(directory.path(), &case.name, &case.bytes);
+        let place = root.to_str().unwrap();
+        let (model, lock) = if case.name.ends_with(".lock") {
+            let model = write(&root, "model.toml", MODEL.as_bytes());
+            (
+                SystemModel::load(Some(&model), &root),
+                SystemLock::read(&path),
+            )
+        } else {
+            let model = SystemModel::load(Some(&path), &root);
+            (model, Ok(SystemLock::default()))
+        };
+        match (model, lock) {
+            (Ok(model), Ok(lock)) => {
+                resolve_all(&model, &lock, &declared);
+                Ok(())
+            }
+            (Err(error), _) | (_, Err(error)) => names(&error, place),
+        }
+    })
+}
+
+/// Resolves all environments, and makes everything of them that needs no package.
+fn resolve_all(model: &SystemModel, lock: &SystemLock, declared: &Config) {
+    let applications = model.applications.iter().map(|application| {
+        let software = DeclaredApplication {
+            software: application.software.clone(),
+            version: "1.0-1".to_owned(),
+            config: declared.clone(),
+        };
+        (application.name.clone(), software)
+    });
+    let applications = applications.collect();
+    for environment in &model.environments {
+        let resolved = resolve(&ResolutionInput {
+            model,
+            environment,
+            applications: &applications,
+            lock: &lock.environment(environment.name().as_str()),
+            today: jiff::civil::date(2026, 12, 1),
+        });
+        let Ok(resolved) = resolved else {
+            continue;
+        };
+        graph::svg(&resolved);
+        for (name, declared) in &applications {
+            resolved.configurations(name, declared);
+        }
+    }
 }
 
 /// A project that requires `gunicorn` and has an application object.
