@@ -26,7 +26,7 @@ pub use secrets::{
 };
 pub use system::{
     ExportTool, GraphFormat, SystemApplyArgs, SystemArgs, SystemBuildArgs, SystemCheckArgs,
-    SystemCommand, SystemExportArgs, SystemGraphArgs, SystemLockArgs,
+    SystemCommand, SystemExportArgs, SystemGraphArgs, SystemLockArgs, SystemStatusArgs,
 };
 
 /// Build a deb, rpm, or tarball from a Python application and deploy it over SSH

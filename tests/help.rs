@@ -97,11 +97,13 @@ fn completions_are_scripts_of_their_shell() {
     let Some(bash) = super::support::tools::tool("bash") else {
         return;
     };
-    let script = Sandbox::new().pkgapp(["completions", "bash"]).stdout();
-    let check = format!("{script}\ncomplete -p pkgapp");
-    let printed = super::support::tools::text(
-        std::process::Command::new(bash).args(["--norc", "-c", &check]),
-    );
+    let sandbox = Sandbox::new();
+    let script = sandbox.pkgapp(["completions", "bash"]).stdout();
+    // As a file, as people source it: an argument has at most 128 kB.
+    sandbox.write("completions.sh", format!("{script}\ncomplete -p pkgapp\n"));
+    let file = sandbox.path("completions.sh");
+    let mut command = std::process::Command::new(bash);
+    let printed = super::support::tools::text(command.arg("--norc").arg(file));
     assert!(printed.contains("_pkgapp"), "{printed}");
 }
 

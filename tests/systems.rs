@@ -125,6 +125,22 @@ fn each_kind_of_hosts_has_a_configuration_of_its_own() {
     assert_eq!(again.artifacts(), built);
     let apply = sandbox.pkgapp(["system", "apply", "production", "--confirm", "manual"]);
     assert_eq!(apply.outcome().status, 2);
+    for command in ["apply", "status", "rollback"] {
+        let wrong = sandbox.pkgapp([
+            "system",
+            command,
+            "production",
+            "--hosts",
+            "web4.example.com",
+        ]);
+        let told = wrong.outcome();
+        assert_eq!(told.status, 2, "{}", told.report);
+        let expected =
+            "`production` has no host `web4.example.com`\n  hint: did you mean `web1.example.com`?";
+        assert!(told.stderr.contains(expected), "{}", told.report);
+        let wrong = sandbox.pkgapp(["system", command, "production", "--application", "helo"]);
+        assert!(wrong.outcome().stderr.contains("did you mean `hello`?"));
+    }
 }
 
 #[test]

@@ -309,8 +309,9 @@ impl SoftwarePackage {
     ) -> Result<Package> {
         let python = host_python_of(&self.record);
         let scripts = &app.package.scriptlets;
+        let meta = self.meta(app, origin, services)?;
         let mut package = Package {
-            meta: self.meta(app, origin, services)?,
+            meta: undated(&meta)?,
             depends: self.depends(app)?,
             scriptlets: scriptlets::of(services, scripts, python.as_ref(), None, &tree)?,
             tree,
@@ -318,7 +319,8 @@ impl SoftwarePackage {
             ghosts: Vec::new(),
             writable: Vec::new(),
         };
-        package.meta.revision = revision(&package, origin)?;
+        let revision = revision(&package, origin)?;
+        package.meta = PackageInfo { revision, ..meta };
         Ok(package)
     }
 
@@ -436,6 +438,17 @@ fn listed(reader: &PackageReader) -> Result<(Tree, Vec<(String, ReleasePath)>)> 
         tree.insert(InstallPath::parse(&entry.path)?, known)?;
     }
     Ok((tree, declared))
+}
+
+/// Returns what is known of a package without the commit, so that the same content has the same
+/// hash in later commits.
+fn undated(meta: &PackageInfo) -> Result<PackageInfo> {
+    Ok(PackageInfo {
+        version: version(0)?,
+        timestamp: 0,
+        commit: None,
+        ..meta.clone()
+    })
 }
 
 /// Returns the version of a configuration package: the time of the commit.

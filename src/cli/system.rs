@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 
-use super::{FormatName, RolloutArgs};
+use super::{FormatName, HostArgs, RolloutArgs};
 
 /// Arguments of `pkgapp system`.
 #[derive(Debug, Args)]
@@ -52,6 +52,21 @@ pub enum SystemCommand {
     ///
     /// Example: pkgapp system apply production
     Apply(Box<SystemApplyArgs>),
+    /// Show which packages run where, beside those of the model
+    ///
+    /// Shows the installed packages, units, and changed files of each host. Building the same
+    /// configuration again tells whether a host has it.
+    ///
+    /// Exit code: 4 if a host is not healthy, or not as the model has it.
+    ///
+    /// Example: pkgapp system status production
+    Status(SystemStatusArgs),
+    /// Return the hosts of an environment to their previous packages
+    ///
+    /// Goes through the stages of `pkgapp system apply` in reverse, and stops if one fails.
+    ///
+    /// Example: pkgapp system rollback production
+    Rollback(Box<SystemApplyArgs>),
     /// Draw the hosts and services of an environment
     ///
     /// Hosts are boxes, with their services in them; arrows lead from a service to those that it
@@ -98,13 +113,30 @@ pub struct SystemBuildArgs {
     pub output: Option<PathBuf>,
 }
 
-/// Arguments of `pkgapp system apply`.
+/// Arguments of `pkgapp system status`.
 #[derive(Debug, Args)]
-pub struct SystemApplyArgs {
-    /// Environment to deploy
+pub struct SystemStatusArgs {
+    /// Environment to show
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: String,
-    /// Deploy this application only
+    /// Show this application only
+    #[arg(long, value_name = "NAME", value_delimiter = ',')]
+    pub application: Vec<String>,
+    /// Query hosts as root with sudo [default: `[environment.NAME] sudo`]
+    #[arg(long)]
+    pub sudo: bool,
+    /// The hosts to use.
+    #[command(flatten)]
+    pub hosts: HostArgs,
+}
+
+/// Arguments of `pkgapp system apply` and `pkgapp system rollback`.
+#[derive(Debug, Args)]
+pub struct SystemApplyArgs {
+    /// Environment to use
+    #[arg(value_name = "ENVIRONMENT")]
+    pub environment: String,
+    /// Use this application only
     #[arg(long, value_name = "NAME", value_delimiter = ',')]
     pub application: Vec<String>,
     /// The options of the rollout.

@@ -42,13 +42,17 @@ const CONFIGURATION: &str = "config";
 fn target<'a>(args: &'a RollbackArgs, only: &mut Vec<String>) -> Result<RollbackTarget<'a>> {
     let selectors = only.len();
     only.retain(|word| word != CONFIGURATION);
-    match (&args.to, only.len() < selectors) {
-        (None, false) => Ok(RollbackTarget::Previous),
-        (Some(version), false) => Ok(RollbackTarget::Version(version)),
-        (None, true) => Ok(RollbackTarget::Configuration),
-        (Some(_), true) => Err(Error::new("`--to` names a release, not a configuration")
-            .kind(ErrorKind::Usage)
-            .hint("leave out `--to` or `--only config`")),
+    let is_configuration = only.len() < selectors;
+    match &args.to {
+        None if is_configuration => Ok(RollbackTarget::Configuration),
+        None => Ok(RollbackTarget::Previous),
+        Some(version) if !is_configuration => Ok(RollbackTarget::Version(version)),
+        Some(_) => {
+            let error = Error::new("`--to` names a release, not a configuration");
+            Err(error
+                .kind(ErrorKind::Usage)
+                .hint("leave out `--to` or `--only config`"))
+        }
     }
 }
 

@@ -6,13 +6,15 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::cli::{GlobalOptions, HistoryArgs, StatusArgs};
+use pkgapp_config::Config;
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::{OutputStyle, Report};
-use pkgapp_deploy::backend;
+use pkgapp_deploy::backend::{self, Backend};
 use pkgapp_deploy::facts::{HostFacts, TransactionState};
 use pkgapp_deploy::fleet::{Fleet, Machine, folded, looked};
 use pkgapp_deploy::history::{AppCondition, CLOSED, HistoryEntry};
 use pkgapp_deploy::hosts::{HostCommand, HostFailure, interrupt};
+use pkgapp_deploy::stored::is_same_content;
 
 use super::load_app;
 use super::rollback::deploy;
@@ -76,36 +78,16 @@ impl KnownHost {
 pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report) -> Result<()> {
     let app = load_app(global, report)?;
     let deploy = deploy(&app, args.name.as_deref())?;
-    let backend = backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?;
-    let prefix = app.package.prefix.value.to_string();
     let fleet = Fleet::open(&args.hosts.options(), deploy, &app.root, "status", report)?;
-    let secrets: Vec<&str> = app.credentials().map(|each| each.name.as_str()).collect();
-    let probe = backend.probe(&prefix, &[]);
-    let probe = probe
-        .parameter("needs", secrets.join(" "))
-        .parameter("credentials", secrets.join(" "));
-    let condition = backend.status(&prefix);
-    let look = |machine: &Machine<'_>| KnownHost::read(machine, &probe, &condition, &secrets);
-    let (mut errors, mut unsettled) = (Vec::new(), Vec::new());
-    fleet.each_shown(look, |batch| {
-        for (at, known) in batch {
-            match known.unwrap_or_else(|| Err(interrupt::error())) {
-                Ok(known) => {
-                    show(&fleet.machines[at].member.name, &known, report);
-                    unsettled.extend((!known.is_settled()).then_some(at));
-                }
-                Err(error) => errors.push(error),
-            }
-        }
-    });
-    looked(errors)?;
-    unsettled.sort_unstable();
-    let name = |at: &usize| fleet.machines[*at].member.name.as_str();
-    let names: Vec<&str> = unsettled.iter().map(name).collect();
-    if names.is_empty() {
+    let query = StatusQuery {
+        backend: backend::choose(&app.name, deploy, args.into.as_deref(), args.sudo)?,
+        app: &app,
+        wanted: None,
+    };
+    let hosts = query.run(&fleet, report)?;
+    if hosts.is_empty() {
         return Ok(());
     }
-    let hosts = folded(&names);
     let what = format!(
         "`{}` is not healthy, or not as it was deployed, on {hosts}",
         app.name
@@ -113,7 +95,85 @@ pub(super) fn status(args: &StatusArgs, global: &GlobalOptions, report: &Report)
     Err(Error::new(what).kind(ErrorKind::Found))
 }
 
-fn show(host: &str, known: &KnownHost, report: &Report) {
+/// The question for the state of an application on hosts.
+pub(super) struct StatusQuery<'a> {
+    pub(super) backend: Box<dyn Backend>,
+    pub(super) app: &'a Config,
+    /// The packages that hosts should have, if that is known.
+    pub(super) wanted: Option<WantedPackages>,
+}
+
+/// The versions of the packages that a host should have.
+#[derive(Debug, Clone, Serialize)]
+pub(super) struct WantedPackages {
+    pub(super) software: String,
+    pub(super) configuration: String,
+}
+
+impl WantedPackages {
+    /// Returns a line for each package that a host does not have.
+    fn missing(&self, facts: &HostFacts) -> Vec<String> {
+        let mut lines = Vec::new();
+        if facts.installed.as_ref() != Some(&self.software) {
+            lines.push(format!("the model has {}", self.software));
+        }
+        let mut configurations = facts.configurations.values();
+        if !configurations.any(|version| is_same_content(version, &self.configuration)) {
+            lines.push(format!(
+                "the model has the configuration {}",
+                self.configuration
+            ));
+        }
+        lines
+    }
+}
+
+impl StatusQuery<'_> {
+    /// Prints the state of hosts; returns the names of those that are not as they should be.
+    ///
+    /// # Errors
+    /// A host cannot be asked.
+    pub(super) fn run(&self, fleet: &Fleet<'_>, report: &Report) -> Result<String> {
+        let prefix = self.app.package.prefix.value.to_string();
+        let credentials = self.app.credentials();
+        let secrets: Vec<&str> = credentials.map(|each| each.name.as_str()).collect();
+        let probe = self.backend.probe(&prefix, &[]);
+        let probe = probe
+            .parameter("needs", secrets.join(" "))
+            .parameter("credentials", secrets.join(" "));
+        let condition = self.backend.status(&prefix);
+        let look = |machine: &Machine<'_>| KnownHost::read(machine, &probe, &condition, &secrets);
+        let (mut errors, mut unsettled) = (Vec::new(), Vec::new());
+        fleet.each_shown(look, |batch| {
+            for (at, known) in batch {
+                match known.unwrap_or_else(|| Err(interrupt::error())) {
+                    Ok(known) => {
+                        let missing = self.missing(&known);
+                        show(&fleet.machines[at].member.name, &known, &missing, report);
+                        let is_settled = known.is_settled() && missing.is_empty();
+                        unsettled.extend((!is_settled).then_some(at));
+                    }
+                    Err(error) => errors.push(error),
+                }
+            }
+        });
+        looked(errors)?;
+        unsettled.sort_unstable();
+        let mut names: Vec<&str> = Vec::new();
+        for at in unsettled {
+            let machine = &fleet.machines[at];
+            names.push(&machine.member.name);
+        }
+        Ok(folded(&names))
+    }
+
+    fn missing(&self, known: &KnownHost) -> Vec<String> {
+        let wanted = self.wanted.as_ref();
+        wanted.map_or_else(Vec::new, |wanted| wanted.missing(&known.facts))
+    }
+}
+
+fn show(host: &str, known: &KnownHost, missing: &[String], report: &Report) {
     let KnownHost {
         facts, condition, ..
     } = known;
@@ -138,12 +198,13 @@ fn show(host: &str, known: &KnownHost, report: &Report) {
             "healthy": known.is_healthy(),
             "condition": condition,
             "secret_files": known.secrets,
+            "missing": missing,
             "facts": facts,
         }));
         return;
     }
     report.result(&headline(host, known));
-    for detail in details(known) {
+    for detail in missing.iter().cloned().chain(details(known)) {
         report.result(&format!("  {detail}"));
     }
 }

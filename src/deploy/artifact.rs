@@ -706,7 +706,7 @@ pub(super) mod tests {
 
     /// A configuration package of that day for production.
     pub(crate) fn configuration(kind: ArtifactKind, day: u32) -> Artifact {
-        let version = format!("202611{day:02}.120000-production.g00000000");
+        let version = format!("202611{day:02}.120000-production.g000000{day:02}");
         let file = match kind {
             ArtifactKind::Deb => format!("shop-config_{version}_all.deb"),
             ArtifactKind::Rpm | ArtifactKind::Tar => format!("shop-config-{version}.noarch.rpm"),

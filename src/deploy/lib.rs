@@ -68,7 +68,7 @@ pub mod secrets;
 mod select;
 pub mod service_command;
 pub mod step;
-mod stored;
+pub mod stored;
 mod transient_unit;
 mod upgrade;
 mod withdrawal;

@@ -403,6 +403,15 @@ pub(super) fn configuration_time(version: &str) -> Vec<u64> {
     numbers.collect()
 }
 
+/// Returns whether two versions are of configurations with the same content: the revision has a hash
+/// of it, and the version the time of a commit.
+pub fn is_same_content(one: &str, other: &str) -> bool {
+    match (one.rsplit_once('-'), other.rsplit_once('-')) {
+        (Some((_, one)), Some((_, other))) => one == other,
+        _ => one == other,
+    }
+}
+
 /// How a host decides by itself whether a release stays.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ReleaseTrial<'a> {
@@ -454,6 +463,25 @@ impl Fallback {
         match self {
             Self::Packages(set) => Some(set),
             Self::Uninstall | Self::None => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_same_content;
+
+    #[test]
+    fn the_hash_of_the_content_counts_and_not_the_time() {
+        let version = "20261128.80000-production.web.g3f9a0c1d";
+        for (other, is_same) in [
+            (version, true),
+            ("20261129.100000-production.web.g3f9a0c1d", true),
+            ("20261128.80000-production.web.g00000000", false),
+            ("20261128.80000-staging.web.g3f9a0c1d", false),
+            ("20261128.80000", false),
+        ] {
+            assert_eq!(is_same_content(version, other), is_same, "{other}");
         }
     }
 }

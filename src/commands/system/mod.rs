@@ -6,6 +6,8 @@ mod check;
 mod draw;
 mod lock;
 mod software;
+mod stage;
+mod status;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -33,6 +35,8 @@ pub(super) fn system(args: &SystemArgs, global: &GlobalOptions, report: &Report)
         SystemCommand::Lock(args) => lock::lock(system, args, report),
         SystemCommand::Build(args) => build::build(&system, args, report),
         SystemCommand::Apply(args) => apply::apply(&system, args, report),
+        SystemCommand::Rollback(args) => apply::rollback(&system, args, report),
+        SystemCommand::Status(args) => status::status(&system, args, report),
         SystemCommand::Graph(args) => draw::graph(&system, args, report),
         SystemCommand::Export(args) => draw::export(&system, args, report),
     }

@@ -29,7 +29,7 @@ pub(super) enum FoundSoftware {
 }
 
 impl FoundSoftware {
-    fn services(&self) -> &DeclaredServices {
+    pub(super) fn services(&self) -> &DeclaredServices {
         match self {
             Self::Package(package, _) => package.services(),
             Self::Checkout(services) => services,

@@ -6,7 +6,7 @@ use crate::artifact::{Artifact, ArtifactContent};
 use crate::facts::HostFacts;
 use crate::preflight::AllowFlags;
 use crate::select::SelectedArtifacts;
-use crate::stored::configuration_time;
+use crate::stored::{StoredPackage, configuration_time, is_same_content};
 use pkgapp_core::error::{Error, Result};
 
 /// Finds the configuration that a host gets with software; `None` if the software includes it, or
@@ -31,7 +31,29 @@ pub(super) fn choose(
     if fitting.is_empty() {
         return check_kept(&software.name, facts).map(|()| None);
     }
+    let chosen = for_environment(&fitting, &software.name, facts)?;
+    let is_there = chosen.is_some_and(|index| has_content(&artifacts[index], software, facts));
+    Ok(chosen.filter(|_| !is_there))
+}
 
+/// Returns whether the host has the software, and a configuration of the same content: a later
+/// commit that changes nothing here needs no new package.
+fn has_content(configuration: &Artifact, software: &Artifact, facts: &HostFacts) -> bool {
+    let name = &configuration.name;
+    let installed = facts.configurations.get(name);
+    let is_same =
+        installed.is_some_and(|installed| is_same_content(installed, &configuration.version));
+    is_same
+        && StoredPackage::from(software).is_installed_as_software(facts)
+        && facts.kept_member_installed(name).is_some()
+}
+
+/// Chooses the configuration for the environment of a host.
+fn for_environment(
+    fitting: &[(usize, &str)],
+    software: &str,
+    facts: &HostFacts,
+) -> Result<Option<usize>> {
     if let Some(own) = &facts.environment {
         let index = fitting.iter().find(|(_, environment)| environment == own);
         let index = index.map(|(index, _)| *index);
@@ -46,7 +68,7 @@ pub(super) fn choose(
                 "push the configuration of `{}`; to change the environment, \
                  remove `/etc/{}/environment` there",
                 own.escape_debug(),
-                software.name
+                software
             ))
         });
     }

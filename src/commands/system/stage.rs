@@ -1,0 +1,249 @@
+//! The stages of an environment: each application on each kind of its hosts.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::rc::Rc;
+
+use crate::cli::HostArgs;
+use pkgapp_config::{
+    Config, Deploy, HealthChecks, HostGroup, HostPattern, Located, SystemApplication,
+    SystemEnvironment, suggested,
+};
+use pkgapp_core::error::{Error, ErrorKind, Result};
+use pkgapp_core::name::AppName;
+use pkgapp_core::report::Report;
+use pkgapp_deploy::fleet::Fleet;
+use pkgapp_deploy::hosts::{LabelFilter, passes};
+use pkgapp_system::{DeclaredApplication, HostConfiguration, ResolvedHost, ResolvedSystem, folded};
+
+use super::OpenSystem;
+use super::software::FoundSoftware;
+
+/// An environment whose lock is up to date.
+pub(super) struct LockedEnvironment<'a> {
+    pub(super) system: &'a OpenSystem<'a>,
+    pub(super) environment: &'a SystemEnvironment,
+    pub(super) applications: BTreeMap<AppName, DeclaredApplication>,
+    pub(super) resolved: ResolvedSystem,
+}
+
+/// An application on one kind of hosts.
+pub(super) struct Stage {
+    /// For messages: the application and its hosts.
+    pub(super) title: String,
+    /// What is on the hosts, also on those that are not selected.
+    pub(super) configuration: HostConfiguration,
+    /// The application as it is there.
+    pub(super) app: Config,
+    /// The selected hosts, and the policy of the environment.
+    pub(super) deploy: Deploy,
+}
+
+/// The options that select stages.
+pub(super) struct StageSelection<'a> {
+    /// The names of applications; none for all.
+    pub(super) applications: &'a [String],
+    pub(super) hosts: &'a HostArgs,
+}
+
+impl<'a> LockedEnvironment<'a> {
+    /// Resolves an environment.
+    ///
+    /// # Errors
+    /// Mistakes of the model, and a lock that is out of date.
+    pub(super) fn open(system: &'a OpenSystem<'a>, name: &str) -> Result<Self> {
+        let environment = system.model.environment(name)?;
+        let applications = system.software.of(&system.model, environment)?;
+        let resolved = system.resolve_locked(environment, &applications)?;
+        Ok(Self {
+            system,
+            environment,
+            applications,
+            resolved,
+        })
+    }
+
+    /// Returns the stages of the selected applications and hosts: applications that others require
+    /// come first, and sites after the services behind them.
+    pub(super) fn stages(&self, selection: &StageSelection<'_>) -> Result<Vec<Stage>> {
+        self.check_applications(selection.applications)?;
+        let selected = self.selected_hosts(selection.hosts)?;
+        let mut stages = Vec::new();
+        for application in self.resolved.applications_in_order() {
+            let names = selection.applications;
+            if !names.is_empty() && names.iter().all(|name| name != application.name.as_str()) {
+                continue;
+            }
+            let Some(declared) = self.applications.get(&application.name) else {
+                continue;
+            };
+            let mut all = self.resolved.configurations(&application.name, declared);
+            all.sort_by_key(|one| one.placed.names.is_empty());
+            // Only the first stage with services migrates.
+            let mut migrates = true;
+            for configuration in all {
+                let has_services = !configuration.placed.names.is_empty();
+                let stage = self.stage(configuration, &selected, migrates)?;
+                migrates &= stage.is_none() || !has_services;
+                stages.extend(stage);
+            }
+        }
+        Ok(stages)
+    }
+
+    /// Returns the stage of one configuration; `None` if none of its hosts is selected.
+    fn stage(
+        &self,
+        configuration: HostConfiguration,
+        selected: &BTreeSet<usize>,
+        migrates: bool,
+    ) -> Result<Option<Stage>> {
+        let mut hosts = Vec::new();
+        for number in &configuration.hosts {
+            if selected.contains(number) {
+                hosts.push(&self.resolved.hosts[*number]);
+            }
+        }
+        if hosts.is_empty() {
+            return Ok(None);
+        }
+        let software = self.software(&configuration.application)?;
+        let app = software.services().read(&configuration.changes)?;
+        let app = app.placed(&configuration.placed);
+        let names = hosts.iter().map(|host| host.name.as_str());
+        Ok(Some(Stage {
+            title: format!("{} on {}", app.name, folded(names)),
+            deploy: self.deploy(&app, &hosts, migrates)?,
+            configuration,
+            app,
+        }))
+    }
+
+    /// Returns the hosts and the policy of a stage, as a deployment has them.
+    fn deploy(&self, app: &Config, hosts: &[&ResolvedHost], migrates: bool) -> Result<Deploy> {
+        let mut groups = Vec::new();
+        for host in hosts {
+            let pattern = HostPattern::parse(&host.login.to_string())?;
+            groups.push(HostGroup {
+                pattern: Located {
+                    value: pattern,
+                    at: self.environment.policy.at.clone(),
+                },
+                labels: labels(host),
+                variables: host.variables.clone(),
+                sudo_password_file: host.sudo_password_file.clone(),
+            });
+        }
+        Ok(Deploy {
+            hosts: groups,
+            health: HealthChecks::of_services(&app.services),
+            migrate: app.migrate.clone().filter(|_| migrates),
+            ..self.environment.policy.clone()
+        })
+    }
+
+    /// Returns an application of the model.
+    pub(super) fn application(&self, name: &AppName) -> Result<&'a SystemApplication> {
+        let mut applications = self.system.model.applications.iter();
+        let found = applications.find(|application| application.name == *name);
+        found.ok_or_else(|| Error::bug("an application got lost"))
+    }
+
+    /// Returns the software of an application.
+    pub(super) fn software(&self, name: &AppName) -> Result<Rc<FoundSoftware>> {
+        let application = self.application(name)?;
+        self.system.software.software(application, self.environment)
+    }
+
+    /// Refuses applications that the system does not have, and those that a host could not tell
+    /// from others.
+    fn check_applications(&self, names: &[String]) -> Result<()> {
+        let known = &self.system.model.applications;
+        for name in names {
+            if known.iter().any(|known| known.name.as_str() == name) {
+                continue;
+            }
+            let error = Error::new(format!("the system has no application `{name}`"));
+            let hint = suggested(name, known.iter().map(|known| known.name.as_str()));
+            return Err(error.kind(ErrorKind::Usage).hint(hint));
+        }
+        let mut errors = Vec::new();
+        for application in known {
+            let (name, software) = (&application.name, &application.software);
+            if name == software {
+                continue;
+            }
+            let error = Error::new(format!(
+                "cannot deploy `{name}`: a push keeps one configuration of `{software}` on a host"
+            ));
+            let hint = "install the packages of `pkgapp system build` with the package manager";
+            errors.push(error.at(application.at.clone()).hint(hint));
+        }
+        Error::all(errors).map_or(Ok(()), Err)
+    }
+
+    /// Returns the numbers of the hosts that `--hosts` and `--only` select.
+    fn selected_hosts(&self, options: &HostArgs) -> Result<BTreeSet<usize>> {
+        let named = self.named_hosts(&options.hosts)?;
+        let mut filters = Vec::new();
+        for text in &options.only {
+            filters.push(LabelFilter::parse(text)?);
+        }
+
+        let mut selected = BTreeSet::new();
+        for (number, host) in self.resolved.hosts.iter().enumerate() {
+            let is_named = named.is_empty() || named.contains(host.name.as_str());
+            if is_named && passes(&filters, &labels(host)) {
+                selected.insert(number);
+            }
+        }
+        Ok(selected)
+    }
+
+    /// Returns the names that patterns of hosts stand for.
+    fn named_hosts(&self, patterns: &[String]) -> Result<BTreeSet<String>> {
+        let mut named = BTreeSet::new();
+        for text in patterns {
+            let addresses = HostPattern::parse(text)?.expand()?;
+            named.extend(addresses.into_iter().map(|address| address.host));
+        }
+        let known = || {
+            let hosts = self.resolved.hosts.iter();
+            hosts.map(|host| host.name.as_str())
+        };
+        for name in &named {
+            if known().any(|known| known == name) {
+                continue;
+            }
+            let environment = self.environment.name();
+            let error = Error::new(format!("`{environment}` has no host `{name}`"));
+            let hint = suggested(name, known());
+            return Err(error.kind(ErrorKind::Usage).hint(hint));
+        }
+        Ok(named)
+    }
+
+    /// Opens the hosts of a stage.
+    pub(super) fn fleet<'r>(
+        &self,
+        stage: &Stage,
+        options: &HostArgs,
+        command: &str,
+        report: &'r Report,
+    ) -> Result<Fleet<'r>> {
+        let mut options = options.options();
+        options.hosts.clear();
+        options.only.clear();
+        let root = self.system.model.file.parent();
+        let root = root.unwrap_or(Path::new("/"));
+        Fleet::open(&options, Some(&stage.deploy), root, command, report)
+    }
+}
+
+/// Returns the labels of a host, of which `role` has its roles.
+fn labels(host: &ResolvedHost) -> BTreeMap<String, BTreeSet<String>> {
+    let mut labels = host.labels.clone();
+    let roles = host.roles.iter().map(ToString::to_string);
+    labels.entry("role".to_owned()).or_default().extend(roles);
+    labels
+}
