@@ -5,6 +5,7 @@
 //! tests it. Source: "Buildout" documentation, `zc/buildout/buildout.py`,
 //! `zc/buildout/configparser.py`.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -30,6 +31,13 @@ pub(super) const FORMAT: LockFormat = LockFormat {
 /// The maximum depth of files that extend each other, and of nested references.
 const DEEPEST: usize = 30;
 
+/// The maximum number of options that one value takes from others. Two references in each of a few
+/// options would otherwise double the work with every level.
+const MOST_LOOKUPS: u32 = 10_000;
+
+/// The maximum length of a value with its references replaced, in bytes.
+const LONGEST: usize = 1 << 20;
+
 /// The value of an option, with the place that sets it.
 #[derive(Debug, Clone)]
 struct OptionValue {
@@ -48,6 +56,7 @@ fn read(draft: &mut LockDraft<'_>, file: &TextFile) {
         draft,
         file,
         sections: BuildoutSections::new(),
+        lookups: Cell::new(0),
     };
     if let Err(error) = reader.buildout() {
         reader.draft.fail(error);
@@ -58,6 +67,8 @@ struct BuildoutReader<'r, 'a> {
     draft: &'r mut LockDraft<'a>,
     file: &'r TextFile,
     sections: BuildoutSections,
+    /// How many options the current value has asked for.
+    lookups: Cell<u32>,
 }
 
 impl BuildoutReader<'_, '_> {
@@ -125,12 +136,15 @@ impl BuildoutReader<'_, '_> {
         }
         let mut all = BuildoutSections::new();
         for name in extends.value.split_whitespace() {
+            let counted = self.draft.count_include();
+            counted.map_err(|error| error.at(extends.at.clone()))?;
             let other = self.open(file, name, &extends.value_at)?;
             let sections = self.draft.visit(&other, |draft| {
                 BuildoutReader {
                     draft,
                     file: &other,
                     sections: BuildoutSections::new(),
+                    lookups: Cell::new(0),
                 }
                 .extended(&other, depth + 1)
             })?;
@@ -339,6 +353,7 @@ impl BuildoutReader<'_, '_> {
 
     /// Returns an option with its `${section:option}` replaced.
     fn value(&self, section: &str, key: &str) -> EntryResult<Option<String>> {
+        self.lookups.set(0);
         self.value_at_depth(section, key, 0)
     }
 
@@ -348,6 +363,13 @@ impl BuildoutReader<'_, '_> {
         key: &str,
         depth: usize,
     ) -> EntryResult<Option<String>> {
+        self.lookups.set(self.lookups.get() + 1);
+        if self.lookups.get() > MOST_LOOKUPS {
+            let error = Error::new(format!(
+                "`${{{section}:{key}}}` needs too many other options"
+            ));
+            return Err(error.at(Location::file(&self.file.file)));
+        }
         let Some(options) = self.sections.get(section) else {
             return Ok(None);
         };
@@ -400,6 +422,10 @@ impl BuildoutReader<'_, '_> {
             };
             whole.push_str(before);
             whole.push_str(&value);
+            if whole.len() > LONGEST {
+                let error = Error::new(format!("the value with `${{{name}}}` is too long"));
+                return Err(error.at(set.value_at.clone()));
+            }
             rest = after;
         }
         Ok(whole + rest)

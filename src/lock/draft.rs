@@ -15,6 +15,9 @@ use pkgapp_pypa::{
     Version, VersionSpecifiers,
 };
 
+/// How many files may be included, however deep.
+const MOST_INCLUDES: u32 = 1000;
+
 /// The maximum number of errors that are shown: in a file that is not a list of requirements, every
 /// line is an error.
 const MOST_ERRORS: usize = 100;
@@ -46,6 +49,8 @@ pub(super) struct LockDraft<'a> {
     hashes_because: Option<String>,
     files: Vec<PathBuf>,
     open: Vec<TextOrigin>,
+    /// How many files have been included.
+    includes: u32,
     errors: Vec<(usize, Error)>,
     sequence: usize,
     /// Variables that files name, with their values, which may be secrets.
@@ -118,6 +123,7 @@ impl<'a> LockDraft<'a> {
                 .map(|at| format!("`require-hashes` is set at {at}")),
             files: Vec::new(),
             open: Vec::new(),
+            includes: 0,
             errors: Vec::new(),
             sequence: 0,
             variables: Vec::new(),
@@ -300,6 +306,20 @@ impl<'a> LockDraft<'a> {
             self.files.push(file.file.clone());
         }
         read(self)
+    }
+
+    /// Counts a file that another one includes.
+    ///
+    /// # Errors
+    /// They are too many: files that include the next one twice double the work with each level.
+    pub(super) fn count_include(&mut self) -> Result<()> {
+        self.includes += 1;
+        if self.includes <= MOST_INCLUDES {
+            return Ok(());
+        }
+        Err(Error::new(format!(
+            "more than {MOST_INCLUDES} files are included"
+        )))
     }
 
     /// Returns whether a file is being read, so that including it would never end.

@@ -350,6 +350,9 @@ impl RequirementStatement<'_, '_> {
             let written = self.line.written(given.value_range.clone());
             return self.fail(Error::new(format!("`{written}` includes itself")), start);
         }
+        if let Err(error) = self.draft.count_include() {
+            return self.fail(error, start);
+        }
 
         match self.open(&place) {
             Ok(file) if role == FileRole::Constraints => {

@@ -1869,6 +1869,62 @@ fn buildouts_versions_are_offered_and_the_eggs_of_chosen_parts_ship() {
     );
 }
 
+/// References, bases, and files that double the work with every level end with an error.
+#[test]
+fn a_buildout_does_not_take_forever() {
+    let laughs: String = (0..20)
+        .map(|number| format!("a{number} = ${{x:a{0}}}${{x:a{0}}}\n", number + 1))
+        .collect();
+    for (text, message) in [
+        (
+            format!("[buildout]\nfind-links = ${{x:a0}}\n[x]\n{laughs}a20 = y\n"),
+            "needs too many other options",
+        ),
+        (
+            "[buildout]\n<= buildout buildout buildout\n".to_owned(),
+            "needs too many other options",
+        ),
+        (
+            "[buildout]\nextends = buildout.cfg buildout.cfg\n".to_owned(),
+            "extends too many files",
+        ),
+    ] {
+        let project = Project::new(&[("buildout.cfg", &text)]);
+        let error = project.read(&["buildout.cfg"]).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+
+    let mut files: Vec<(String, String)> = (0..40)
+        .map(|number| {
+            let next = number + 1;
+            let text = format!("[buildout]\nextends = f{next}.cfg f{next}.cfg\n");
+            (format!("f{number}.cfg"), text)
+        })
+        .collect();
+    files.truncate(25);
+    files.push(("f25.cfg".to_owned(), "[versions]\na = 1\n".to_owned()));
+    let mut requirements: Vec<(String, String)> = (0..25)
+        .map(|number| {
+            (
+                format!("r{number}.txt"),
+                format!("-r r{0}.txt\n-r r{0}.txt\n", number + 1),
+            )
+        })
+        .collect();
+    requirements.push(("r25.txt".to_owned(), "a==1\n".to_owned()));
+    for (files, first) in [(files, "f0.cfg"), (requirements, "r0.txt")] {
+        let files: Vec<(&str, &str)> = files
+            .iter()
+            .map(|(name, text)| (name.as_str(), text.as_str()))
+            .collect();
+        let error = Project::new(&files).read(&[first]).unwrap_err().to_string();
+        assert!(
+            error.contains("more than 1000 files are included"),
+            "{error}"
+        );
+    }
+}
+
 #[test]
 fn constraints_of_the_configuration_pin_what_requirements_leave_open() {
     let mut project = Project::new(&[("r.txt", "a[x]\nb<2\n"), ("c.txt", "a==1\nb==1.5\nc==3\n")]);
