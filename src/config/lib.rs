@@ -107,7 +107,6 @@ pub use system::{
 pub use writable::WritablePath;
 pub use writable::has_dot;
 
-use bindings::VariableOwners;
 use project::ProjectTable;
 use reader::{TableReader, ValueReader, one_line};
 use site::SiteContext;
@@ -472,13 +471,7 @@ impl ConfigReader<'_> {
             site.introduce_to(&mut services);
         }
         let configs = ConfigFile::read_all(&root, self.root);
-        let owners = VariableOwners {
-            settings: &settings,
-            services: &services,
-            timers: &timers,
-            crons: &crons,
-        };
-        let requires = RequiredService::read_all(&root, &owners);
+        let requires = RequiredService::read_all(&root, &settings);
         let provides = ProvidedService::read_all(&root, &services);
         let migrate = root
             .get("migrate")

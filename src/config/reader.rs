@@ -209,7 +209,10 @@ impl<'s> TableReader<'s> {
 
     /// Returns the value of a key, which thereby is a known one.
     pub(super) fn get(&self, key: &'static str) -> Option<ValueReader<'s>> {
-        self.asked.borrow_mut().push(key);
+        let mut asked = self.asked.borrow_mut();
+        if !asked.contains(&key) {
+            asked.push(key);
+        }
         let item = self.entries?.get(key)?;
         Some(self.value(key, item))
     }

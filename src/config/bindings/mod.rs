@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use pkgapp_core::error::{Error, Location, Result};
 
 use super::reader::{Located, TableReader, ValueReader};
-use super::service::{Cron, PartName, ProcessSettings, Service, Timer};
-use super::settings::{Setting, check_setting_name};
+use super::service::{PartName, Service};
+use super::settings::{ProcessVariable, Setting, check_setting_name};
 use super::system::suggested;
 
 pub use template::{BindingTemplate, BindingValue};
@@ -73,28 +73,34 @@ impl RequirementType {
     }
 }
 
-/// The tables that variables of requirements are compared with.
-pub(super) struct VariableOwners<'a> {
-    pub(super) settings: &'a [Setting],
-    pub(super) services: &'a [Service],
-    pub(super) timers: &'a [Timer],
-    pub(super) crons: &'a [Cron],
+/// Variables of the application, which have one source each.
+struct VariableSources<'a> {
+    settings: &'a [Setting],
+    /// Those in the `env` of everything that runs.
+    of_processes: Vec<ProcessVariable>,
+    /// Those of requirements that were read, with their places.
+    of_requirements: BTreeMap<String, (PartName, Location)>,
 }
 
 impl RequiredService {
-    pub(super) fn read_all(root: &TableReader<'_>, owners: &VariableOwners<'_>) -> Vec<Self> {
-        let mut all: Vec<Self> = Vec::new();
-        for (name, table) in PartName::tables(root, "requires", "requires.NAME") {
-            all.extend(Self::read(name, table, owners, &all));
+    pub(super) fn read_all(root: &TableReader<'_>, settings: &[Setting]) -> Vec<Self> {
+        let tables = PartName::tables(root, "requires", "requires.NAME");
+        if tables.is_empty() {
+            return Vec::new();
         }
-        all
+        let mut sources = VariableSources {
+            settings,
+            of_processes: ProcessVariable::all(root),
+            of_requirements: BTreeMap::new(),
+        };
+        let read = |(name, table)| Self::read(name, table, &mut sources);
+        tables.into_iter().filter_map(read).collect()
     }
 
     fn read(
         name: PartName,
         table: TableReader<'_>,
-        owners: &VariableOwners<'_>,
-        others: &[Self],
+        sources: &mut VariableSources<'_>,
     ) -> Option<Self> {
         let at = table.at();
         let required_type = match table.get("type") {
@@ -104,17 +110,9 @@ impl RequiredService {
         let env = table.require("env", "env = { DATABASE_URL = \"{url}\" }");
         let optional = table.get("optional");
         let optional = optional.map_or(Some(false), |value| value.boolean());
-        let variables = env.zip(required_type.as_ref()).map(|(env, wanted)| {
-            let taken = |variable: &str| {
-                let of_others = others.iter();
-                let mut of_others = of_others.filter(|one| one.variables.contains_key(variable));
-                let other = of_others
-                    .next()
-                    .map(|one| format!("[requires.{}]", one.name));
-                other.or_else(|| owners.of(variable))
-            };
-            read_variables(&env, wanted, &taken)
-        });
+        let variables = env
+            .zip(required_type.as_ref())
+            .map(|(env, wanted)| sources.read_variables(&env, &name, wanted));
         table.finish();
         Some(Self {
             required_type: required_type?,
@@ -126,56 +124,58 @@ impl RequiredService {
     }
 }
 
-/// Reads `env`. `taken` returns the table that has the variable already.
-fn read_variables(
-    env: &ValueReader<'_>,
-    wanted: &RequirementType,
-    taken: &dyn Fn(&str) -> Option<String>,
-) -> BTreeMap<String, BindingTemplate> {
-    let Some(table) = env.table("requires.NAME.env") else {
-        return BTreeMap::new();
-    };
-    let entries = table.entries();
-    if entries.is_empty() {
-        let error = Error::new(format!("`{}` is empty", env.label()));
-        env.complain(error.hint("name a variable that the application reads"));
+impl VariableSources<'_> {
+    /// Reads `env` of a requirement.
+    fn read_variables(
+        &mut self,
+        env: &ValueReader<'_>,
+        requirement: &PartName,
+        wanted: &RequirementType,
+    ) -> BTreeMap<String, BindingTemplate> {
+        let Some(table) = env.table("requires.NAME.env") else {
+            return BTreeMap::new();
+        };
+        let entries = table.entries();
+        if entries.is_empty() {
+            let error = Error::new(format!("`{}` is empty", env.label()));
+            env.complain(error.hint("name a variable that the application reads"));
+        }
+        let mut variables = BTreeMap::new();
+        for (name, value) in entries {
+            let known = check_setting_name(&name).and_then(|()| self.refuse_second(&name));
+            if let Err(error) = known {
+                value.complain_elsewhere(error.at(name.at));
+                continue;
+            }
+            let source = (requirement.clone(), name.at);
+            self.of_requirements.insert(name.value.clone(), source);
+            let template = value.parsed(|text| BindingTemplate::parse(text, wanted));
+            variables.extend(template.map(|template| (name.value, template)));
+        }
+        variables
     }
-    let variables = entries.into_iter().filter_map(|(name, value)| {
-        if let Err(error) = check_setting_name(&name) {
-            value.complain_elsewhere(error.at(name.at));
-            return None;
-        }
-        if let Some(other) = taken(&name) {
-            let error = Error::new(format!("`{}` is in `{other}` already", name.value));
-            let hint = "a variable has one source: leave one of them out";
-            value.complain_elsewhere(error.at(name.at).hint(hint));
-            return None;
-        }
-        let template = value.parsed(|text| BindingTemplate::parse(text, wanted))?;
-        Some((name.value, template))
-    });
-    variables.collect()
-}
 
-impl VariableOwners<'_> {
-    /// Returns the table that has a variable.
-    fn of(&self, variable: &str) -> Option<String> {
-        let has = |process: &ProcessSettings| process.env.contains_key(variable);
-        let setting = self
-            .settings
-            .iter()
-            .find(|setting| setting.name == variable);
-        let service = self.services.iter().find(|service| has(&service.process));
-        let timer = self.timers.iter().find(|timer| has(&timer.process));
-        let cron = self
-            .crons
-            .iter()
-            .find(|cron| cron.env.contains_key(variable));
-        let setting = setting.map(|setting| format!("[settings.{}]", setting.name));
-        setting
-            .or_else(|| service.map(|service| format!("[service.{}]", service.name)))
-            .or_else(|| timer.map(|timer| format!("[timer.{}]", timer.name)))
-            .or_else(|| cron.map(|cron| format!("[cron.{}]", cron.name)))
+    /// Refuses a variable that has a source: which one wins would depend on who reads them.
+    fn refuse_second(&self, variable: &str) -> Result<()> {
+        let mut settings = self.settings.iter();
+        let setting =
+            settings.find_map(|setting| Some((setting.sets(variable)?, setting.at.clone())));
+        let mut processes = self.of_processes.iter();
+        let process = processes.find(|process| process.name == variable);
+        let process = process.map(|process| {
+            let what = format!("`{variable}` is in `env` of `[{}]`", process.table);
+            (what, process.at.clone())
+        });
+        let requirement = self.of_requirements.get(variable).map(|(name, at)| {
+            let what = format!("`{variable}` is in `env` of `[requires.{name}]`");
+            (what, at.clone())
+        });
+        let Some((what, at)) = setting.or(process).or(requirement) else {
+            return Ok(());
+        };
+        Err(Error::new(format!("{what} already"))
+            .note(format!("it is declared at {at}"))
+            .hint("a variable has one source: leave one of them out"))
     }
 }
 

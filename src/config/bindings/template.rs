@@ -64,8 +64,13 @@ impl BindingTemplate {
     /// Reads a template; `{{` and `}}` are braces.
     ///
     /// # Errors
-    /// An unknown place, a brace without its other half, or no place at all.
+    /// An unknown place, a brace without its other half, no place at all, or a NUL character, which
+    /// no variable can hold.
     pub(super) fn parse(text: &str, wanted: &RequirementType) -> Result<Self> {
+        if text.contains('\0') {
+            let text = text.escape_debug();
+            return Err(Error::new(format!("`{text}` holds a NUL character")));
+        }
         let known = BindingValue::of(wanted);
         let mut pieces = Vec::new();
         let mut rest = text;
@@ -169,6 +174,7 @@ mod tests {
             ("{url}}", "`}` in `{url}}` has no other half"),
             ("{{url}}", "`{{url}}` says nothing of the service"),
             ("", "`` says nothing of the service"),
+            ("{url}\0", "`{url}\\0` holds a NUL character"),
         ] {
             let error = BindingTemplate::parse(text, &RequirementType::Postgresql).unwrap_err();
             assert_eq!(error.message(), message);

@@ -132,7 +132,7 @@ impl Setting {
     }
 
     /// Returns in words why it sets a variable; `None` if it does not.
-    fn sets(&self, variable: &str) -> Option<String> {
+    pub(super) fn sets(&self, variable: &str) -> Option<String> {
         if self.name == variable {
             return Some(format!("`{variable}` is a setting"));
         }
@@ -184,34 +184,53 @@ fn source(
 }
 
 /// Refuses variables that a process has in `env`, too: it would depend on the reader which one wins.
-/// A setting is stronger than a variable of a built-in recipe, as all that the configuration says.
 fn refuse_second_sources(root: &TableReader<'_>, settings: &[Setting]) {
     refuse_second_names(root, settings);
     if settings.is_empty() {
         return;
     }
-    for (key, kind) in PROCESSES {
-        for (_, table) in tables_of(root, key, kind) {
-            let Some(env) = table.get("env").filter(ValueReader::is_table) else {
-                continue;
-            };
-            let variables = env.table("env").map(|env| env.entries());
-            for (name, value) in variables.into_iter().flatten() {
-                if is_built_in(&value.at().file) {
-                    continue;
-                }
-                let found = settings
-                    .iter()
-                    .find_map(|setting| Some((setting, setting.sets(&name.value)?)));
-                let Some((setting, what)) = found else {
-                    continue;
-                };
-                let error = Error::new(format!("{what} and stands in `env`, too"))
-                    .note(format!("the setting is declared at {}", setting.at))
-                    .hint("keep one of them");
-                value.complain(error);
+    for variable in ProcessVariable::all(root) {
+        let found = settings
+            .iter()
+            .find_map(|setting| Some((setting, setting.sets(&variable.name)?)));
+        let Some((setting, what)) = found else {
+            continue;
+        };
+        let error = Error::new(format!("{what} and stands in `env`, too"))
+            .note(format!("the setting is declared at {}", setting.at))
+            .hint("keep one of them");
+        root.complain_elsewhere(error.at(variable.at));
+    }
+}
+
+/// A variable in the `env` of something that runs.
+pub(super) struct ProcessVariable {
+    pub(super) name: String,
+    /// The table of the process, such as `service.web`.
+    pub(super) table: String,
+    /// The place of its value.
+    pub(super) at: Location,
+}
+
+impl ProcessVariable {
+    /// Returns those of all processes, except variables of a built-in recipe: as everywhere, the
+    /// configuration is stronger.
+    pub(super) fn all(root: &TableReader<'_>) -> Vec<Self> {
+        let mut variables = Vec::new();
+        for (key, kind) in PROCESSES {
+            for (_, table) in tables_of(root, key, kind) {
+                let env = table.get("env").filter(ValueReader::is_table);
+                let env = env.and_then(|env| env.table("env"));
+                let entries = env.map(|env| env.entries()).into_iter().flatten();
+                variables.extend(entries.map(|(name, value)| Self {
+                    name: name.value,
+                    table: table.path().to_owned(),
+                    at: value.at(),
+                }));
             }
         }
+        variables.retain(|variable| !is_built_in(&variable.at.file));
+        variables
     }
 }
 
