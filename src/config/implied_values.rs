@@ -192,6 +192,14 @@ fn tables(app: &Config) -> Vec<(String, &'static str)> {
     for file in &app.configs {
         tables.push((dotted_key("config", file.name.as_str()), "config.NAME"));
     }
+    for required in &app.requires {
+        let table = dotted_key("requires", required.name.as_str());
+        tables.push((table, "requires.NAME"));
+    }
+    for provided in &app.provides {
+        let table = dotted_key("provides", provided.name.as_str());
+        tables.push((table, "provides.NAME"));
+    }
     for deploy in &app.deploys {
         let table = dotted_key("deploy", deploy.name.as_str());
         if deploy.health.is_some() {
@@ -236,6 +244,10 @@ fn add_named_defaults(
             );
         }
         "cron.NAME" => add("user", name, ValueOrigin::BuiltIn),
+        "requires.NAME" | "provides.NAME" => {
+            let name = table.split_once('.').map_or(table, |(_, name)| name);
+            add("type", name, ValueOrigin::BuiltIn);
+        }
         "logrotate" => add_reopening(app, explained),
         "deploy.NAME" if is_tarball(app, table) => {
             add("into", &format!("~/{name}"), ValueOrigin::BuiltIn);

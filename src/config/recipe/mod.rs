@@ -302,7 +302,7 @@ fn add_defaults(merged: &mut DocumentTable, every: &DocumentTable) {
 const PARTS: [&str; 5] = ["build", "logrotate", "metrics", "migrate", "site"];
 
 /// Groups of such tables.
-const GROUPS: [&str; 4] = ["config", "cron", "service", "timer"];
+const GROUPS: [&str; 6] = ["config", "cron", "provides", "requires", "service", "timer"];
 
 /// Takes out the parts that `service.beat = false` switches off.
 fn take_out_parts(

@@ -683,12 +683,66 @@ proptest! {
     }
 }
 
+/// The braces of a binding are doubled in a recipe, whose own places are filled first.
+#[test]
+fn recipes_set_what_an_application_requires_and_provides() {
+    let house = "[recipe]\nsummary = \"x\"\n[recipe.parameters]\ndb = { type = \"integer\", default = 3 }\n\
+                 [requires.cache]\ntype = \"redis\"\nenv = { CACHE_URL = \"{{url}}/{db}\" }\n\
+                 [requires.database]\ntype = \"postgresql\"\nenv = { DATABASE_URL = \"{{url}}\" }\n\
+                 [provides.api]\nservice = \"web\"\n[provides.admin]\nservice = \"web\"\n\
+                 [service.web]\nexec = \"web\"\nsocket = \"0.0.0.0:80\"\nenv = { A = \"x\" }\n";
+    let lines = "recipe = \"./house.toml\"\nsource = \"\"\ninclude = [\"manage.py\"]\n\
+                 [requires]\ndatabase = false\ncache.optional = true\n[provides]\nadmin = false\n";
+    let files = |text: &str| {
+        let directory = project(&[
+            ("pkgapp.toml", text),
+            ("house.toml", house),
+            ("manage.py", ""),
+        ]);
+        let app = load(directory.path(), &ProjectFacts::default());
+        app.map_err(|error| shown_in(directory.path(), &error))
+    };
+    let app = files(&configuration(lines)).unwrap();
+    let [cache] = &app.requires[..] else {
+        panic!("{:?}", app.requires);
+    };
+    let filled = cache.variables["CACHE_URL"].fill(|value| format!("<{value:?}>"));
+    assert_eq!((filled.as_str(), cache.optional), ("<Url>/3", true));
+    let provided = app.provides.iter().map(|provided| provided.name.as_str());
+    assert_eq!(provided.collect::<Vec<_>>(), ["api"]);
+
+    let ejected = files(&app.recipes.ejected).unwrap();
+    assert_eq!(ejected.requires[0].variables, cache.variables);
+
+    // Of a recipe that is not built in, both places are wrong: its user sees them.
+    let second = lines.replace("cache.optional = true", "x.env = { A = \"{url}\" }");
+    let error = files(&configuration(&second)).unwrap_err();
+    assert!(error.contains("declared at house.toml:"), "{error}");
+}
+
+/// Variables in `env` of built-in recipes do not stop an application that says better.
+#[test]
+fn a_requirement_is_stronger_than_a_variable_of_a_built_in_recipe() {
+    let text = configuration(
+        "recipe = \"django\"\n[requires.database]\ntype = \"postgresql\"\nenv = { SHOP_DATABASE = \"{url}\" }\n",
+    );
+    let directory = project(&[("pkgapp.toml", &text), ("manage.py", "")]);
+    let mut facts = facts(directory.path(), &["gunicorn", "celery", "django"]);
+    let path = FactValue::String("/var/lib/shop/db.sqlite3".to_owned());
+    let variables = [("SHOP_DATABASE".to_owned(), path)].into();
+    facts.insert("data-variables", FactValue::Table(variables), None);
+    let app = load(directory.path(), &facts).unwrap();
+    assert!(app.services[0].process.env.contains_key("SHOP_DATABASE"));
+    assert!(app.requires[0].variables.contains_key("SHOP_DATABASE"));
+}
+
 /// A project whose values come from everywhere.
 fn explained_project(workers: u32, stop: u32, keep: u32, level: &str) -> tempfile::TempDir {
     let text = format!(
         "[app]\nrecipe = [\"django\", \"./house.toml\"]\nsource = \"\"\n[recipe]\nworkers = {workers}\n\
          log-level = \"{level}\"\n[service.web]\ntimeout-stop = \"{stop}s\"\n[logrotate]\nkeep = {keep}\n\
-         [timer.x]\nexec = \"x\"\ncalendar = \"daily\"\n[deploy.a]\nhosts = [\"a\"]\nwait = \"{stop}s\"\n\
+         [timer.x]\nexec = \"x\"\ncalendar = \"daily\"\n[requires.redis]\nenv = {{ CACHE = \"{{url}}/0\" }}\n\
+         [provides.api]\nservice = \"web\"\n[deploy.a]\nhosts = [\"a\"]\nwait = \"{stop}s\"\n\
          [deploy.b]\nhosts = [\"b\"]\nmigrate = {{ on = \"all\" }}\nhealth = {{ command = \"true\" }}\n",
     );
     let house = "[recipe]\nextends = \"web\"\n[service.web]\nrestart = \"always\"\nenv = { A = \"{name}\" }\n\
@@ -795,6 +849,10 @@ fn all_values_are_explained_once() {
         ("deploy.a.migrate.timeout", "\"9min\""),
         ("deploy.b.migrate.on", "\"all\""),
         ("deploy.b.health.settle", "\"3s\""),
+        ("requires.redis.type", "\"redis\""),
+        ("requires.redis.env.CACHE", "\"{url}/0\""),
+        ("requires.redis.optional", "false"),
+        ("provides.api.type", "\"api\""),
         ("recipe.listen", "\"127.0.0.1:8000\""),
     ] {
         let found = values.iter().find(|value| value.key == key);
