@@ -277,9 +277,25 @@ exec = "python -m worker"
 
 [service.api]
 exec = "python -m api"
+socket = "127.0.0.1:8000"
 
 [config."shop.ini"]
 source = "deploy/shop.ini"
+
+[requires.database]
+type = "postgresql"
+env = { SHOP_DATABASE = "{url}?sslmode={{x}}" }
+
+[requires.billing]
+env = { BILLING_HOSTS = "{hosts}" }
+optional = true
+
+[provides.orders]
+service = "api"
+
+[migrate]
+exec = ["python -m migrate", "python -m check"]
+service = "worker"
 
 [deploy.production]
 hosts = ["web1"]
@@ -337,6 +353,12 @@ settings = { SHOP_TITLE = "Tick" }
         assert_eq!(after.value, "echo after\n");
         assert_eq!(fs::read(&again.configs[0].source).unwrap(), b"[shop]\n");
         assert!(again.is_separate() && again.deploys.is_empty() && again.include.is_empty());
+        let meaning = |app: &Config| {
+            let tables = format!("{:#?}", (&app.requires, &app.provides, &app.migrate));
+            pkgapp_testing::without_places(&tables)
+        };
+        assert_eq!((again.requires.len(), again.provides.len()), (2, 1));
+        assert_eq!(meaning(&again), meaning(&app));
         // A declaration of a declaration is the same: nothing of it depends on where it lies.
         assert_eq!(ServiceDeclaration::of(&again, "1.0").unwrap(), declaration);
     }
