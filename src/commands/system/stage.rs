@@ -79,12 +79,20 @@ impl<'a> LockedEnvironment<'a> {
             };
             let mut all = self.resolved.configurations(&application.name, declared);
             all.sort_by_key(|one| one.placed.names.is_empty());
-            // Only the first stage with services migrates.
-            let mut migrates = true;
+            // Only the first stage migrates that has the service whose settings the migration takes
+            // over; without one, the first stage with services.
+            let migrate = declared.config.migrate.as_ref();
+            let service = migrate.and_then(|migrate| migrate.service.as_ref());
+            let mut is_migrated = false;
             for configuration in all {
-                let has_services = !configuration.placed.names.is_empty();
+                let names = &configuration.placed.names;
+                let can_migrate = match service {
+                    Some(service) => names.contains(&service.value),
+                    None => !names.is_empty(),
+                };
+                let migrates = can_migrate && !is_migrated;
                 let stage = self.stage(configuration, &selected, migrates)?;
-                migrates &= stage.is_none() || !has_services;
+                is_migrated |= migrates && stage.is_some();
                 stages.extend(stage);
             }
         }
