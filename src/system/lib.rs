@@ -1,6 +1,6 @@
 //! Systems: what the model in `system.toml` means for every host of an environment.
 //!
-//! [`resolve`] is a pure function of the model, the declarations of its applications, and the lock:
+//! [`resolve()`] is a pure function of the model, the declarations of its applications, and the lock:
 //!
 //! ```text
 //! system.toml ──────────► SystemModel ─┐

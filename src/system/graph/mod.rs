@@ -1,9 +1,9 @@
 //! Pictures of an environment: hosts as boxes, with the services on them, and arrows from each
 //! service to those that it uses.
 //!
-//! [`Diagram`] is what is drawn: one box for all hosts with the same services, so that a thousand
-//! hosts are a dozen boxes. [`layout`](mod@layout) places the boxes in columns, from the services
-//! that clients meet first to those that use no others, and [`svg`] writes the picture. [`dot`]
+//! A diagram is what is drawn: one box for all hosts with the same services, so that a thousand
+//! hosts are a dozen boxes. The layout places the boxes in columns, from the services
+//! that clients meet first to those that use no others, and [`svg()`] writes the picture. [`dot()`]
 //! writes the same for Graphviz.
 
 mod dot;
