@@ -125,6 +125,35 @@ fn each_kind_of_hosts_has_a_configuration_of_its_own() {
     assert_eq!(again.artifacts(), built);
     let apply = sandbox.pkgapp(["system", "apply", "production", "--confirm", "manual"]);
     assert_eq!(apply.outcome().status, 2);
+    let cases = [
+        ("apply", "--local", "`--local` is not for systems"),
+        ("status", "--local", "`--local` is not for systems"),
+        ("apply", "--into=/srv/x", "`--into` is for tarballs"),
+        ("rollback", "--into=/srv/x", "`--into` is for tarballs"),
+        (
+            "apply",
+            "--only=role=none",
+            "select no host of `production`",
+        ),
+    ];
+    for (command, option, expected) in cases {
+        let refused = sandbox.pkgapp(["system", command, "production", option]);
+        let told = refused.outcome();
+        assert_eq!(told.status, 2, "{}", told.report);
+        assert!(told.stderr.contains(expected), "{}", told.report);
+    }
+    let protected = MODEL.replace(
+        "[environment.production]\n",
+        "[environment.production]\nprotected = true\n",
+    );
+    sandbox.write("system.toml", protected);
+    let told = sandbox.pkgapp(["system", "apply", "production"]).fails();
+    assert!(told.contains("was not built from a commit"), "{told}");
+    assert!(
+        told.contains("`[environment.production]` is protected"),
+        "{told}"
+    );
+    sandbox.write("system.toml", MODEL);
     for command in ["apply", "status", "rollback"] {
         let wrong = sandbox.pkgapp([
             "system",

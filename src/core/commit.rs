@@ -152,26 +152,30 @@ fn next_object<'a>(rest: &mut &'a [u8]) -> Option<(String, &'a [u8])> {
     Some((id.to_owned(), content))
 }
 
+/// Returns the reason why a release cannot be traced to a commit, if there is one. `id` is the
+/// commit of its build, as in [`Commit::id`].
+pub fn uncommitted(id: Option<&str>, version: &str) -> Option<Error> {
+    let Some(id) = id else {
+        let error = Error::new(format!("{version} was not built from a commit"));
+        return Some(error.hint("build it in a git clone"));
+    };
+    let commit = id.strip_suffix("-dirty")?;
+    let short = commit.get(..12).unwrap_or(commit);
+    let error = Error::new(format!(
+        "{version} contains changes that are not in commit {short}"
+    ));
+    Some(error.hint("commit the changes that `git status` lists, and build again"))
+}
+
 /// Returns the reasons why a release cannot be traced to a tagged commit of the repository at
 /// `root`; empty if it can. `id` is the commit of its build, as in [`Commit::id`].
 pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
+    let mut errors: Vec<Error> = uncommitted(id, version).into_iter().collect();
     let Some(id) = id else {
-        return vec![
-            Error::new(format!("{version} was not built from a commit"))
-                .hint("build it in a git clone"),
-        ];
+        return errors;
     };
-    let mut errors = Vec::new();
-    let (commit, is_dirty) = id
-        .strip_suffix("-dirty")
-        .map_or((id, false), |commit| (commit, true));
+    let commit = id.strip_suffix("-dirty").unwrap_or(id);
     let short = commit.get(..12).unwrap_or(commit);
-    if is_dirty {
-        let error = Error::new(format!(
-            "{version} contains changes that are not in commit {short}"
-        ));
-        errors.push(error.hint("commit the changes that `git status` lists, and build again"));
-    }
     let tags = git(root, &["tag", "--points-at", commit], "").unwrap_or_default();
     if !String::from_utf8_lossy(&tags)
         .lines()

@@ -7,7 +7,8 @@ use std::path::Path;
 use crate::cli::{RolloutArgs, SystemApplyArgs};
 use crate::commands::push::{PushSummary, RollingPlan, complete, migrated_like, policy};
 use pkgapp_config::{Config, ConfirmMode};
-use pkgapp_core::error::{Error, ErrorKind, Result};
+use pkgapp_core::commit::{self, Commit};
+use pkgapp_core::error::{Error, ErrorKind, Location, Result};
 use pkgapp_core::report::Report;
 use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_deploy::fleet::Fleet;
@@ -27,6 +28,7 @@ pub(super) fn apply(
     args: &SystemApplyArgs,
     report: &Report,
 ) -> Result<()> {
+    refuse_tarballs(&args.rollout)?;
     let environment = LockedEnvironment::open(system, &args.environment)?;
     refuse_manual_confirmation(&environment, &args.rollout)?;
     tell_services(&environment, report);
@@ -38,6 +40,9 @@ pub(super) fn apply(
     let stages = environment.stages(&args.selection())?;
     let pushes: Result<Vec<StagePush>> = stages.into_iter().map(|one| applier.push(one)).collect();
     let pushes = pushes?;
+    if environment.environment.policy.protected {
+        protect(&environment, &pushes)?;
+    }
     if args.rollout.dry_run {
         return applier.print(&pushes);
     }
@@ -51,6 +56,7 @@ pub(super) fn rollback(
     args: &SystemApplyArgs,
     report: &Report,
 ) -> Result<()> {
+    refuse_tarballs(&args.rollout)?;
     let environment = LockedEnvironment::open(system, &args.environment)?;
     let applier = Applier {
         environment: &environment,
@@ -79,6 +85,39 @@ impl SystemApplyArgs {
             hosts: &self.rollout.hosts,
         }
     }
+}
+
+/// A separate configuration is for package managers.
+fn refuse_tarballs(args: &RolloutArgs) -> Result<()> {
+    if args.into.is_none() {
+        return Ok(());
+    }
+    let error = Error::new("`--into` is for tarballs, and systems consist of packages");
+    Err(error.kind(ErrorKind::Usage).hint("leave it out"))
+}
+
+/// Refuses packages and models for a protected environment that are not from a clean commit.
+fn protect(environment: &LockedEnvironment<'_>, pushes: &[StagePush]) -> Result<()> {
+    let file = &environment.system.model.file;
+    let commit = file.parent().and_then(Commit::at);
+    let id = commit.as_ref().map(|commit| commit.id.as_str());
+    let of_model = commit::uncommitted(id, "the model").map(|error| error.at(Location::file(file)));
+    let artifacts = pushes.iter().flat_map(|push| &push.artifacts);
+    let software = artifacts.filter(|artifact| artifact.holds == ArtifactContent::Software);
+    let mut errors: Vec<Error> = of_model.into_iter().collect();
+    let mut seen = BTreeSet::new();
+    for artifact in software {
+        if seen.insert(&artifact.file) {
+            errors.extend(commit::uncommitted(
+                artifact.commit.as_deref(),
+                &artifact.file,
+            ));
+        }
+    }
+    let name = environment.environment.name();
+    let note = format!("`[environment.{name}]` is protected");
+    let errors = errors.into_iter().map(|error| error.note(note.clone()));
+    Error::all(errors).map_or(Ok(()), Err)
 }
 
 /// A stage waits for the one before it, which nobody could confirm in the meantime.

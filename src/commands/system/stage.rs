@@ -65,7 +65,14 @@ impl<'a> LockedEnvironment<'a> {
 
     /// Returns the stages of the selected applications and hosts: applications that others require
     /// come first, and sites after the services behind them.
+    ///
+    /// # Errors
+    /// No host is selected, or one that the environment does not have.
     pub(super) fn stages(&self, selection: &StageSelection<'_>) -> Result<Vec<Stage>> {
+        if selection.hosts.local {
+            let error = Error::new("`--local` is not for systems, whose model names the hosts");
+            return Err(error.kind(ErrorKind::Usage).hint("leave it out"));
+        }
         self.check_applications(selection.applications)?;
         let selected = self.selected_hosts(selection.hosts)?;
         let mut stages = Vec::new();
@@ -95,6 +102,11 @@ impl<'a> LockedEnvironment<'a> {
                 is_migrated |= migrates && stage.is_some();
                 stages.extend(stage);
             }
+        }
+        if stages.is_empty() {
+            let name = self.environment.name();
+            let error = Error::new(format!("these options select no host of `{name}`"));
+            return Err(error.kind(ErrorKind::Usage));
         }
         Ok(stages)
     }
