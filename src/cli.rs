@@ -236,7 +236,7 @@ pub enum CliCommand {
     ///
     /// Example: pkgapp explain /usr/lib/systemd/system/shop-web.service
     Explain(ExplainArgs),
-    /// Print the JSON schema of pkgapp.toml or of recipes
+    /// Print the JSON schema of pkgapp.toml, of recipes, or of system.toml
     ///
     /// Editors complete and check the keys of a file with it. The schema is one of draft 7.
     ///

@@ -43,19 +43,19 @@ pub enum SystemCommand {
     Build(SystemBuildArgs),
     /// Deploy the applications of an environment
     ///
-    /// Builds the configuration packages, then deploys each application with its software, those
-    /// first that others require: on one kind of hosts after the other, sites last. Everything is
-    /// planned before any host changes. If hosts fail, the others return to their previous
-    /// packages. pkgapp installs no backing services: they must be there.
+    /// Builds the configuration packages and deploys them with the software, in stages: applications
+    /// that others require come first, and sites last. Plans all stages before changing any host.
+    /// If a stage fails, all hosts return to their previous packages. Does not install backing
+    /// services.
     ///
     /// Exit code: 3 if some hosts changed and some did not.
     ///
     /// Example: pkgapp system apply production
     Apply(Box<SystemApplyArgs>),
-    /// Show which packages run where, beside those of the model
+    /// Compare the packages on hosts with the model
     ///
-    /// Shows the installed packages, units, and changed files of each host. Building the same
-    /// configuration again tells whether a host has it.
+    /// Shows the installed packages, units, and changed files of each host, and which packages the
+    /// model has instead.
     ///
     /// Exit code: 4 if a host is not healthy, or not as the model has it.
     ///

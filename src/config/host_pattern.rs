@@ -30,12 +30,7 @@ impl fmt::Display for HostAddress {
             write!(f, "{user}@")?;
         }
         // In a list, what an IPv6 address has is no port.
-        let (open, close) = if self.host.contains(':') {
-            ("[", "]")
-        } else {
-            ("", "")
-        };
-        write!(f, "{open}{}{close}", self.host)?;
+        write!(f, "{}", url_host(&self.host))?;
         self.port.map_or(Ok(()), |port| write!(f, ":{port}"))
     }
 }
@@ -138,6 +133,15 @@ impl HostPattern {
     /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+/// Returns a host as URLs have it: an IPv6 address in brackets (RFC 3986, §3.2.2).
+pub fn url_host(host: &str) -> String {
+    if host.contains(':') {
+        format!("[{host}]")
+    } else {
+        host.to_owned()
     }
 }
 

@@ -69,7 +69,7 @@ pub use deploy::{
 pub use document::dotted_key;
 pub use facts::{FACTS, Fact, FactValue, ProjectFacts};
 pub use files::PathPattern;
-pub use host_pattern::{HostAddress, HostPattern, ipv6};
+pub use host_pattern::{HostAddress, HostPattern, ipv6, url_host};
 pub use implied_values::{key_description, with_defaults};
 pub use indexes::{DEFAULT_NAME, NamedIndex};
 pub use load::ConfigDraft;

@@ -98,10 +98,10 @@ impl Binder<'_> {
 
     /// Returns the services of a type.
     fn candidates(&self, wanted: &RequirementType) -> Vec<Candidate> {
-        let kind = match (wanted, kind_of(wanted)) {
-            (RequirementType::Provided(name), _) => return self.provided(name),
-            (_, kind) => kind,
-        };
+        if let RequirementType::Provided(name) = wanted {
+            return self.provided(name);
+        }
+        let kind = kind_of(wanted);
         let services = self.services.iter().enumerate();
         let services = services.filter(|(_, service)| Some(service.kind) == kind);
         let candidates = services.map(|(number, service)| Candidate {
@@ -211,16 +211,15 @@ pub(crate) fn refuse_cycles(
     }
     for application in applications {
         let mut path = vec![&application.name];
-        if leads_back(&needs, &mut path) && path.iter().min() == path.first() {
-            let circle = path.iter().map(|name| format!("`{name}`"));
-            let circle: Vec<String> = circle.collect();
-            let first = &application.name;
-            let error = Error::new(format!(
-                "applications require each other: {} requires `{first}`",
-                circle.join(" requires ")
-            ));
-            mistakes.push(error.at(application.at.clone()));
+        // Of the applications of a circle, one reports it.
+        if !leads_back(&needs, &mut path) || path.iter().min() != path.first() {
+            continue;
         }
+        path.push(&application.name);
+        let names: Vec<String> = path.iter().map(|name| format!("`{name}`")).collect();
+        let circle = names.join(" requires ");
+        let error = Error::new(format!("applications require each other: {circle}"));
+        mistakes.push(error.at(application.at.clone()));
     }
 }
 

@@ -46,9 +46,7 @@ pub(crate) fn versions(
                 application.version,
                 application.name
             ));
-            let declared = input.model.applications.iter();
-            let mut declared = declared.filter(|declared| declared.name == application.name);
-            let error = match declared.next() {
+            let error = match input.model.application(&application.name) {
                 Some(declared) => error.at(declared.at.clone()),
                 None => error,
             };

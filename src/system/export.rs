@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use serde_json::{Map, Value, json};
 
-use pkgapp_config::{PartName, ServiceKind, suggested};
+use pkgapp_config::{PartName, ServiceKind, suggested, url_host};
 use pkgapp_core::error::{Error, Result};
 
 use crate::resolved::{PartKind, Provider, ResolvedHost, ResolvedService, ResolvedSystem};
@@ -46,11 +46,7 @@ fn add_exporter(system: &ResolvedSystem, service: &ResolvedService, groups: &mut
 }
 
 fn target(host: &str, port: u16) -> String {
-    if host.contains(':') {
-        format!("[{host}]:{port}")
-    } else {
-        format!("{host}:{port}")
-    }
+    format!("{}:{port}", url_host(host))
 }
 
 fn common_labels(system: &ResolvedSystem) -> BTreeMap<String, String> {
@@ -84,9 +80,10 @@ fn label_name(name: &str) -> String {
 
 /// Returns an inventory of Ansible: the hosts with their connections, and a group for each role.
 pub fn ansible(system: &ResolvedSystem, sudo: bool) -> String {
-    let hosts = system.hosts.iter();
-    let hosts = hosts.map(|host| (host.name.clone(), connection(host, sudo)));
-    let hosts: Map<String, Value> = hosts.collect();
+    let mut hosts: Map<String, Value> = Map::new();
+    for host in &system.hosts {
+        hosts.insert(host.name.clone(), connection(host, sudo));
+    }
     let mut groups: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
     for host in &system.hosts {
         for role in &host.roles {
@@ -95,9 +92,10 @@ pub fn ansible(system: &ResolvedSystem, sudo: bool) -> String {
             group.insert(host.name.clone(), json!({}));
         }
     }
-    let groups = groups.into_iter();
-    let groups = groups.map(|(name, hosts)| (name, json!({ "hosts": hosts })));
-    let children: Map<String, Value> = groups.collect();
+    let mut children: Map<String, Value> = Map::new();
+    for (name, hosts) in groups {
+        children.insert(name, json!({ "hosts": hosts }));
+    }
     pretty(&json!({ "all": { "hosts": hosts, "children": children } }))
 }
 

@@ -19,6 +19,7 @@
     )
 )]
 
+mod affinity;
 mod binding;
 mod checks;
 mod classes;

@@ -9,7 +9,8 @@ use pkgapp_config::{
 use pkgapp_core::error::{Error, Location};
 use pkgapp_core::text::counted;
 
-use crate::declared::{DeclaredApplication, DeclaredPart};
+use crate::affinity::affinity;
+use crate::declared::{DeclaredApplication, DeclaredPart, SITE};
 use crate::hosts::HostIndex;
 use crate::lock::EnvironmentLock;
 use crate::resolve::ResolutionInput;
@@ -56,18 +57,20 @@ impl Placer<'_> {
     /// Complains of placements of parts that the application does not have.
     fn refuse_unknown(&mut self, application: &SystemApplication, parts: &[DeclaredPart]) {
         let environment = self.input.environment;
-        let own = application.place.iter();
-        let own = own.map(|(name, _)| (&name.value, &name.at));
-        let numbers = environment.place.iter();
-        let numbers = numbers
-            .filter(|((of, _), _)| *of == application.name)
-            .map(|((_, name), numbers)| (name, &numbers.at));
-        for (name, at) in own.chain(numbers) {
-            if parts.iter().any(|part| part.name == *name) {
-                continue;
+        let mut mentioned: Vec<(&PartName, &Location)> = Vec::new();
+        for (name, _) in &application.place {
+            mentioned.push((&name.value, &name.at));
+        }
+        for ((of, name), numbers) in &environment.place {
+            if *of == application.name {
+                mentioned.push((name, &numbers.at));
             }
-            self.mistakes
-                .push(unknown_part(application, name, at, parts));
+        }
+        for (name, at) in mentioned {
+            if parts.iter().all(|part| part.name != *name) {
+                let error = unknown_part(application, name, at, parts);
+                self.mistakes.push(error);
+            }
         }
     }
 
@@ -171,7 +174,7 @@ impl Placer<'_> {
     }
 
     /// Returns `count` of the candidates, ascending: those of the lock, then those with the least
-    /// to do. Of equals, a hash decides, so that a new host changes few decisions of other systems.
+    /// to do. Of equals, their affinity decides, so that not everything is on the first host.
     fn some_of(&self, name: &str, candidates: &[usize], count: usize, weight: u32) -> Vec<usize> {
         let is_candidate: BTreeSet<usize> = candidates.iter().copied().collect();
         let locked = self.input.lock.place.get(name).into_iter().flatten();
@@ -180,17 +183,12 @@ impl Placer<'_> {
             .filter(|host| is_candidate.contains(host))
             .take(count)
             .collect();
-        let seed = hash(name.as_bytes());
         let mut rest: Vec<(u32, u64, usize)> = candidates
             .iter()
             .filter(|host| !chosen.contains(host))
             .map(|&host| {
                 let load = self.loads[host].saturating_add(weight);
-                (
-                    load,
-                    mix(seed ^ hash(self.hosts.name(host).as_bytes())),
-                    host,
-                )
+                (load, affinity(name, self.hosts.name(host)), host)
             })
             .collect();
         rest.sort_unstable();
@@ -201,22 +199,15 @@ impl Placer<'_> {
 
     /// Places a backing service.
     pub(crate) fn place_service(&mut self, service: &BackingService) -> Option<ResolvedService> {
-        let hosts = match &service.runs {
-            ServiceRuns::External(external) => {
-                return Some(ResolvedService {
-                    name: service.name.clone(),
-                    kind: service.kind,
-                    hosts: Vec::new(),
-                    external: Some(external.clone()),
-                });
-            }
-            ServiceRuns::OnRole(role) => self.hosts_of_service(service, role)?,
+        let (hosts, external) = match &service.runs {
+            ServiceRuns::OnRole(role) => (self.hosts_of_service(service, role)?, None),
+            ServiceRuns::External(external) => (Vec::new(), Some(external.clone())),
         };
         Some(ResolvedService {
             name: service.name.clone(),
             kind: service.kind,
             hosts,
-            external: None,
+            external,
         })
     }
 
@@ -291,12 +282,12 @@ fn unknown_part(
 ) -> Error {
     let application = &application.name;
     let error = match name.as_str() {
-        crate::declared::SITE => Error::new(format!("`{application}` has no site")),
+        SITE => Error::new(format!("`{application}` has no site")),
         _ => Error::new(format!("`{application}` has no service or job `{name}`")),
     };
     let names = parts.iter().map(|part| part.name.as_str());
     error.at(at.clone()).hint(match name.as_str() {
-        crate::declared::SITE => "give the environment `domains`, or remove the line".to_owned(),
+        SITE => "give the environment `domains`, or remove the line".to_owned(),
         _ => suggested(name.as_str(), names),
     })
 }
@@ -334,18 +325,4 @@ fn moving(name: &str, holder: &str, wanted: &[&str]) -> Error {
     .hint(format!(
         "move the data, then write `moved-from = \"{holder}\"` in the table of `{name}`, or give `{holder}` the role again"
     ))
-}
-
-/// FNV-1a: a hash that is the same in every version of pkgapp.
-pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
-}
-
-/// Spreads a value over all bits (the finalizer of `SplitMix64`).
-pub(crate) fn mix(value: u64) -> u64 {
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
 }

@@ -32,8 +32,8 @@ pub(crate) struct PortPool {
 }
 
 impl PortPool {
-    /// A pool in which the decisions of a lock are kept for the services of `names`; the blocks of
-    /// all others rest.
+    /// A pool in which the services that are used keep the blocks of a lock; the blocks of all
+    /// others rest.
     pub(crate) fn new(
         pool: RangeInclusive<u16>,
         locked: &BTreeMap<String, PortBlock>,
@@ -41,16 +41,18 @@ impl PortPool {
         is_used: impl Fn(&str) -> bool,
         today: Date,
     ) -> Self {
-        let rests = resting
-            .iter()
-            .filter(|(_, block)| is_resting(block.since, today));
         let mut all = Self {
             pool,
             reserved: Vec::new(),
             blocks: BTreeMap::new(),
-            resting: rests.map(|(name, block)| (name.clone(), *block)).collect(),
+            resting: BTreeMap::new(),
             today,
         };
+        for (name, block) in resting {
+            if is_resting(block.since, today) {
+                all.resting.insert(name.clone(), *block);
+            }
+        }
         for (name, block) in locked {
             if is_used(name) {
                 all.blocks.insert(name.clone(), *block);

@@ -1,10 +1,10 @@
-//! ResolutionInput: from the model, the declarations, and the lock to what runs on each host.
+//! Resolution: from the model, the declarations, and the lock to what runs on each host.
 
 use std::collections::BTreeMap;
 
 use jiff::civil::Date;
 
-use pkgapp_config::{BackingService, SystemEnvironment, SystemModel};
+use pkgapp_config::{BackingService, SystemApplication, SystemEnvironment, SystemModel};
 use pkgapp_core::error::{Error, Result};
 use pkgapp_core::name::AppName;
 
@@ -132,12 +132,10 @@ fn bind(
         lock,
         mistakes,
     };
-    let applications = input.model.applications.iter();
-    let placed = applications.filter(|application| {
-        let mut parts = parts.iter();
-        parts.any(|part| part.application == application.name)
-    });
-    let bindings: Vec<ResolvedBinding> = placed.flat_map(|one| binder.bind(one)).collect();
+    let mut bindings: Vec<ResolvedBinding> = Vec::new();
+    for application in placed_applications(input, parts) {
+        bindings.extend(binder.bind(application));
+    }
     refuse_cycles(&bindings, parts, &input.model.applications, mistakes);
     bindings
 }
@@ -156,13 +154,21 @@ fn keep_hosts(lock: &mut EnvironmentLock, input: &ResolutionInput<'_>, hosts: &H
     }
 }
 
-/// Returns the applications that are placed somewhere.
-fn applications(input: &ResolutionInput<'_>, parts: &[ResolvedPart]) -> Vec<ResolvedApplication> {
+/// Returns the applications of the model that have a part somewhere.
+fn placed_applications<'a>(
+    input: &ResolutionInput<'a>,
+    parts: &[ResolvedPart],
+) -> impl Iterator<Item = &'a SystemApplication> {
     let applications = input.model.applications.iter();
-    let placed = applications.filter(|application| {
+    applications.filter(|application| {
         let mut parts = parts.iter();
         parts.any(|part| part.application == application.name)
-    });
+    })
+}
+
+/// Returns the applications that are placed somewhere.
+fn applications(input: &ResolutionInput<'_>, parts: &[ResolvedPart]) -> Vec<ResolvedApplication> {
+    let placed = placed_applications(input, parts);
     let resolved = placed.filter_map(|application| {
         let declared = input.applications.get(&application.name)?;
         Some(ResolvedApplication {

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use pkgapp_config::{BindingTemplate, BindingValue, ServiceKind};
+use pkgapp_config::{BindingTemplate, BindingValue, ServiceKind, url_host};
 use pkgapp_core::name::AppName;
 
+use crate::affinity::affinity;
 use crate::declared::DeclaredApplication;
-use crate::placement::{hash, mix};
 use crate::resolved::{Provider, ResolvedBinding, ResolvedService, ResolvedSystem};
 
 /// Where the sockets of PostgreSQL are, in every distribution.
@@ -32,14 +32,19 @@ impl ResolvedSystem {
         application: &AppName,
         declared: &DeclaredApplication,
     ) -> BoundVariables {
-        let bindings = self.bindings.iter();
-        let own = bindings.filter(|binding| binding.application == *application);
         let mut variables = BoundVariables::new();
-        for binding in own {
-            let mut requires = declared.config.requires.iter();
-            let required = requires.find(|required| required.name == binding.requirement);
-            for (name, template) in required.iter().flat_map(|required| &required.variables) {
-                variables.insert(name.clone(), self.filled(host, binding, template));
+        for binding in &self.bindings {
+            if binding.application != *application {
+                continue;
+            }
+            for required in &declared.config.requires {
+                if required.name != binding.requirement {
+                    continue;
+                }
+                for (name, template) in &required.variables {
+                    let value = self.filled(host, binding, template);
+                    variables.insert(name.clone(), value);
+                }
             }
         }
         variables
@@ -64,24 +69,24 @@ impl ResolvedSystem {
         if let Provider::Service(number) = provider
             && let Some(external) = &self.services[number].external
         {
-            let name = url_host(&external.host);
             return Endpoint {
-                all: vec![format!("{name}:{port}")],
-                host: Some(name),
+                all: vec![format!("{}:{port}", url_host(&external.host))],
+                host: Some(external.host.clone()),
                 port,
             };
         }
         let hosts = self.hosts_of(provider);
-        let name_of = |number: usize| url_host(&self.hosts[number].address);
-        let all = hosts
-            .iter()
-            .map(|number| format!("{}:{port}", name_of(*number)));
-        let seed = hash(self.hosts[host].name.as_bytes());
-        let weight = |number: &&usize| mix(seed ^ hash(self.hosts[**number].name.as_bytes()));
-        let chosen = hosts.iter().max_by_key(weight).copied();
+        let address = |number: usize| self.hosts[number].address.clone();
+        let all = hosts.iter().map(|number| {
+            let host = url_host(&address(*number));
+            format!("{host}:{port}")
+        });
+        let user = &self.hosts[host].name;
+        let affinity = |number: &&usize| affinity(user, &self.hosts[**number].name);
+        let chosen = hosts.iter().max_by_key(affinity).copied();
         let remote = chosen.filter(|_| !hosts.contains(&host));
         Endpoint {
-            host: remote.map(name_of),
+            host: remote.map(address),
             port,
             all: all.collect(),
         }
@@ -108,11 +113,14 @@ fn service_value(kind: ServiceKind, at: &Endpoint, user: &str, value: BindingVal
         BindingValue::Hosts => at.all.join(","),
         BindingValue::Name | BindingValue::User => user.to_owned(),
         BindingValue::Url if is_postgresql => match host {
-            Some(host) => format!("postgresql://{user}@{host}:{}/{user}", at.port),
+            Some(host) => format!("postgresql://{user}@{}:{}/{user}", url_host(host), at.port),
             // Through the socket: PostgreSQL asks the kernel who connects, and there is no password.
             None => format!("postgresql:///{user}"),
         },
-        BindingValue::Url => format!("redis://{}:{}", host.unwrap_or("127.0.0.1"), at.port),
+        BindingValue::Url => {
+            let host = url_host(host.unwrap_or("127.0.0.1"));
+            format!("redis://{host}:{}", at.port)
+        }
     }
 }
 
@@ -120,18 +128,33 @@ fn service_value(kind: ServiceKind, at: &Endpoint, user: &str, value: BindingVal
 fn application_value(at: &Endpoint, value: BindingValue) -> String {
     let host = at.host.as_deref().unwrap_or("127.0.0.1");
     match value {
-        BindingValue::Url => format!("http://{host}:{}", at.port),
+        BindingValue::Url => format!("http://{}:{}", url_host(host), at.port),
         BindingValue::Port => at.port.to_string(),
         BindingValue::Hosts => at.all.join(","),
         BindingValue::Host | BindingValue::Name | BindingValue::User => host.to_owned(),
     }
 }
 
-/// Returns a host as URLs have it: an IPv6 address in brackets (RFC 3986, §3.2.2).
-fn url_host(host: &str) -> String {
-    if host.contains(':') {
-        format!("[{host}]")
-    } else {
-        host.to_owned()
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_has_brackets_only_in_urls() {
+        let at = |host: Option<&str>| Endpoint {
+            host: host.map(str::to_owned),
+            port: 5432,
+            all: vec!["[::1]:5432".to_owned()],
+        };
+        let value = |host, value| service_value(ServiceKind::Postgresql, &at(host), "shop", value);
+        let url = "postgresql://shop@[2001:db8::1]:5432/shop";
+        assert_eq!(value(Some("2001:db8::1"), BindingValue::Url), url);
+        assert_eq!(
+            value(Some("2001:db8::1"), BindingValue::Host),
+            "2001:db8::1"
+        );
+        assert_eq!(value(None, BindingValue::Url), "postgresql:///shop");
+        let of_application = application_value(&at(Some("::1")), BindingValue::Url);
+        assert_eq!(of_application, "http://[::1]:5432");
     }
 }

@@ -102,16 +102,13 @@ fn protect(environment: &LockedEnvironment<'_>, pushes: &[StagePush]) -> Result<
     let commit = file.parent().and_then(Commit::at);
     let id = commit.as_ref().map(|commit| commit.id.as_str());
     let of_model = commit::uncommitted(id, "the model").map(|error| error.at(Location::file(file)));
-    let artifacts = pushes.iter().flat_map(|push| &push.artifacts);
-    let software = artifacts.filter(|artifact| artifact.holds == ArtifactContent::Software);
     let mut errors: Vec<Error> = of_model.into_iter().collect();
     let mut seen = BTreeSet::new();
-    for artifact in software {
-        if seen.insert(&artifact.file) {
-            errors.extend(commit::uncommitted(
-                artifact.commit.as_deref(),
-                &artifact.file,
-            ));
+    for artifact in pushes.iter().flat_map(|push| &push.artifacts) {
+        let is_software = artifact.holds == ArtifactContent::Software;
+        if is_software && seen.insert(&artifact.file) {
+            let id = artifact.commit.as_deref();
+            errors.extend(commit::uncommitted(id, &artifact.file));
         }
     }
     let name = environment.environment.name();

@@ -164,8 +164,7 @@ impl<'a> LockedEnvironment<'a> {
 
     /// Returns an application of the model.
     pub(super) fn application(&self, name: &AppName) -> Result<&'a SystemApplication> {
-        let mut applications = self.system.model.applications.iter();
-        let found = applications.find(|application| application.name == *name);
+        let found = self.system.model.application(name);
         found.ok_or_else(|| Error::bug("an application got lost"))
     }
 

@@ -6,6 +6,7 @@ use pkgapp_core::error::{Error, Result};
 use pkgapp_core::path::InstallPath;
 
 use super::super::deploy::is_plain;
+use super::super::host_pattern::url_host;
 use super::super::reader::{TableReader, ValueReader, listed, nearest};
 use super::super::service::{PartName, Service, SocketAddress};
 
@@ -151,13 +152,8 @@ impl ProxiedService {
             }];
         }
         let hosts = self.hosts.iter();
-        let addresses = hosts.map(|UpstreamHost { host, port }| {
-            if host.contains(':') {
-                format!("[{host}]:{port}")
-            } else {
-                format!("{host}:{port}")
-            }
-        });
+        let addresses =
+            hosts.map(|UpstreamHost { host, port }| format!("{}:{port}", url_host(host)));
         addresses.collect()
     }
 

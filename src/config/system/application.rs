@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use pkgapp_core::error::{Error, Location, Result};
 use pkgapp_core::name::AppName;
 
-use crate::reader::{Located, TableReader, ValueReader};
+use crate::reader::{Located, TableReader};
 use crate::service::PartName;
 use crate::settings::DeployedSetting;
 
@@ -77,16 +77,7 @@ impl SystemApplication {
             .get("role")
             .and_then(|value| value.placed(PartName::parse));
         let place = PartPlacement::read_all(&table);
-        let bind = table
-            .get("bind")
-            .and_then(|value| value.table("application.NAME.bind"));
-        let bind = bind.iter().flat_map(TableReader::entries).filter_map(
-            |(requirement, value): (_, ValueReader<'_>)| {
-                let requirement = PartName::of_key(&requirement, &value)?;
-                Some((requirement, value.placed(PartName::parse)?))
-            },
-        );
-        let bind = bind.collect();
+        let bind = read_bindings(&table);
         let settings = table.get("settings").map_or_else(Vec::new, |value| {
             DeployedSetting::read_undeclared(&value, "application.NAME.settings")
         });
@@ -103,6 +94,23 @@ impl SystemApplication {
             at,
         })
     }
+}
+
+/// Reads `bind`.
+fn read_bindings(table: &TableReader<'_>) -> BTreeMap<PartName, Located<PartName>> {
+    let mut bindings = BTreeMap::new();
+    let bind = table.get("bind");
+    let Some(bind) = bind.and_then(|value| value.table("application.NAME.bind")) else {
+        return bindings;
+    };
+    for (requirement, value) in bind.entries() {
+        let name = PartName::of_key(&requirement, &value);
+        let service = value.placed(PartName::parse);
+        if let (Some(name), Some(service)) = (name, service) {
+            bindings.insert(name, service);
+        }
+    }
+    bindings
 }
 
 impl SoftwareSource {

@@ -199,13 +199,7 @@ impl SystemHostGroup {
         let address = table
             .get("address")
             .and_then(|value| value.placed(one_system_host));
-        let capacity = table.get("capacity");
-        let capacity = capacity.and_then(|value| value.table("environment.NAME.hosts.capacity"));
-        let memory = capacity.and_then(|capacity| {
-            let memory = capacity.get("memory").and_then(|value| value.parsed(size));
-            capacity.finish();
-            memory
-        });
+        let memory = read_memory(&table);
         let variables = host_variables(&table, "environment.NAME.hosts.variables");
         let password_file = table.get("sudo-password-file");
         let sudo_password_file = password_file.and_then(|value| value.line());
@@ -220,6 +214,15 @@ impl SystemHostGroup {
             sudo_password_file,
         })
     }
+}
+
+/// Reads `capacity.memory`.
+fn read_memory(table: &TableReader<'_>) -> Option<u64> {
+    let capacity = table.get("capacity")?;
+    let capacity = capacity.table("environment.NAME.hosts.capacity")?;
+    let memory = capacity.get("memory");
+    capacity.finish();
+    memory?.parsed(size)
 }
 
 fn read_roles(value: &ValueReader<'_>) -> Vec<Located<PartName>> {

@@ -15,6 +15,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 
 use pkgapp_core::error::{Error, Result, shown};
+use pkgapp_core::name::AppName;
 
 use super::document::{Document, SourceDocument};
 use super::reader::{DocumentReader, TableReader, listed, nearest};
@@ -108,6 +109,12 @@ impl SystemModel {
             services,
             environments,
         })
+    }
+
+    /// Returns an application.
+    pub fn application(&self, name: &AppName) -> Option<&SystemApplication> {
+        let mut applications = self.applications.iter();
+        applications.find(|application| application.name == *name)
     }
 
     /// Returns an environment.

@@ -72,6 +72,15 @@ enum Item {
     Passage(usize),
 }
 
+/// An item and its column.
+type ItemPlace = (usize, Item);
+
+/// Where items are in their columns, from 0 to 1.
+type Positions = BTreeMap<ItemPlace, f64>;
+
+/// The items in other columns that each item is connected with.
+type Neighbors = BTreeMap<ItemPlace, Vec<ItemPlace>>;
+
 /// The boxes in columns.
 struct Columns {
     /// The column of each box.
@@ -118,37 +127,29 @@ impl Columns {
         let neighbors = self.neighbors(diagram);
         let number = self.columns.len();
         for sweep in 0..SWEEPS {
-            let order: Vec<usize> = match sweep % 2 {
-                0 => (0..number).collect(),
-                _ => (0..number).rev().collect(),
-            };
-            for column in order {
-                let positions = self.positions();
-                let center = |item: &Item| {
-                    let around = neighbors.get(&(column, *item));
-                    let around: Vec<f64> = around
-                        .into_iter()
-                        .flatten()
-                        .filter_map(|other| positions.get(other).copied())
-                        .collect();
-                    if around.is_empty() {
-                        return positions[&(column, *item)];
-                    }
-                    around.iter().sum::<f64>() / to_f64(around.len())
-                };
-                let mut keyed: Vec<(f64, Item)> = self.columns[column]
-                    .iter()
-                    .map(|item| (center(item), *item))
-                    .collect();
-                keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
-                self.columns[column] = keyed.into_iter().map(|(_, item)| item).collect();
+            let is_forward = sweep % 2 == 0;
+            for step in 0..number {
+                let column = if is_forward { step } else { number - 1 - step };
+                self.sort_column(column, &neighbors);
             }
         }
     }
 
+    /// Sorts a column by where the neighbors of its items are.
+    fn sort_column(&mut self, column: usize, neighbors: &Neighbors) {
+        let positions = self.positions();
+        let mut keyed: Vec<(f64, Item)> = Vec::new();
+        for item in &self.columns[column] {
+            let place = (column, *item);
+            keyed.push((center(place, neighbors, &positions), *item));
+        }
+        keyed.sort_by(|a, b| a.0.total_cmp(&b.0));
+        self.columns[column] = keyed.into_iter().map(|(_, item)| item).collect();
+    }
+
     /// Returns where every item is in its column, from 0 to 1.
-    fn positions(&self) -> BTreeMap<(usize, Item), f64> {
-        let mut positions = BTreeMap::new();
+    fn positions(&self) -> Positions {
+        let mut positions = Positions::new();
         for (number, column) in self.columns.iter().enumerate() {
             let size = to_f64(column.len());
             for (at, item) in column.iter().enumerate() {
@@ -159,8 +160,8 @@ impl Columns {
     }
 
     /// Returns the items in other columns that each item is connected with.
-    fn neighbors(&self, diagram: &Diagram) -> BTreeMap<(usize, Item), Vec<(usize, Item)>> {
-        let mut neighbors: BTreeMap<(usize, Item), Vec<(usize, Item)>> = BTreeMap::new();
+    fn neighbors(&self, diagram: &Diagram) -> Neighbors {
+        let mut neighbors = Neighbors::new();
         for (number, arrow) in diagram.arrows.iter().enumerate() {
             let mut ends = [arrow.from.box_number, arrow.to.box_number];
             ends.sort_by_key(|end| self.of_box[*end]);
@@ -178,6 +179,16 @@ impl Columns {
         }
         neighbors
     }
+}
+
+/// Returns where the neighbors of an item are on average, or where it is itself without any.
+fn center(place: ItemPlace, neighbors: &Neighbors, positions: &Positions) -> f64 {
+    let own = positions[&place];
+    let Some(around) = neighbors.get(&place) else {
+        return own;
+    };
+    let sum: f64 = around.iter().map(|other| positions[other]).sum();
+    sum / to_f64(around.len())
 }
 
 /// Returns the bundle of each arrow: arrows that come from one side to one line pass columns
