@@ -83,12 +83,18 @@ impl<'a> HostPlanner<'a> {
     /// none is wanted: then the pusher checks the health.
     fn trial(&self, fallback: &Fallback) -> Option<ReleaseTrial<'a>> {
         let policy = self.policy;
-        (*fallback != Fallback::None && policy.on_failure == OnFailure::GoBack).then_some(
-            ReleaseTrial {
-                check: &policy.check,
-                probation: policy.probation,
-            },
-        )
+        let goes_back = *fallback != Fallback::None && policy.on_failure == OnFailure::GoBack;
+        (goes_back || self.is_in_probation()).then_some(ReleaseTrial {
+            check: &policy.check,
+            probation: policy.probation,
+        })
+    }
+
+    /// Returns whether the host tries a release that an earlier push has brought. It knows its way
+    /// back, even where what this push can read does not tell of one, and waits to be confirmed.
+    fn is_in_probation(&self) -> bool {
+        let transaction = self.facts.transaction.as_ref();
+        transaction.is_some_and(|it| matches!(it.state, TransactionState::Probation(_)))
     }
 
     /// Makes the steps that switch to a release, check its health, and confirm it.

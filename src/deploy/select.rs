@@ -88,11 +88,13 @@ impl<'a> SelectedArtifacts<'a> {
         StoredPackage::from(self.artifact).is_installed_as_software(facts)
     }
 
-    /// Returns whether an unfinished transaction is of these very packages.
+    /// Returns whether an unfinished transaction is of these very packages. Of one whose
+    /// parameters are lost, the record of the release that is there tells.
     pub(super) fn is_half_done(&self, facts: &HostFacts) -> bool {
         let goal = self.set(facts).id.to_string();
-        let transaction = facts.transaction.as_ref();
-        transaction.is_some_and(|transaction| transaction.sum == goal)
+        facts.transaction.as_ref().is_some_and(|transaction| {
+            transaction.sum == goal || (transaction.sum.is_empty() && self.is_software_there(facts))
+        })
     }
 
     /// Returns what the host is told of the packages that come, for later pushes.

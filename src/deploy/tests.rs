@@ -488,24 +488,31 @@ fn a_host_with_nothing_to_do_loses_the_lock_of_a_dead_push_in_both_modes() {
     }
 }
 
-#[test]
-fn an_installation_without_its_end_is_taken_up_again() {
+/// An old and a new release, and a host with the new one, where a push has not seen the end of it.
+fn without_its_end(state: TransactionState) -> (Artifact, Artifact, HostFacts) {
     let (old, new) = (
         candidate(Deb, "1.0.0", Some("x86_64")),
         candidate(Deb, "1.1.0", Some("x86_64")),
     );
-    let mut done = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);
-    (done.current, done.kept) = (
-        Some(old.sha256),
-        vec![kept(&old, Some(1)), kept(&new, None)],
-    );
-    done.transaction = Some(Transaction {
+    let transaction = Transaction {
         version: new.version.clone(),
         leaves: String::new(),
         is_manual: false,
         sum: new.sha256.to_string(),
-        state: TransactionState::Done,
-    });
+        state,
+    };
+    let facts = HostFacts {
+        current: Some(old.sha256),
+        kept: vec![kept(&old, Some(1)), kept(&new, None)],
+        transaction: Some(transaction),
+        ..facts(PackageManager::AptGet, Some(&new), VersionOrder::Same)
+    };
+    (old, new, facts)
+}
+
+#[test]
+fn an_installation_without_its_end_is_taken_up_again() {
+    let (_, new, mut done) = without_its_end(TransactionState::Done);
     done.lock = Some(LockHolder {
         token: "x.1.1".into(),
         owner: "eve@x (pid 1)".into(),
@@ -526,6 +533,36 @@ fn an_installation_without_its_end_is_taken_up_again() {
             "the push by eve@x (pid 1) since 2026 died; its lock is free",
             "an earlier push has installed 1.1.0-1 and did not see its end"
         ]
+    );
+}
+
+#[test]
+fn a_release_in_probation_is_confirmed_even_where_no_way_back_is_known() {
+    let (_, new, mut facts) = without_its_end(TransactionState::Probation(60));
+    facts.current = None;
+    let plan = Plan::push(&policy(), &[new], &[site("web1", facts)]).unwrap();
+    let [host] = &plan.hosts[..] else { panic!() };
+    assert!(host.back.is_empty());
+    let stages = stages(&host.switch);
+    assert!(stages.contains(&PushStage::Install) && stages.contains(&PushStage::Confirm));
+}
+
+#[test]
+fn a_transaction_whose_parameters_are_lost_is_done_again() {
+    let (old, new, mut facts) = without_its_end(TransactionState::Interrupted);
+    let push = |facts: &HostFacts| {
+        let sites = [site("web1", facts.clone())];
+        Plan::push(&policy(), std::slice::from_ref(&new), &sites)
+    };
+    facts.transaction.as_mut().unwrap().sum = String::new();
+    let plan = push(&facts).unwrap();
+    assert!(stages(&plan.hosts[0].switch).contains(&PushStage::Install));
+
+    facts.record = Some(old.record);
+    let error = push(&facts).unwrap_err().to_string();
+    assert!(
+        error.contains("another package of version 1.1.0-1"),
+        "{error}"
     );
 }
 
