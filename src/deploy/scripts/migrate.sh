@@ -98,7 +98,7 @@ FILES
   systemctl daemon-reload || return 1
   systemctl start "$job.service" 2>"$scratch/said" &
   waiter=$!
-  tail -n +1 -f --pid=$waiter "$log" &
+  tail -n +1 -f -s 0.1 --pid=$waiter "$log" &
   wait $waiter
   wait
   # Whatever ended the waiting, the state of the unit is what counts.
@@ -171,7 +171,7 @@ FILES
     with_environment "$@"
   ) >"$log" 2>&1 &
   program=$!
-  tail -n +1 -f --pid=$program "$log" &
+  tail -n +1 -f -s 0.1 --pid=$program "$log" &
   wait $program
   status=$?
   wait

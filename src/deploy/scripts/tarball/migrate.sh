@@ -80,7 +80,7 @@ trap '' HUP
   with_environment "$@"
 ) >"$log" 2>&1 &
 program=$!
-tail -n +1 -f --pid=$program "$log" 8>&- &
+tail -n +1 -f -s 0.1 --pid=$program "$log" 8>&- &
 wait $program
 status=$?
 wait
