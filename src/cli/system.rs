@@ -66,7 +66,7 @@ pub enum SystemCommand {
     /// Goes through the stages of `pkgapp system apply` in reverse, and stops if one fails.
     ///
     /// Example: pkgapp system rollback production
-    Rollback(Box<SystemApplyArgs>),
+    Rollback(Box<SystemRolloutArgs>),
     /// Draw the hosts and services of an environment
     ///
     /// Hosts are boxes, with their services in them; arrows lead from a service to those that it
@@ -130,9 +130,20 @@ pub struct SystemStatusArgs {
     pub hosts: HostArgs,
 }
 
-/// Arguments of `pkgapp system apply` and `pkgapp system rollback`.
+/// Arguments of `pkgapp system apply`.
 #[derive(Debug, Args)]
 pub struct SystemApplyArgs {
+    /// What `pkgapp system rollback` takes, too.
+    #[command(flatten)]
+    pub on: SystemRolloutArgs,
+    /// Apply although a host has a commit that this checkout does not contain
+    #[arg(long)]
+    pub any_commit: bool,
+}
+
+/// Arguments of `pkgapp system rollback`.
+#[derive(Debug, Args)]
+pub struct SystemRolloutArgs {
     /// Environment to use
     #[arg(value_name = "ENVIRONMENT")]
     pub environment: String,

@@ -1,6 +1,7 @@
 //! `pkgapp push`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::assembly;
 use crate::cli::{FormatName, GlobalOptions, PushArgs, RolloutArgs};
 use pkgapp_config::{
     Config, ConfirmMode, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, HealthChecks, InterpreterChoice,
-    Migrate,
+    Migrate, SocketAddress,
 };
 use pkgapp_core::commit;
 use pkgapp_core::error::{Context, Error, ErrorKind, Result, shown};
@@ -519,8 +520,23 @@ pub(super) fn policy(
         patience: args
             .wait
             .map_or(deploy.wait, |wait| Duration::from_secs(wait.into())),
+        listens: app.map(listening).unwrap_or_default(),
         allow: AllowFlags::default(),
+        system: None,
     })
+}
+
+/// Returns where the services of an application listen.
+fn listening(app: &Config) -> Vec<SocketAddr> {
+    let mut addresses = Vec::new();
+    for service in &app.services {
+        for socket in [&service.socket, &service.address] {
+            if let Some(SocketAddress::Tcp(address)) = socket {
+                addresses.push(*address);
+            }
+        }
+    }
+    addresses
 }
 
 /// Returns what becomes of a release that works. Another confirmation than the configured one has
@@ -686,7 +702,8 @@ impl RollingPlan<'_> {
         let command = self
             .policy
             .backend
-            .probe(&self.policy.prefix, self.artifacts);
+            .probe(&self.policy.prefix, self.artifacts)
+            .parameter("listens", self.policy.listening());
         let facts = self.fleet.each(|machine| {
             // A dry run prints only the plan.
             if !self.args.dry_run {

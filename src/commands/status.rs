@@ -358,10 +358,14 @@ fn show_history(entries: &[(&str, HistoryEntry)], report: &Report) {
                     time,
                     who,
                     action,
-                    to,
                     result,
                     ..
                 } = entry;
+                let to = if entry.to.is_empty() {
+                    "nothing"
+                } else {
+                    &entry.to
+                };
                 let others = entry.configurations.iter();
                 let others = others.map(|(name, version)| format!("{name} {version}"));
                 let others: Vec<String> = entry.runtime.iter().cloned().chain(others).collect();

@@ -189,6 +189,14 @@ pub fn untraced(root: &Path, id: Option<&str>, version: &str) -> Vec<Error> {
     errors
 }
 
+/// Returns whether the commit `id` is part of the history that is checked out at `root`. An `id`
+/// that is none, as a host may tell it, is not.
+pub fn contains(root: &Path, id: &str) -> bool {
+    let commit = id.strip_suffix("-dirty").unwrap_or(id);
+    let is_id = commit.len() >= 40 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_id && git(root, &["merge-base", "--is-ancestor", commit, "HEAD"], "").is_some()
+}
+
 /// Returns whether a tag is a common name for a version: `1.4.2`, `v1.4.2`, `shop-1.4.2`,
 /// `release/v1.4.2`.
 fn is_tag_of(tag: &str, version: &str) -> bool {
@@ -285,6 +293,15 @@ mod tests {
         let clean = Commit::at(root).unwrap();
         assert_eq!((clean.time, clean.id.len()), (1_700_000_000, 40));
         std::fs::write(root.join("a"), "2").unwrap();
-        assert_eq!(Commit::at(root).unwrap().id, format!("{}-dirty", clean.id));
+        let dirty = Commit::at(root).unwrap().id;
+        assert_eq!(dirty, format!("{}-dirty", clean.id));
+
+        run(&["commit", "-qam", "b"]);
+        assert!(contains(root, &clean.id) && contains(root, &dirty));
+        run(&["checkout", "-q", &clean.id]);
+        run(&["commit", "-q", "--allow-empty", "-m", "c"]);
+        let other = Commit::at(root).unwrap().id;
+        run(&["checkout", "-q", &clean.id]);
+        assert!(!contains(root, &other) && !contains(root, "HEAD"));
     }
 }

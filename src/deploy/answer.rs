@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use super::facts::{
     FreeSpace, HostFacts, KeptMember, KeptPackage, LockHolder, LoginDirectory, PackageManager,
-    RunsOn, Transaction, TransactionState, VersionOrder,
+    PortListener, RunsOn, Transaction, TransactionState, VersionOrder,
 };
 use super::pieces::FilePieces;
 use super::stored::{PackageSet, StoredPackage};
 use pkgapp_core::digest::Sha256Sum;
 use pkgapp_core::error::{Error, Result};
+use pkgapp_core::report::visible_line;
 
 /// The values of the keys that stand once in an answer.
 #[derive(Debug, Default)]
@@ -101,6 +102,7 @@ impl HostFacts {
                 "kept_member" => add(&mut self.kept_members, kept_member(value)),
                 "damaged" => add(&mut self.damaged, Some(value.trim().to_owned())),
                 "unwritable" => add(&mut self.unwritable, Some(value.trim().to_owned())),
+                "listens" => add(&mut self.listeners, listener(value)),
                 "lacks" => add(&mut self.lacks, Some(value.trim().to_owned())),
                 "unconfigured" => add(&mut self.unconfigured, Some(value.trim().to_owned())),
                 "left" => add(&mut self.left, sum(value)),
@@ -209,6 +211,7 @@ impl HostFacts {
     /// Reads what earlier pushes have left.
     fn read_state(&mut self, values: &FactValues<'_>) {
         self.current = sum(values.text("current"));
+        self.applied = serde_json::from_str(values.text("applied")).ok();
         self.unreadable = values.some("unreadable");
         self.distrusted = values.some("distrusted");
         self.no_credentials = values.some("no_credentials");
@@ -347,10 +350,19 @@ fn kept(text: &str) -> Option<KeptPackage> {
     })
 }
 
+fn listener(value: &str) -> Option<PortListener> {
+    let (address, program) = value.trim().split_once(' ')?;
+    Some(PortListener {
+        address: address.to_owned(),
+        program: visible_line(program).into_owned(),
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::script;
     use super::*;
+    use std::net::TcpListener;
     use std::process::Command;
 
     /// What the real script says of this machine, about a package that it has.
@@ -361,6 +373,9 @@ mod tests {
         let Some(dpkg) = pkgapp_testing::tool("dpkg-query") else {
             return;
         };
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let taken = listener.local_addr().unwrap();
+        let free = format!("127.0.0.2:{}", taken.port());
         let said = |command: &mut Command| pkgapp_testing::run(command).trim().to_owned();
         let version = said(Command::new(dpkg).args(["-W", "-f", "${Version}", "dpkg"]));
         let parameters = [
@@ -370,6 +385,10 @@ mod tests {
             ("prefix", "/opt/dpkg".to_owned()),
             ("sums", String::new()),
             ("runtimes", String::new()),
+            (
+                "listens",
+                format!("{taken} 0.0.0.0:{} {free}", taken.port()),
+            ),
         ];
         let script = [
             &crate::hosts::script::assignments(&parameters),
@@ -403,6 +422,16 @@ mod tests {
         let facts = HostFacts::parse(&run(&version, "")).unwrap();
         assert_eq!(facts.installed, Some(version.clone()));
         assert!(facts.foreign, "dpkg is none of pkgapp's");
+        if pkgapp_testing::tool("ss").is_some() {
+            let taken = [taken.to_string(), format!("0.0.0.0:{}", taken.port())];
+            let told = facts.listeners.iter().map(|found| found.address.clone());
+            assert_eq!(told.collect::<Vec<_>>(), taken);
+            let program = &facts.listeners[0].program;
+            assert!(
+                program.ends_with(&format!("(pid {})", std::process::id())),
+                "{program}"
+            );
+        }
         assert_eq!(
             facts.orders,
             BTreeMap::from([(0, VersionOrder::Same), (1, VersionOrder::Older)])

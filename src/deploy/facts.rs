@@ -6,6 +6,7 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::history::HistoryEntry;
 use super::pieces::FilePieces;
 use super::stored::PackageSet;
 use pkgapp_core::digest::Sha256Sum;
@@ -77,6 +78,10 @@ pub struct HostFacts {
     pub record: Option<Sha256Sum>,
     /// The commit that the installed release was built from.
     pub commit: Option<String>,
+    /// Who listens where the release will listen.
+    pub listeners: Vec<PortListener>,
+    /// The last entry of the history in which the application was part of a system.
+    pub applied: Option<Box<HistoryEntry>>,
     /// How the version of an artifact (by its index) compares with the installed one.
     pub orders: BTreeMap<usize, VersionOrder>,
     /// How the version of a kept package compares with the installed one.
@@ -238,6 +243,25 @@ impl HostFacts {
             )
         });
         damaged.chain(strange).collect()
+    }
+}
+
+/// A program that listens where a release will listen.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PortListener {
+    /// The address and port of the release.
+    pub address: String,
+    /// The program, for people.
+    pub program: String,
+}
+
+impl fmt::Display for PortListener {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { address, program } = self;
+        write!(
+            out,
+            "{program} listens on {address}, where the release will listen"
+        )
     }
 }
 

@@ -35,6 +35,20 @@ pub struct HistoryEntry {
     /// The configurations that are packages of their own, and their versions.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub configurations: BTreeMap<String, String>,
+    /// The model that it was part of, if a system was deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub system: Option<SystemRevision>,
+}
+
+/// The state of the model that an application was deployed from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SystemRevision {
+    /// The name of the system.
+    pub name: String,
+    /// The environment.
+    pub environment: String,
+    /// The commit of the model; none outside of a repository.
+    pub commit: Option<String>,
 }
 
 /// Exit status of what may not look into the state: sysexits.h, EX_NOPERM.
@@ -151,6 +165,7 @@ mod tests {
             result: "ok".into(),
             runtime: Some("pkgapp-python3.13 3.13.0-1".into()),
             configurations: BTreeMap::new(),
+            system: None,
         };
         let line = serde_json::to_string(&entry).unwrap();
         let text = format!("{line}\n{}\n{line}\n", &line[..40]);

@@ -183,6 +183,9 @@ impl<'a> HostPlanner<'a> {
             "sha256": set.id,
             "result": result,
         });
+        if let Some(system) = &self.policy.system {
+            entry["system"] = json!(system);
+        }
         for configuration in &set.configurations {
             let name = configuration.name.as_deref().unwrap_or_default();
             entry["configurations"][name] = json!(configuration.version);
@@ -261,6 +264,7 @@ impl<'a> HostPlanner<'a> {
 }
 
 /// The hooks of a host.
+#[derive(Default)]
 pub(super) struct HookSteps {
     pub(super) before: Vec<Step>,
     pub(super) drain: Vec<Step>,
@@ -289,6 +293,7 @@ pub(super) fn found(facts: &HostFacts) -> Vec<String> {
     if let Some(half) = &facts.half {
         found.push(format!("dpkg has left it half-way: {half}"));
     }
+    found.extend(facts.listeners.iter().map(ToString::to_string));
     if let Some(held) = &facts.held {
         found.push(format!(
             "the package manager is in use ({held}); waits for its end"

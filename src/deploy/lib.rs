@@ -60,6 +60,7 @@ pub mod plan;
 pub mod policy;
 pub mod preflight;
 mod probe;
+mod removal;
 pub mod requirements;
 pub mod rollback;
 pub mod rollout;

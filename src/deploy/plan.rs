@@ -18,7 +18,7 @@ use pkgapp_core::text::counted;
 /// What is done, on which hosts, in which order.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// `push` or `rollback`.
+    /// `push`, `rollback`, or `remove`.
     pub action: &'static str,
     /// The application.
     pub name: AppName,
@@ -47,7 +47,7 @@ pub struct HostPlan {
     pub about: String,
     /// The installed version.
     pub from: Option<String>,
-    /// The version that it gets.
+    /// The version that it gets; empty for none.
     pub to: String,
     /// How its configuration changes, for people, if that is a package of its own.
     pub configuration: Option<String>,
@@ -86,11 +86,17 @@ impl HostPlan {
 
     /// Returns the change for people, e.g. `1.4.1-1 → 1.4.2-1`.
     pub fn change(&self) -> String {
+        let to = if self.to.is_empty() {
+            "nothing"
+        } else {
+            &self.to
+        };
         let software = match &self.from {
+            None if self.is_idle() => "nothing is installed".to_owned(),
             Some(from) if self.is_idle() => format!("{from} already"),
-            Some(from) if self.configuration.is_some() && *from == self.to => from.clone(),
-            Some(from) => format!("{from} → {}", self.to),
-            None => format!("→ {}", self.to),
+            Some(from) if self.configuration.is_some() && from == to => from.clone(),
+            Some(from) => format!("{from} → {to}"),
+            None => format!("→ {to}"),
         };
         match &self.configuration {
             Some(change) => format!("{software}, configuration {change}"),

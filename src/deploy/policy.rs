@@ -2,11 +2,13 @@
 //! is asked.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::backend::Backend;
 use super::facts::HostFacts;
 use super::health::HealthCheck;
+use super::history::SystemRevision;
 use super::owner::PushOwner;
 use super::preflight::AllowFlags;
 use super::secrets::SecretStore;
@@ -46,8 +48,20 @@ pub struct DeployPolicy {
     pub keep: u32,
     /// How long to wait for the lock of another push, and for that of the package manager.
     pub patience: Duration,
+    /// Where its services listen, if the configuration is known.
+    pub listens: Vec<SocketAddr>,
     /// What is refused otherwise.
     pub allow: AllowFlags,
+    /// The model of the system that this is part of.
+    pub system: Option<SystemRevision>,
+}
+
+impl DeployPolicy {
+    /// Returns where its services listen, as the question for the facts has it.
+    pub fn listening(&self) -> String {
+        let addresses = self.listens.iter().map(ToString::to_string);
+        addresses.collect::<Vec<_>>().join(" ")
+    }
 }
 
 /// The conditions under which a release that works stays.

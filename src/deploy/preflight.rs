@@ -21,20 +21,23 @@ pub struct AllowFlags {
 }
 
 /// What speaks against hosts, each reason once with all its hosts.
-pub(super) struct PreflightRefusals {
+#[derive(Debug)]
+pub struct PreflightRefusals {
     doing: &'static str,
     all: Vec<(Vec<String>, Error)>,
 }
 
 impl PreflightRefusals {
-    pub(super) fn new(doing: &'static str) -> Self {
+    /// Begins with none; `doing` is followed by hosts, such as `push to`.
+    pub fn new(doing: &'static str) -> Self {
         Self {
             doing,
             all: Vec::new(),
         }
     }
 
-    pub(super) fn add(&mut self, host: &str, error: Error) {
+    /// Adds a reason against a host.
+    pub fn add(&mut self, host: &str, error: Error) {
         match self
             .all
             .iter_mut()
@@ -45,7 +48,11 @@ impl PreflightRefusals {
         }
     }
 
-    pub(super) fn finish(self) -> Result<()> {
+    /// Ends.
+    ///
+    /// # Errors
+    /// There are reasons.
+    pub fn finish(self) -> Result<()> {
         let told = self.all.into_iter().map(|(hosts, error)| {
             let hosts: Vec<String> = hosts.iter().map(|host| format!("`{host}`")).collect();
             error.context(format!("cannot {} {}", self.doing, hosts.join(", ")))

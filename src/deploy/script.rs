@@ -6,12 +6,14 @@ use crate::hosts;
 /// Asks for the facts that all hosts have; see [`PACKAGE_FACTS`].
 pub(super) const FACTS: &str = concat!(
     include_str!("scripts/credentials.sh"),
+    include_str!("scripts/listeners.sh"),
     include_str!("scripts/facts.sh")
 );
 /// Functions for [`FACTS`] on hosts with packages.
 pub(super) const PACKAGE_FACTS: &str = concat!(
     include_str!("scripts/packages/facts.sh"),
     include_str!("scripts/credentials.sh"),
+    include_str!("scripts/listeners.sh"),
     include_str!("scripts/facts.sh")
 );
 pub(super) const LOCK: &str = include_str!("scripts/lock.sh");

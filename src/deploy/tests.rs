@@ -99,6 +99,8 @@ pub(super) fn policy() -> DeployPolicy {
         keep: 3,
         patience: Duration::from_secs(120),
         allow: AllowFlags::default(),
+        listens: Vec::new(),
+        system: None,
     }
 }
 
@@ -534,6 +536,29 @@ fn an_installation_without_its_end_is_taken_up_again() {
             "an earlier push has installed 1.1.0-1 and did not see its end"
         ]
     );
+}
+
+#[test]
+fn a_removal_takes_the_packages_and_has_a_way_back() {
+    let new = candidate(Deb, "1.1.0", Some("x86_64"));
+    let there = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);
+    let absent = facts(PackageManager::AptGet, None, VersionOrder::Newer);
+    let sites = [site("web1", there), site("web2", absent)];
+    let plan = Plan::remove(&policy(), &sites).unwrap();
+    assert_eq!(plan.action, "remove");
+    let [host, idle] = &plan.hosts[..] else {
+        panic!()
+    };
+    assert_eq!(host.change(), "1.1.0-1 → nothing");
+    let mut steps = host.switch.iter();
+    let step = steps.find(|step| step.what == "removing shop").unwrap();
+    let StepAction::Run(command) = &step.action else {
+        panic!("{step:?}");
+    };
+    let back = parameter(command, "parameters");
+    assert!(back.contains("back_version=1.1.0-1"), "{back}");
+    assert!(idle.is_idle());
+    assert_eq!(idle.change(), "nothing is installed");
 }
 
 #[test]

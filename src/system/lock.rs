@@ -35,7 +35,7 @@ pub struct EnvironmentLock {
     pub bind: BTreeMap<String, String>,
     /// The roles of each host.
     pub hosts: BTreeMap<String, Vec<String>>,
-    /// The roles that hosts had when they left the model.
+    /// The roles and parts that hosts had, which a deployment has to remove there.
     pub leaving: BTreeMap<String, Vec<String>>,
     /// The hosts of what is on some hosts of a role, and of what keeps data.
     pub place: BTreeMap<String, Vec<String>>,
@@ -169,6 +169,29 @@ impl SystemLock {
 }
 
 impl EnvironmentLock {
+    /// Notes that a host had a role, or a part that is on some hosts of its role, unless it still
+    /// has it.
+    pub(crate) fn keep_lost(&mut self, host: &str, what: &str) {
+        if self.has(host, what) {
+            return;
+        }
+        let lost = self.leaving.entry(host.to_owned()).or_default();
+        let place = lost.binary_search_by(|known| known.as_str().cmp(what));
+        if let Err(place) = place {
+            lost.insert(place, what.to_owned());
+        }
+    }
+
+    fn has(&self, host: &str, what: &str) -> bool {
+        if what.contains('.') {
+            let hosts = self.place.get(what);
+            hosts.is_some_and(|hosts| hosts.iter().any(|one| one == host))
+        } else {
+            let roles = self.hosts.get(host);
+            roles.is_some_and(|roles| roles.iter().any(|role| role == what))
+        }
+    }
+
     fn write(&self, environment: &str, text: &mut String) {
         let names = |names: &Vec<String>| {
             let quoted: Vec<String> = names.iter().map(|name| quoted(name)).collect();

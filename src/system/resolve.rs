@@ -46,8 +46,9 @@ pub fn resolve(input: &ResolutionInput<'_>) -> Result<ResolvedSystem> {
         return Err(error);
     }
     let mut lock = EnvironmentLock::default();
-    keep_hosts(&mut lock, input, &hosts);
+    keep_hosts(&mut lock, &hosts);
     let (mut parts, services) = place(input, &hosts, &mut lock, &mut mistakes);
+    keep_leaving(&mut lock, input.lock);
     let bindings = bind(input, &parts, &services, &mut lock, &mut mistakes);
     listen::connect_sites(input, &mut parts);
     let listening = listen::Listening {
@@ -140,16 +141,30 @@ fn bind(
     bindings
 }
 
-/// Keeps the roles of hosts, and the names of those that left the model.
-fn keep_hosts(lock: &mut EnvironmentLock, input: &ResolutionInput<'_>, hosts: &HostIndex) {
+/// Keeps the roles of hosts.
+fn keep_hosts(lock: &mut EnvironmentLock, hosts: &HostIndex) {
     for host in &hosts.hosts {
         let roles = host.roles.iter().map(ToString::to_string).collect();
         lock.hosts.insert(host.name.clone(), roles);
     }
-    let left = input.lock.hosts.iter().chain(&input.lock.leaving);
-    for (name, roles) in left {
-        if hosts.find(name).is_none() {
-            lock.leaving.insert(name.clone(), roles.clone());
+}
+
+/// Keeps what hosts no longer have: they may still run it.
+fn keep_leaving(lock: &mut EnvironmentLock, old: &EnvironmentLock) {
+    for had in [&old.hosts, &old.leaving] {
+        for (host, all) in had {
+            for what in all {
+                lock.keep_lost(host, what);
+            }
+        }
+    }
+    for (part, hosts) in &old.place {
+        // Backing services, which have no dot, keep their data where they were.
+        if !part.contains('.') {
+            continue;
+        }
+        for host in hosts {
+            lock.keep_lost(host, part);
         }
     }
 }

@@ -189,6 +189,16 @@ impl ResolvedSystem {
         parts.filter(move |(_, part)| part.application == *application)
     }
 
+    /// Returns whether a part of an application is on a host, by its name.
+    pub fn is_on(&self, application: &AppName, host: &str) -> bool {
+        let mut parts = self.parts_of(application);
+        parts.any(|(_, part)| {
+            part.hosts
+                .iter()
+                .any(|number| self.hosts[*number].name == host)
+        })
+    }
+
     /// Returns the hosts of a provider, ascending; none if it is external.
     pub fn hosts_of(&self, provider: Provider) -> &[usize] {
         match provider {

@@ -4,21 +4,24 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::cli::{RolloutArgs, SystemApplyArgs};
+use crate::cli::{RolloutArgs, SystemApplyArgs, SystemRolloutArgs};
 use crate::commands::push::{PushSummary, RollingPlan, complete, migrated_like, policy};
 use pkgapp_config::{Config, ConfirmMode};
-use pkgapp_core::commit::{self, Commit};
-use pkgapp_core::error::{Error, ErrorKind, Location, Result};
+use pkgapp_core::commit;
+use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::report::Report;
 use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_deploy::fleet::Fleet;
 use pkgapp_deploy::plan::Plan;
 use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
+use pkgapp_deploy::preflight::PreflightRefusals;
 use pkgapp_deploy::rollback::RollbackTarget;
 use pkgapp_system::folded;
 
 use super::OpenSystem;
 use super::build::ConfigurationBuilder;
+use super::leaving::LeavingHosts;
+use super::revision::ModelRevision;
 use super::software::FoundSoftware;
 use super::stage::{LockedEnvironment, Stage, StageSelection};
 
@@ -28,37 +31,59 @@ pub(super) fn apply(
     args: &SystemApplyArgs,
     report: &Report,
 ) -> Result<()> {
-    refuse_tarballs(&args.rollout)?;
-    let environment = LockedEnvironment::open(system, &args.environment)?;
-    refuse_manual_confirmation(&environment, &args.rollout)?;
+    let SystemApplyArgs { on, any_commit } = args;
+    refuse_tarballs(&on.rollout)?;
+    let environment = LockedEnvironment::open(system, &on.environment)?;
+    refuse_manual_confirmation(&environment, &on.rollout)?;
     tell_services(&environment, report);
     let applier = Applier {
+        model: ModelRevision::of(&environment),
+        any_commit: *any_commit,
         environment: &environment,
-        args: &args.rollout,
+        args: &on.rollout,
         report,
     };
-    let stages = environment.stages(&args.selection())?;
+    let stages = environment.stages(&on.selection())?;
     let pushes: Result<Vec<StagePush>> = stages.into_iter().map(|one| applier.push(one)).collect();
     let pushes = pushes?;
     if environment.environment.policy.protected {
-        protect(&environment, &pushes)?;
+        protect(&applier.model, &pushes)?;
     }
-    if args.rollout.dry_run {
-        return applier.print(&pushes);
+    let leaving = LeavingHosts {
+        environment: &environment,
+        model: &applier.model,
+        args: &on.rollout,
+        report,
+    };
+    if on.rollout.dry_run {
+        let plans = applier.print(&pushes);
+        let removals = if on.selects() {
+            Ok(())
+        } else {
+            leaving.print()
+        };
+        return plans.and(removals);
     }
     applier.check(&pushes)?;
-    applier.run(pushes)
+    if on.selects() {
+        return applier.run(pushes);
+    }
+    leaving.remove_singletons()?;
+    applier.run(pushes)?;
+    leaving.remove()
 }
 
 /// Returns an environment to its previous packages, the last stage first.
 pub(super) fn rollback(
     system: &OpenSystem<'_>,
-    args: &SystemApplyArgs,
+    args: &SystemRolloutArgs,
     report: &Report,
 ) -> Result<()> {
     refuse_tarballs(&args.rollout)?;
     let environment = LockedEnvironment::open(system, &args.environment)?;
     let applier = Applier {
+        model: ModelRevision::of(&environment),
+        any_commit: true,
         environment: &environment,
         args: &args.rollout,
         report,
@@ -78,7 +103,13 @@ pub(super) fn rollback(
     summary.finish()
 }
 
-impl SystemApplyArgs {
+impl SystemRolloutArgs {
+    /// Returns whether only some hosts or applications are selected.
+    fn selects(&self) -> bool {
+        let hosts = &self.rollout.hosts;
+        !(self.application.is_empty() && hosts.hosts.is_empty() && hosts.only.is_empty())
+    }
+
     fn selection(&self) -> StageSelection<'_> {
         StageSelection {
             applications: &self.application,
@@ -97,12 +128,8 @@ fn refuse_tarballs(args: &RolloutArgs) -> Result<()> {
 }
 
 /// Refuses packages and models for a protected environment that are not from a clean commit.
-fn protect(environment: &LockedEnvironment<'_>, pushes: &[StagePush]) -> Result<()> {
-    let file = &environment.system.model.file;
-    let commit = file.parent().and_then(Commit::at);
-    let id = commit.as_ref().map(|commit| commit.id.as_str());
-    let of_model = commit::uncommitted(id, "the model").map(|error| error.at(Location::file(file)));
-    let mut errors: Vec<Error> = of_model.into_iter().collect();
+fn protect(model: &ModelRevision, pushes: &[StagePush]) -> Result<()> {
+    let mut errors: Vec<Error> = model.uncommitted().into_iter().collect();
     let mut seen = BTreeSet::new();
     for artifact in pushes.iter().flat_map(|push| &push.artifacts) {
         let is_software = artifact.holds == ArtifactContent::Software;
@@ -111,7 +138,7 @@ fn protect(environment: &LockedEnvironment<'_>, pushes: &[StagePush]) -> Result<
             errors.extend(commit::uncommitted(id, &artifact.file));
         }
     }
-    let name = environment.environment.name();
+    let name = &model.revision.environment;
     let note = format!("`[environment.{name}]` is protected");
     let errors = errors.into_iter().map(|error| error.note(note.clone()));
     Error::all(errors).map_or(Ok(()), Err)
@@ -149,6 +176,9 @@ fn tell_services(environment: &LockedEnvironment<'_>, report: &Report) {
 /// Deploys the stages of an environment.
 struct Applier<'a> {
     environment: &'a LockedEnvironment<'a>,
+    model: ModelRevision,
+    /// Whether hosts may have a commit that this checkout does not contain.
+    any_commit: bool,
     args: &'a RolloutArgs,
     report: &'a Report,
 }
@@ -167,10 +197,6 @@ struct DonePush {
 }
 
 impl StagePush {
-    fn plan(&self) -> impl Fn(&[TargetHost]) -> Result<Plan> {
-        |sites| Plan::push(&self.policy, &self.artifacts, sites)
-    }
-
     fn way_back(&self) -> impl Fn(&[TargetHost]) -> Result<Plan> {
         |sites| Plan::rollback(&self.policy, RollbackTarget::Previous, sites)
     }
@@ -212,9 +238,32 @@ impl Applier<'_> {
         let policy = policy(app.name.clone(), Some(app), Some(deploy), self.args)?;
         Ok(StagePush {
             stage,
-            policy,
+            policy: DeployPolicy {
+                system: Some(self.model.revision.clone()),
+                ..policy
+            },
             artifacts: Vec::new(),
         })
+    }
+
+    fn plan(&self, push: &StagePush, sites: &[TargetHost]) -> Result<Plan> {
+        if !self.any_commit {
+            self.model.check(sites)?;
+        }
+        let plan = Plan::push(&push.policy, &push.artifacts, sites)?;
+        let mut refusals = PreflightRefusals::new("apply to");
+        for (site, host) in sites.iter().zip(&plan.hosts) {
+            if host.is_idle() {
+                continue;
+            }
+            for listener in &site.facts.listeners {
+                let error = Error::new(listener.to_string());
+                let hint = "stop it, or let it listen somewhere else";
+                refusals.add(&site.name, error.hint(hint));
+            }
+        }
+        refusals.finish()?;
+        Ok(plan)
     }
 
     /// Prints the plans of all stages.
@@ -223,7 +272,8 @@ impl Applier<'_> {
         for push in pushes {
             self.report.step(&push.stage.title);
             let fleet = self.fleet(push, "apply")?;
-            summary.merge(self.rolling(push, &fleet).run(&push.plan())?);
+            let plan = |sites: &[TargetHost]| self.plan(push, sites);
+            summary.merge(self.rolling(push, &fleet).run(&plan)?);
         }
         summary.finish()
     }
@@ -233,7 +283,8 @@ impl Applier<'_> {
         let mut mistakes = Vec::new();
         for push in pushes {
             let fleet = self.fleet(push, "apply")?;
-            if let Err(error) = self.rolling(push, &fleet).check(&push.plan()) {
+            let plan = |sites: &[TargetHost]| self.plan(push, sites);
+            if let Err(error) = self.rolling(push, &fleet).check(&plan) {
                 mistakes.push(error);
             }
         }
@@ -246,7 +297,8 @@ impl Applier<'_> {
         for mut push in pushes {
             self.report.step(&push.stage.title);
             let fleet = self.fleet(&push, "apply")?;
-            let ended = self.rolling(&push, &fleet).run(&push.plan());
+            let plan = |sites: &[TargetHost]| self.plan(&push, sites);
+            let ended = self.rolling(&push, &fleet).run(&plan);
             drop(fleet);
             let has_failed = ended.as_ref().map_or(true, PushSummary::has_failed);
             if has_failed {

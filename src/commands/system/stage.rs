@@ -242,6 +242,19 @@ impl<'a> LockedEnvironment<'a> {
         Ok(named)
     }
 
+    /// Returns the login of a host that the environment has, or has had.
+    pub(super) fn login_of(&self, host: &str) -> String {
+        let mut hosts = self.resolved.hosts.iter();
+        let known = hosts.find(|known| known.name == host);
+        known.map_or_else(|| host.to_owned(), |known| known.login.to_string())
+    }
+
+    /// Returns the directory of the model.
+    pub(super) fn root(&self) -> &Path {
+        let root = self.system.model.file.parent();
+        root.unwrap_or(Path::new("/"))
+    }
+
     /// Opens the hosts of a stage.
     pub(super) fn fleet<'r>(
         &self,
@@ -253,9 +266,7 @@ impl<'a> LockedEnvironment<'a> {
         let mut options = options.options();
         options.hosts.clear();
         options.only.clear();
-        let root = self.system.model.file.parent();
-        let root = root.unwrap_or(Path::new("/"));
-        Fleet::open(&options, Some(&stage.deploy), root, command, report)
+        Fleet::open(&options, Some(&stage.deploy), self.root(), command, report)
     }
 }
 

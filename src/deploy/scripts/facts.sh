@@ -7,6 +7,7 @@
 #   needs         settings that a release needs a value for, and the files that may have it, one a line
 #   environment_files
 #   credentials   those of a release's settings that are files; see credentials.sh, which stands before this
+#   listens       where the release will listen; see listeners.sh, which stands before this
 if [ $mode = tarball ]; then prefix=$into/current; fi
 
 (
@@ -115,6 +116,8 @@ kept() { # IN: a line, and what else is known of a package or a set
   [ ! -f "$in/left" ] || fact left "${in##*/}"
   if [ -z "$of" ] && [ $mode = package ]; then tell_kept "$in" "$on"; fi
 }
+tell_listeners
+
 current=
 closed=$(closed_to_us) && fact unreadable "$closed"
 why_=
@@ -135,6 +138,7 @@ if [ -z "$closed$why_" ] && [ -d "$state" ]; then
   if [ -s "$state/history.jsonl" ] && [ -n "$(tail -n1 "$state/history.jsonl" | grep -av '^{.*}$')" ]; then
     fact damaged "$state/history.jsonl"
   fi
+  if [ -s "$state/history.jsonl" ]; then fact applied "$(whole_lines "$state/history.jsonl" | grep -F '"system":{' | tail -n1)"; fi
   [ ! -e "$state/secrets/previous" ] || fact previous_secrets yes
   transaction=$(last_transaction)
   if [ -d "$transaction" ]; then
