@@ -330,6 +330,7 @@ for part in ("prepare", "migrate", "switch", "unlock"):
 interrupt() {
   local project=$1 deployment=$2 host=$3 step=$4 pid end=$((SECONDS + 60))
   shift 4
+  : >"$work/cut" # What the last one has printed is not waited for.
   (cd "$work/$project" && exec "$pkgapp" push "$deployment" --allow-downgrade --reconnect 30) >"$work/cut" 2>&1 &
   pid=$!
   until grep -qF "$host: $step" "$work/cut"; do
