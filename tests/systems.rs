@@ -101,7 +101,15 @@ fn each_kind_of_hosts_has_a_configuration_of_its_own() {
     let built = sandbox
         .pkgapp(["system", "build", "production"])
         .artifacts();
-    assert_eq!(built.len(), 4, "{built:?}");
+    assert_eq!(built.len(), 6, "{built:?}");
+    let database = built
+        .iter()
+        .find(|path| path.to_str().unwrap().contains("greetings-db_"));
+    assert!(
+        sandbox
+            .dump(database.unwrap())
+            .contains("/usr/share/pkgapp/greetings-db/grants.sql")
+    );
     let of = |role: &str, end: &str| {
         let mut paths = built.iter().map(|path| path.to_str().unwrap());
         let path =

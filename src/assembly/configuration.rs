@@ -37,12 +37,12 @@ const DIGITS: usize = 8;
 const LONGEST_WORDS: usize = 60;
 
 /// What a configuration package is for.
-struct ConfigurationOrigin<'a> {
-    environment: &'a PartName,
+pub(super) struct ConfigurationOrigin<'a> {
+    pub(super) environment: &'a PartName,
     /// The roles of the hosts in a system.
-    roles: Vec<String>,
+    pub(super) roles: Vec<String>,
     /// The directory of the operator's files, whose commit dates the package.
-    root: &'a Path,
+    pub(super) root: &'a Path,
 }
 
 /// A software package whose configuration is a package of its own.
@@ -442,7 +442,7 @@ fn listed(reader: &PackageReader) -> Result<(Tree, Vec<(String, ReleasePath)>)> 
 
 /// Returns what is known of a package without the commit, so that the same content has the same
 /// hash in later commits.
-fn undated(meta: &PackageInfo) -> Result<PackageInfo> {
+pub(super) fn undated(meta: &PackageInfo) -> Result<PackageInfo> {
     Ok(PackageInfo {
         version: version(0)?,
         timestamp: 0,
@@ -452,7 +452,7 @@ fn undated(meta: &PackageInfo) -> Result<PackageInfo> {
 }
 
 /// Returns the version of a configuration package: the time of the commit.
-fn version(time: u64) -> Result<Version> {
+pub(super) fn version(time: u64) -> Result<Version> {
     let moment = super::revision::moment(time)?;
     let text = moment.strftime("%Y%m%d.%H%M%S");
     let text = text.to_string();
@@ -463,7 +463,7 @@ fn version(time: u64) -> Result<Version> {
 /// Returns the revision of a configuration package: the environment, the roles if it is one of a
 /// system, and a hash of the content, such as `production.web.g3f9a0c1d`. `-` and `_` have other
 /// meanings in the versions of packages.
-fn revision(package: &Package, origin: &ConfigurationOrigin<'_>) -> Result<String> {
+pub(super) fn revision(package: &Package, origin: &ConfigurationOrigin<'_>) -> Result<String> {
     let digest = digest(package)?;
     let digest = digest.to_string();
     let short = digest.get(..DIGITS).unwrap_or(&digest);
@@ -479,7 +479,7 @@ fn parse_record(bytes: &[u8]) -> Result<ReleaseRecord> {
         .context(|| "cannot read the release record of the software package")
 }
 
-fn temporary_directory() -> Result<tempfile::TempDir> {
+pub(super) fn temporary_directory() -> Result<tempfile::TempDir> {
     tempfile::tempdir().context(|| "cannot create a temporary directory")
 }
 

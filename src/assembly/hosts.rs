@@ -35,7 +35,7 @@ pub(super) fn host_python(app: &Config, runtime: Option<&Runtime>) -> Option<Hos
 
 /// Returns the interpreter of another package that a release with this record runs on.
 pub(super) fn host_python_of(record: &ReleaseRecord) -> Option<HostPython> {
-    let python = record.python;
+    let python = record.python?;
     match record
         .interpreter
         .as_ref()

@@ -1,5 +1,6 @@
 //! The build: from a [`Config`] to a [`Package`], one stage after the other.
 
+pub mod backing;
 pub mod configuration;
 mod hosts;
 mod layers;

@@ -63,7 +63,13 @@ impl Side {
                 "Architecture",
                 self.artifact.arch.clone().unwrap_or_else(|| "-".to_owned()),
             ),
-            ("Python", of_record(|record| record.python.to_string())),
+            (
+                "Python",
+                of_record(|record| {
+                    let python = record.python;
+                    python.map_or_else(|| "-".to_owned(), |python| python.to_string())
+                }),
+            ),
             (
                 "Commit",
                 of_record(|record| record.commit.clone().unwrap_or_else(|| "-".to_owned())),

@@ -91,7 +91,11 @@ fn summary(artifact: &PackageReader, record: Option<&ReleaseRecord>) -> String {
                 "Python",
                 &format!("{} ({})", interpreter.version, interpreter.home),
             ),
-            None => line("Python", &record.python.to_string()),
+            None => {
+                if let Some(python) = record.python {
+                    line("Python", &python.to_string());
+                }
+            }
         }
         line("Commit", record.commit.as_deref().unwrap_or("-"));
     }

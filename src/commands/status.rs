@@ -107,22 +107,28 @@ pub(super) struct StatusQuery<'a> {
 #[derive(Debug, Clone, Serialize)]
 pub(super) struct WantedPackages {
     pub(super) software: String,
-    pub(super) configuration: String,
+    /// `None` for a backing service, whose package has all.
+    pub(super) configuration: Option<String>,
 }
 
 impl WantedPackages {
     /// Returns a line for each package that a host does not have.
     fn missing(&self, facts: &HostFacts) -> Vec<String> {
         let mut lines = Vec::new();
-        if facts.installed.as_ref() != Some(&self.software) {
+        let installed = facts.installed.as_deref();
+        let is_installed = installed.is_some_and(|installed| match self.configuration {
+            Some(_) => installed == self.software,
+            None => is_same_content(installed, &self.software),
+        });
+        if !is_installed {
             lines.push(format!("the model has {}", self.software));
         }
+
         let mut configurations = facts.configurations.values();
-        if !configurations.any(|version| is_same_content(version, &self.configuration)) {
-            lines.push(format!(
-                "the model has the configuration {}",
-                self.configuration
-            ));
+        if let Some(wanted) = &self.configuration
+            && !configurations.any(|version| is_same_content(version, wanted))
+        {
+            lines.push(format!("the model has the configuration {wanted}"));
         }
         lines
     }

@@ -42,7 +42,7 @@ impl HostRequirements {
             asks.logrotate |= path.starts_with("host/etc/logrotate.d/");
             let is_hosts = |link: &str| link.starts_with('/') && !link.starts_with(SHARED);
             if path == "bin/python" && link.is_some_and(is_hosts) {
-                asks.python = Some(record.python);
+                asks.python = record.python;
             }
         })?;
         Ok(asks)

@@ -539,6 +539,31 @@ fn an_installation_without_its_end_is_taken_up_again() {
 }
 
 #[test]
+fn the_same_service_from_another_commit_is_left_alone() {
+    let package = |version: &str| Artifact {
+        version: version.into(),
+        ..candidate(Deb, "0+g3f9a0c1d", None)
+    };
+    let old = package("20261201.100000-staging.db.g3f9a0c1d");
+    let new = package("20261202.100000-staging.db.g3f9a0c1d");
+    let there = HostFacts {
+        current: Some(old.sha256),
+        ..facts(PackageManager::AptGet, Some(&old), VersionOrder::Newer)
+    };
+    let is_idle = |facts: &HostFacts| {
+        let sites = [site("db1", facts.clone())];
+        let plan = Plan::push(&policy(), std::slice::from_ref(&new), &sites).unwrap();
+        plan.hosts[0].is_idle()
+    };
+    assert!(is_idle(&there));
+
+    // Its files are others.
+    let mut changed = there.clone();
+    changed.record = Some(pkgapp_core::digest::Sha256Sum::of(b"other"));
+    assert!(!is_idle(&changed));
+}
+
+#[test]
 fn a_removal_takes_the_packages_and_has_a_way_back() {
     let new = candidate(Deb, "1.1.0", Some("x86_64"));
     let there = facts(PackageManager::AptGet, Some(&new), VersionOrder::Same);

@@ -16,6 +16,7 @@ use super::select::SelectedArtifacts;
 use super::step::Step;
 use super::stored::{
     FailureMark, Fallback, PackageSet, RuntimeChanges, SetChange, StoredPackage, Transition,
+    is_same_content,
 };
 use pkgapp_config::MigrateOn;
 use pkgapp_core::digest::Sha256Sum;
@@ -161,11 +162,26 @@ fn needs_nothing(selected: &SelectedArtifacts<'_>, facts: &HostFacts) -> bool {
     // Its packages are what later pushes go back to.
     let is_kept = facts.kept(id).is_some();
     let is_settled = facts.transaction.is_none() && facts.damaged.is_empty();
+    if is_settled && is_of_another_commit(selected.artifact, facts) {
+        return true;
+    }
     selected.is_there(facts)
         && is_kept
         && is_settled
         && facts.current == Some(id)
         && selected.runtime_to_install(facts).is_none()
+}
+
+/// Returns whether the last push has installed the same content, from another commit: the package of
+/// a backing service has a record that tells nothing of the commit, which its version does.
+fn is_of_another_commit(artifact: &Artifact, facts: &HostFacts) -> bool {
+    let Some(installed) = facts.kept_installed() else {
+        return false;
+    };
+    facts.current == Some(installed.sha256)
+        && installed.record == Some(artifact.record)
+        && installed.version != artifact.version
+        && is_same_content(&installed.version, &artifact.version)
 }
 
 fn failed_before(set: &PackageSet, facts: &HostFacts) -> Option<String> {

@@ -9,6 +9,7 @@
 )]
 
 pub mod audit;
+pub mod backing;
 pub mod build_run;
 pub mod conffiles;
 pub mod configuration_record;

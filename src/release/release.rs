@@ -60,8 +60,10 @@ pub struct ReleaseRecord {
     pub version: String,
     /// The commit that the release was built from.
     pub commit: Option<String>,
-    /// The Python version of the release.
-    pub python: PythonMinor,
+    /// The Python version of the release; `None` for the package of a backing service, which has no
+    /// Python.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub python: Option<PythonMinor>,
     /// The interpreter, unless it is the host's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub interpreter: Option<RecordedInterpreter>,
@@ -126,7 +128,7 @@ impl ReleaseRecord {
             name: AppName::of_runtime(runtime.python).to_string(),
             version: runtime.version.clone(),
             commit: None,
-            python: runtime.python,
+            python: Some(runtime.python),
             interpreter: Some(runtime.recorded()?),
             distributions: Vec::new(),
             recipes: Vec::new(),
@@ -134,6 +136,25 @@ impl ReleaseRecord {
             settings: None,
             separate: false,
         })
+    }
+}
+
+impl ReleaseRecord {
+    /// Returns the record of the package of a backing service.
+    pub fn of_service(name: &AppName, version: &str) -> Self {
+        Self {
+            format: RECORD_FORMAT,
+            name: name.to_string(),
+            version: version.to_owned(),
+            commit: None,
+            python: None,
+            interpreter: None,
+            distributions: Vec::new(),
+            recipes: Vec::new(),
+            facts: None,
+            settings: None,
+            separate: false,
+        }
     }
 }
 
@@ -192,7 +213,7 @@ impl Release<'_> {
             name: self.name.to_string(),
             version: self.version.to_string(),
             commit: self.commit.map(str::to_owned),
-            python: self.python,
+            python: Some(self.python),
             interpreter: self.runtime.map(Runtime::recorded).transpose()?,
             distributions,
             recipes: applied.iter().map(RecordedRecipe::of).collect(),

@@ -20,6 +20,7 @@
 )]
 
 mod affinity;
+mod backing;
 mod binding;
 mod checks;
 mod classes;
@@ -39,6 +40,7 @@ mod resolved;
 mod tests;
 mod variables;
 
+pub use backing::{ServiceClient, ServiceConfiguration};
 pub use classes::{HostClass, HostContent, folded};
 pub use configurations::HostConfiguration;
 pub use declared::DeclaredApplication;

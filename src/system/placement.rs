@@ -208,6 +208,7 @@ impl Placer<'_> {
             kind: service.kind,
             hosts,
             external,
+            is_managed: service.manage,
         })
     }
 

@@ -121,6 +121,8 @@ pub struct ResolvedService {
     pub hosts: Vec<usize>,
     /// Its address, if somebody else runs it.
     pub external: Option<ExternalService>,
+    /// Whether a package installs it and says who may use it.
+    pub is_managed: bool,
 }
 
 /// A requirement of an application, and the service that meets it.

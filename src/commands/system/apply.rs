@@ -14,8 +14,9 @@ use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_deploy::fleet::Fleet;
 use pkgapp_deploy::plan::Plan;
 use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
-use pkgapp_deploy::preflight::PreflightRefusals;
+use pkgapp_deploy::preflight::{AllowFlags, PreflightRefusals};
 use pkgapp_deploy::rollback::RollbackTarget;
+use pkgapp_format::read::ArtifactKind;
 use pkgapp_system::folded;
 
 use super::OpenSystem;
@@ -23,7 +24,7 @@ use super::build::ConfigurationBuilder;
 use super::leaving::LeavingHosts;
 use super::revision::ModelRevision;
 use super::software::FoundSoftware;
-use super::stage::{LockedEnvironment, Stage, StageSelection};
+use super::stage::{LockedEnvironment, Stage, StageContent, StageSelection};
 
 /// Deploys an environment.
 pub(super) fn apply(
@@ -163,7 +164,7 @@ fn refuse_manual_confirmation(
 fn tell_services(environment: &LockedEnvironment<'_>, report: &Report) {
     let resolved = &environment.resolved;
     for service in &resolved.services {
-        if service.external.is_some() {
+        if service.external.is_some() || service.is_managed {
             continue;
         }
         let hosts = service.hosts.iter();
@@ -203,17 +204,25 @@ impl StagePush {
 }
 
 impl Applier<'_> {
-    /// Builds the configuration package of a stage, and finds the packages of the software.
+    /// Builds the package of a stage, and finds the packages of the software.
     fn push(&self, stage: Stage) -> Result<StagePush> {
-        let name = &stage.configuration.application;
         let builder = ConfigurationBuilder {
             environment: self.environment,
             formats: &[],
             output: None,
             report: self.report,
         };
-        let written = builder.write(&stage.configuration)?;
-        let software = self.environment.software(name)?;
+        let written = builder.write(&stage.content)?;
+        let StageContent::Application(configuration) = &stage.content else {
+            let paths = written.paths();
+            let artifacts: Result<Vec<Artifact>> = paths.map(Artifact::read).collect();
+            return Ok(StagePush {
+                artifacts: artifacts?,
+                ..self.without_artifacts(stage)?
+            });
+        };
+
+        let software = self.environment.software(&configuration.application)?;
         let FoundSoftware::Package(package, file) = &*software else {
             return Err(Error::bug(
                 "a configuration was built for software that is not",
@@ -236,9 +245,15 @@ impl Applier<'_> {
     fn without_artifacts(&self, stage: Stage) -> Result<StagePush> {
         let (app, deploy) = (&stage.app, &stage.deploy);
         let policy = policy(app.name.clone(), Some(app), Some(deploy), self.args)?;
+        let is_service = matches!(stage.content, StageContent::Service(_));
         Ok(StagePush {
             stage,
             policy: DeployPolicy {
+                allow: AllowFlags {
+                    // Its version is the time of a commit, and who applies an older one wants that.
+                    downgrade: is_service,
+                    ..AllowFlags::default()
+                },
                 system: Some(self.model.revision.clone()),
                 ..policy
             },
@@ -249,6 +264,9 @@ impl Applier<'_> {
     fn plan(&self, push: &StagePush, sites: &[TargetHost]) -> Result<Plan> {
         if !self.any_commit {
             self.model.check(sites)?;
+        }
+        if matches!(push.stage.content, StageContent::Service(_)) {
+            refuse_rpm(sites)?;
         }
         let plan = Plan::push(&push.policy, &push.artifacts, sites)?;
         let mut refusals = PreflightRefusals::new("apply to");
@@ -371,6 +389,20 @@ impl Applier<'_> {
             report: self.report,
         }
     }
+}
+
+/// Refuses hosts whose distribution the packages of backing services do not know.
+fn refuse_rpm(sites: &[TargetHost]) -> Result<()> {
+    let mut refusals = PreflightRefusals::new("apply to");
+    for site in sites {
+        let manager = site.facts.manager;
+        if manager.is_some_and(|manager| manager.kind() == ArtifactKind::Rpm) {
+            let error = Error::new("backing services are installed on Debian and its relatives");
+            let hint = "install it there yourself, and write `manage = false` in `[service.NAME]`";
+            refusals.add(&site.name, error.hint(hint));
+        }
+    }
+    refusals.finish()
 }
 
 /// Returns the packages of the software in all formats, as they lie beside the one that was found.

@@ -15,7 +15,7 @@ use pkgapp_system::{HostConfiguration, folded};
 
 use super::OpenSystem;
 use super::software::FoundSoftware;
-use super::stage::LockedEnvironment;
+use super::stage::{LockedEnvironment, StageContent};
 
 /// Builds the packages and prints their paths.
 pub(super) fn build(
@@ -31,10 +31,18 @@ pub(super) fn build(
         report,
     };
     let mut mistakes = Vec::new();
+    for service in environment.resolved.service_configurations() {
+        let content = StageContent::Service(service);
+        match builder.write(&content) {
+            Ok(written) => print(&content, &written, &environment, report),
+            Err(error) => mistakes.push(error),
+        }
+    }
     for (name, declared) in &environment.applications {
         for configuration in environment.resolved.configurations(name, declared) {
-            match builder.write(&configuration) {
-                Ok(written) => print(&configuration, &written, &environment, report),
+            let content = StageContent::Application(configuration);
+            match builder.write(&content) {
+                Ok(written) => print(&content, &written, &environment, report),
                 Err(error) => mistakes.push(error),
             }
         }
@@ -43,30 +51,36 @@ pub(super) fn build(
 }
 
 fn print(
-    configuration: &HostConfiguration,
+    content: &StageContent,
     written: &WrittenPackage,
     environment: &LockedEnvironment<'_>,
     report: &Report,
 ) {
+    let (key, name, numbers) = match content {
+        StageContent::Application(configuration) => {
+            let name = configuration.application.as_str();
+            ("application", name, &configuration.hosts)
+        }
+        StageContent::Service(service) => ("service", service.name.as_str(), &service.hosts),
+    };
     let mut hosts: Vec<&str> = Vec::new();
-    for number in &configuration.hosts {
+    for number in numbers {
         hosts.push(&environment.resolved.hosts[*number].name);
     }
-    let application = &configuration.application;
     for path in written.paths() {
         match report.style() {
             OutputStyle::Text => report.result(&shown(path).to_string()),
             OutputStyle::Json => report.json(&json!({
                 "path": path,
-                "application": application.as_str(),
+                key: name,
                 "hosts": hosts,
             })),
         }
     }
-    report.step(&format!("{application} on {}", folded(hosts)));
+    report.step(&format!("{name} on {}", folded(hosts)));
 }
 
-/// Builds the configuration packages of an environment.
+/// Builds the packages of an environment.
 pub(super) struct ConfigurationBuilder<'a> {
     pub(super) environment: &'a LockedEnvironment<'a>,
     /// The formats; none for all.
@@ -76,14 +90,15 @@ pub(super) struct ConfigurationBuilder<'a> {
 }
 
 impl ConfigurationBuilder<'_> {
-    /// Writes the package for some hosts.
-    pub(super) fn write(&self, hosts: &HostConfiguration) -> Result<WrittenPackage> {
-        let package = self.package(hosts)?;
+    /// Writes the package of a stage. Those of backing services are for Debian and its relatives.
+    pub(super) fn write(&self, content: &StageContent) -> Result<WrittenPackage> {
+        let package = self.package(content)?;
         let system = self.environment.system;
         let cache = open_cache(system.global, self.report)?;
-        let formats = match self.formats {
-            [] => package_formats(&[FormatName::All])?,
-            formats => package_formats(formats)?,
+        let formats = match (content, self.formats) {
+            (StageContent::Service(_), _) => package_formats(&[FormatName::Deb])?,
+            (StageContent::Application(_), []) => package_formats(&[FormatName::All])?,
+            (StageContent::Application(_), formats) => package_formats(formats)?,
         };
         let output = self.output.clone().unwrap_or_else(|| {
             let below = format!("dist/{}", self.environment.environment.name());
@@ -92,8 +107,15 @@ impl ConfigurationBuilder<'_> {
         write_all(package, formats, &output, &cache, self.report)
     }
 
-    /// Makes the package for some hosts.
-    pub(super) fn package(&self, hosts: &HostConfiguration) -> Result<Package> {
+    /// Makes the package of a stage.
+    pub(super) fn package(&self, content: &StageContent) -> Result<Package> {
+        match content {
+            StageContent::Application(hosts) => self.configuration(hosts),
+            StageContent::Service(service) => self.environment.backing(service).package(),
+        }
+    }
+
+    fn configuration(&self, hosts: &HostConfiguration) -> Result<Package> {
         let application = self.environment.application(&hosts.application)?;
         let software = self.environment.software(&hosts.application)?;
         let FoundSoftware::Package(package, _) = &*software else {

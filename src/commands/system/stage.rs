@@ -4,17 +4,21 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::rc::Rc;
 
+use crate::assembly::backing::BackingDeployment;
 use crate::cli::HostArgs;
 use pkgapp_config::{
-    Config, Deploy, HealthChecks, HostGroup, HostPattern, Located, SystemApplication,
-    SystemEnvironment, suggested,
+    Config, DEFAULT_SETTLE, DEFAULT_TIMEOUT, Deploy, DeployHooks, HealthChecks, HostGroup,
+    HostPattern, Located, SystemApplication, SystemEnvironment, suggested,
 };
 use pkgapp_core::error::{Error, ErrorKind, Result};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::Report;
 use pkgapp_deploy::fleet::Fleet;
 use pkgapp_deploy::hosts::{LabelFilter, passes};
-use pkgapp_system::{DeclaredApplication, HostConfiguration, ResolvedHost, ResolvedSystem, folded};
+use pkgapp_system::{
+    DeclaredApplication, HostConfiguration, ResolvedHost, ResolvedSystem, ServiceConfiguration,
+    folded,
+};
 
 use super::OpenSystem;
 use super::software::FoundSoftware;
@@ -27,13 +31,21 @@ pub(super) struct LockedEnvironment<'a> {
     pub(super) resolved: ResolvedSystem,
 }
 
-/// An application on one kind of hosts.
+/// What a stage deploys.
+pub(super) enum StageContent {
+    /// An application, as it is on one kind of hosts.
+    Application(HostConfiguration),
+    /// A backing service.
+    Service(ServiceConfiguration),
+}
+
+/// An application on one kind of hosts, or a backing service.
 pub(super) struct Stage {
     /// For messages: the application and its hosts.
     pub(super) title: String,
     /// What is on the hosts, also on those that are not selected.
-    pub(super) configuration: HostConfiguration,
-    /// The application as it is there.
+    pub(super) content: StageContent,
+    /// The application as it is there; of a backing service, one of that name without services.
     pub(super) app: Config,
     /// The selected hosts, and the policy of the environment.
     pub(super) deploy: Deploy,
@@ -75,7 +87,7 @@ impl<'a> LockedEnvironment<'a> {
         }
         self.check_applications(selection.applications)?;
         let selected = self.selected_hosts(selection.hosts)?;
-        let mut stages = Vec::new();
+        let mut stages = self.service_stages(selection.applications, &selected)?;
         for application in self.resolved.applications_in_order() {
             let names = selection.applications;
             if !names.is_empty() && names.iter().all(|name| name != application.name.as_str()) {
@@ -111,6 +123,76 @@ impl<'a> LockedEnvironment<'a> {
         Ok(stages)
     }
 
+    /// Returns the stages of the backing services, which come before those who use them; none if
+    /// applications are selected.
+    fn service_stages(
+        &self,
+        applications: &[String],
+        selected: &BTreeSet<usize>,
+    ) -> Result<Vec<Stage>> {
+        let mut stages = Vec::new();
+        if !applications.is_empty() {
+            return Ok(stages);
+        }
+        for service in self.resolved.service_configurations() {
+            let hosts = self.hosts(&service.hosts, selected);
+            if !hosts.is_empty() {
+                stages.push(self.service_stage(service, &hosts)?);
+            }
+        }
+        Ok(stages)
+    }
+
+    fn service_stage(
+        &self,
+        service: ServiceConfiguration,
+        hosts: &[&ResolvedHost],
+    ) -> Result<Stage> {
+        let backing = self.backing(&service);
+        let app = backing.app()?;
+        let mut deploy = self.deploy(&app, hosts, false)?;
+        deploy.health = Some(HealthChecks {
+            services: Vec::new(),
+            url: None,
+            command: Some(backing.health()?),
+            timeout: DEFAULT_TIMEOUT,
+            settle: DEFAULT_SETTLE,
+        });
+        // They take applications out of service.
+        deploy.hooks = DeployHooks::default();
+        let names = hosts.iter().map(|host| host.name.as_str());
+        Ok(Stage {
+            title: format!("{} on {}", app.name, folded(names)),
+            content: StageContent::Service(service),
+            app,
+            deploy,
+        })
+    }
+
+    /// Returns a backing service, for its package.
+    pub(super) fn backing<'s>(
+        &'s self,
+        service: &'s ServiceConfiguration,
+    ) -> BackingDeployment<'s> {
+        let model = &self.system.model;
+        let mut applications = self.applications.values();
+        let maintainer = applications.next().map(|first| &*first.config.maintainer);
+        BackingDeployment {
+            maintainer,
+            service,
+            system: model.name.as_str(),
+            environment: self.environment.name(),
+            model: &model.file,
+        }
+    }
+
+    fn hosts(&self, numbers: &[usize], selected: &BTreeSet<usize>) -> Vec<&ResolvedHost> {
+        let numbers = numbers.iter().filter(|number| selected.contains(number));
+        numbers
+            .map(|number| &self.resolved.hosts[*number])
+            .collect()
+    }
+
     /// Returns the stage of one configuration; `None` if none of its hosts is selected.
     fn stage(
         &self,
@@ -118,12 +200,7 @@ impl<'a> LockedEnvironment<'a> {
         selected: &BTreeSet<usize>,
         migrates: bool,
     ) -> Result<Option<Stage>> {
-        let mut hosts = Vec::new();
-        for number in &configuration.hosts {
-            if selected.contains(number) {
-                hosts.push(&self.resolved.hosts[*number]);
-            }
-        }
+        let hosts = self.hosts(&configuration.hosts, selected);
         if hosts.is_empty() {
             return Ok(None);
         }
@@ -134,7 +211,7 @@ impl<'a> LockedEnvironment<'a> {
         Ok(Some(Stage {
             title: format!("{} on {}", app.name, folded(names)),
             deploy: self.deploy(&app, &hosts, migrates)?,
-            configuration,
+            content: StageContent::Application(configuration),
             app,
         }))
     }

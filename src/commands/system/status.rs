@@ -12,7 +12,7 @@ use pkgapp_format::version::PackageVersion;
 
 use super::OpenSystem;
 use super::build::ConfigurationBuilder;
-use super::stage::{LockedEnvironment, Stage, StageSelection};
+use super::stage::{LockedEnvironment, Stage, StageContent, StageSelection};
 
 /// Prints the state of all hosts.
 pub(super) fn status(
@@ -61,11 +61,20 @@ fn look(
         output: None,
         report,
     };
-    let package = builder.package(&stage.configuration)?;
-    let software = environment.software(&stage.configuration.application)?;
-    let wanted = WantedPackages {
-        software: software.services().version().to_owned(),
-        configuration: PackageVersion::of(&package.meta)?.full(),
+    let package = builder.package(&stage.content)?;
+    let version = PackageVersion::of(&package.meta)?.full();
+    let wanted = match &stage.content {
+        StageContent::Application(configuration) => {
+            let software = environment.software(&configuration.application)?;
+            WantedPackages {
+                software: software.services().version().to_owned(),
+                configuration: Some(version),
+            }
+        }
+        StageContent::Service(_) => WantedPackages {
+            software: version,
+            configuration: None,
+        },
     };
     let query = StatusQuery {
         backend: backend::choose(&app.name, Some(&stage.deploy), None, args.sudo)?,

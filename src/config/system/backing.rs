@@ -18,6 +18,8 @@ pub struct BackingService {
     pub runs: ServiceRuns,
     /// `moved-from`: the host that had its data until a person moved them.
     pub moved_from: Option<Located<String>>,
+    /// `manage`: whether a package installs it and says who may use it; it does by default.
+    pub manage: bool,
     /// Where it is declared.
     pub at: Location,
 }
@@ -51,6 +53,8 @@ pub struct ServiceOverride {
     pub runs: Option<ServiceRuns>,
     /// `moved-from`.
     pub moved_from: Option<Located<String>>,
+    /// `manage`.
+    pub manage: Option<bool>,
 }
 
 /// The address of a service that the system does not run.
@@ -112,6 +116,7 @@ impl BackingService {
         Self {
             runs: runs.clone(),
             moved_from: moved_from.cloned(),
+            manage: differences.manage.unwrap_or(self.manage),
             ..self.clone()
         }
     }
@@ -135,12 +140,13 @@ impl BackingService {
             table.complain_of_missing("role", error.hint(hint));
         }
         table.finish();
-        let ServiceOverride { runs, moved_from } = keys?;
+        let keys = keys?;
         Some(Self {
             name,
             kind: kind?,
-            runs: runs?,
-            moved_from,
+            runs: keys.runs?,
+            moved_from: keys.moved_from,
+            manage: keys.manage.unwrap_or(true),
             at,
         })
     }
@@ -151,6 +157,8 @@ impl ServiceOverride {
     pub(super) fn read(table: &TableReader<'_>, kind: Option<ServiceKind>) -> Option<Self> {
         let role = table.get("role");
         let external = table.get("external");
+        let manage = table.get("manage");
+        let manage = manage.map_or(Some(None), |value| value.boolean().map(Some));
         let moved_from = table
             .get("moved-from")
             .map_or(Some(None), |value| value.placed(host_name).map(Some));
@@ -172,6 +180,7 @@ impl ServiceOverride {
         Some(Self {
             runs,
             moved_from: moved_from?,
+            manage: manage?,
         })
     }
 }
