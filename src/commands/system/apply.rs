@@ -74,7 +74,8 @@ pub(super) fn apply(
     leaving.remove()
 }
 
-/// Returns an environment to its previous packages, the last stage first.
+/// Returns an environment to its previous packages, the last stage first. Backing services stay:
+/// what used them before still does.
 pub(super) fn rollback(
     system: &OpenSystem<'_>,
     args: &SystemRolloutArgs,
@@ -91,6 +92,9 @@ pub(super) fn rollback(
     };
     let mut summary = PushSummary::default();
     for stage in environment.stages(&args.selection())?.into_iter().rev() {
+        if stage.is_service() {
+            continue;
+        }
         report.step(&stage.title);
         let mut push = applier.without_artifacts(stage)?;
         // Migrations only run forward.
@@ -245,18 +249,17 @@ impl Applier<'_> {
     fn without_artifacts(&self, stage: Stage) -> Result<StagePush> {
         let (app, deploy) = (&stage.app, &stage.deploy);
         let policy = policy(app.name.clone(), Some(app), Some(deploy), self.args)?;
-        let is_service = matches!(stage.content, StageContent::Service(_));
         Ok(StagePush {
-            stage,
             policy: DeployPolicy {
                 allow: AllowFlags {
                     // Its version is the time of a commit, and who applies an older one wants that.
-                    downgrade: is_service,
+                    downgrade: stage.is_service(),
                     ..AllowFlags::default()
                 },
                 system: Some(self.model.revision.clone()),
                 ..policy
             },
+            stage,
             artifacts: Vec::new(),
         })
     }
@@ -265,7 +268,7 @@ impl Applier<'_> {
         if !self.any_commit {
             self.model.check(sites)?;
         }
-        if matches!(push.stage.content, StageContent::Service(_)) {
+        if push.stage.is_service() {
             refuse_rpm(sites)?;
         }
         let plan = Plan::push(&push.policy, &push.artifacts, sites)?;
@@ -324,9 +327,11 @@ impl Applier<'_> {
             }
             let hosts = ended.iter().flat_map(PushSummary::changed_hosts);
             let hosts = hosts.map(str::to_owned).collect();
-            // Migrations only run forward.
+            // Migrations only run forward, and backing services stay.
             push.policy.migrate = None;
-            done.push(DonePush { push, hosts });
+            if !push.stage.is_service() {
+                done.push(DonePush { push, hosts });
+            }
         }
         Ok(())
     }

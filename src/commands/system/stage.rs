@@ -51,6 +51,12 @@ pub(super) struct Stage {
     pub(super) deploy: Deploy,
 }
 
+impl Stage {
+    pub(super) fn is_service(&self) -> bool {
+        matches!(self.content, StageContent::Service(_))
+    }
+}
+
 /// The options that select stages.
 pub(super) struct StageSelection<'a> {
     /// The names of applications; none for all.
