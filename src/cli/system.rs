@@ -41,12 +41,21 @@ pub enum SystemCommand {
     ///
     /// Example: pkgapp system build production
     Build(SystemBuildArgs),
+    /// Print the changes that a deployment would make
+    ///
+    /// Plans what `pkgapp system apply` with the same options would do, and changes no host. A plan
+    /// that was written to a file can be applied with `pkgapp system apply --plan FILE`.
+    ///
+    /// Exit code: 4 if there is something to do.
+    ///
+    /// Example: pkgapp system plan production
+    Plan(Box<SystemPlanArgs>),
     /// Deploy the applications of an environment
     ///
-    /// Builds the configuration packages and deploys them with the software, in stages: applications
-    /// that others require come first, and sites last. Plans all stages before changing any host.
-    /// If a stage fails, all hosts return to their previous packages. Does not install backing
-    /// services.
+    /// Builds the configuration packages and deploys them with the software, in stages: backing
+    /// services come first, then applications that others require, and sites last. Plans all stages
+    /// before changing any host. If a stage fails, all hosts return to their previous packages.
+    /// At the end, removes applications from hosts that left the model.
     ///
     /// Exit code: 3 if some hosts changed and some did not.
     ///
@@ -130,6 +139,23 @@ pub struct SystemStatusArgs {
     pub hosts: HostArgs,
 }
 
+/// Arguments of `pkgapp system plan`.
+#[derive(Debug, Args)]
+pub struct SystemPlanArgs {
+    /// What `pkgapp system rollback` takes, too.
+    #[command(flatten)]
+    pub on: SystemRolloutArgs,
+    /// Plan although a host has a commit that this checkout does not contain
+    #[arg(long)]
+    pub any_commit: bool,
+    /// Replace a newer installed version
+    #[arg(long)]
+    pub allow_downgrade: bool,
+    /// Write the plan to FILE [default: stdout]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+}
+
 /// Arguments of `pkgapp system apply`.
 #[derive(Debug, Args)]
 pub struct SystemApplyArgs {
@@ -139,10 +165,16 @@ pub struct SystemApplyArgs {
     /// Apply although a host has a commit that this checkout does not contain
     #[arg(long)]
     pub any_commit: bool,
+    /// Replace a newer installed version
+    #[arg(long)]
+    pub allow_downgrade: bool,
+    /// Apply only if the plan is still that in FILE
+    #[arg(long, value_name = "FILE")]
+    pub plan: Option<PathBuf>,
 }
 
 /// Arguments of `pkgapp system rollback`.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub struct SystemRolloutArgs {
     /// Environment to use
     #[arg(value_name = "ENVIRONMENT")]

@@ -678,16 +678,19 @@ impl RollingPlan<'_> {
             .hint("push again when they are done"))
     }
 
-    /// Gathers facts and plans, without a word.
+    /// Gathers facts and plans, without a word. Returns `None` if no host was reached.
     ///
     /// # Errors
     /// Reasons against the plan.
-    pub(super) fn check(&self, make: &dyn Fn(&[TargetHost]) -> Result<Plan>) -> Result<()> {
+    pub(super) fn check(
+        &self,
+        make: &dyn Fn(&[TargetHost]) -> Result<Plan>,
+    ) -> Result<Option<Plan>> {
         let reached = self.gather_facts()?;
         if reached.sites.is_empty() {
-            return Ok(());
+            return Ok(None);
         }
-        make(&reached.sites).map(|_| ())
+        make(&reached.sites).map(Some)
     }
 
     fn print_plan(&self, plan: &Plan) {

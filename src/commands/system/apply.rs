@@ -4,11 +4,12 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::cli::{RolloutArgs, SystemApplyArgs, SystemRolloutArgs};
+use crate::cli::{RolloutArgs, SystemApplyArgs, SystemPlanArgs, SystemRolloutArgs};
 use crate::commands::push::{PushSummary, RollingPlan, complete, migrated_like, policy};
 use pkgapp_config::{Config, ConfirmMode};
 use pkgapp_core::commit;
-use pkgapp_core::error::{Error, ErrorKind, Result};
+use pkgapp_core::error::{Error, ErrorKind, Location, Result};
+use pkgapp_core::fs;
 use pkgapp_core::report::Report;
 use pkgapp_deploy::artifact::{Artifact, ArtifactContent};
 use pkgapp_deploy::fleet::Fleet;
@@ -21,10 +22,36 @@ use pkgapp_system::folded;
 
 use super::OpenSystem;
 use super::build::ConfigurationBuilder;
+use super::draw::output;
 use super::leaving::LeavingHosts;
 use super::revision::ModelRevision;
 use super::software::FoundSoftware;
 use super::stage::{LockedEnvironment, Stage, StageContent, StageSelection};
+
+/// Prints the plan of a deployment, or writes it to a file.
+pub(super) fn plan(system: &OpenSystem<'_>, args: &SystemPlanArgs, report: &Report) -> Result<()> {
+    let mut on = args.on.clone();
+    on.rollout.dry_run = true;
+    let environment = open(system, &on, report)?;
+    let applier = Applier {
+        model: ModelRevision::of(&environment),
+        any_commit: args.any_commit,
+        allow_downgrade: args.allow_downgrade || args.any_commit,
+        environment: &environment,
+        args: &on.rollout,
+        report,
+    };
+    let pushes = applier.pushes(&on.selection())?;
+    let leaving = applier.leaving(&on);
+    if let Some(file) = &args.output {
+        let text = applier.text(&pushes, leaving.as_ref())?;
+        output(&text, Some(file), report)?;
+    }
+
+    let plans = applier.print(&pushes);
+    let removals = leaving.as_ref().map_or(Ok(()), LeavingHosts::print);
+    plans.and(removals)
+}
 
 /// Deploys an environment.
 pub(super) fn apply(
@@ -32,46 +59,69 @@ pub(super) fn apply(
     args: &SystemApplyArgs,
     report: &Report,
 ) -> Result<()> {
-    let SystemApplyArgs { on, any_commit } = args;
+    let on = &args.on;
+    if on.rollout.dry_run {
+        let args = SystemPlanArgs {
+            on: on.clone(),
+            any_commit: args.any_commit,
+            allow_downgrade: args.allow_downgrade,
+            output: None,
+        };
+        return plan(system, &args, report);
+    }
+    let environment = open(system, on, report)?;
+    let applier = Applier {
+        model: ModelRevision::of(&environment),
+        any_commit: args.any_commit,
+        allow_downgrade: args.allow_downgrade || args.any_commit,
+        environment: &environment,
+        args: &on.rollout,
+        report,
+    };
+    let pushes = applier.pushes(&on.selection())?;
+    let leaving = applier.leaving(on);
+    let text = applier.text(&pushes, leaving.as_ref())?;
+    if let Some(file) = &args.plan {
+        refuse_other_plan(file, &text)?;
+    }
+
+    let Some(leaving) = leaving else {
+        return applier.run(pushes);
+    };
+    leaving.remove_singletons()?;
+    applier.run(pushes)?;
+    leaving.remove()
+}
+
+/// Opens an environment for a deployment.
+fn open<'a>(
+    system: &'a OpenSystem<'a>,
+    on: &SystemRolloutArgs,
+    report: &Report,
+) -> Result<LockedEnvironment<'a>> {
     refuse_tarballs(&on.rollout)?;
     let environment = LockedEnvironment::open(system, &on.environment)?;
     refuse_manual_confirmation(&environment, &on.rollout)?;
     tell_services(&environment, report);
-    let applier = Applier {
-        model: ModelRevision::of(&environment),
-        any_commit: *any_commit,
-        environment: &environment,
-        args: &on.rollout,
-        report,
+    Ok(environment)
+}
+
+/// Refuses to apply anything else than the plan in a file.
+fn refuse_other_plan(file: &Path, text: &str) -> Result<()> {
+    let saved = fs::read_to_string(file)?;
+    if saved == text {
+        return Ok(());
+    }
+    let mut lines = saved.lines().zip(text.lines());
+    let differing = lines.find(|(saved, now)| saved != now);
+    let error = Error::new("the plan is no longer that of the file").at(Location::file(file));
+    let error = match differing {
+        Some((saved, now)) => error
+            .note(format!("was: {saved}"))
+            .note(format!("is: {now}")),
+        None => error,
     };
-    let stages = environment.stages(&on.selection())?;
-    let pushes: Result<Vec<StagePush>> = stages.into_iter().map(|one| applier.push(one)).collect();
-    let pushes = pushes?;
-    if environment.environment.policy.protected {
-        protect(&applier.model, &pushes)?;
-    }
-    let leaving = LeavingHosts {
-        environment: &environment,
-        model: &applier.model,
-        args: &on.rollout,
-        report,
-    };
-    if on.rollout.dry_run {
-        let plans = applier.print(&pushes);
-        let removals = if on.selects() {
-            Ok(())
-        } else {
-            leaving.print()
-        };
-        return plans.and(removals);
-    }
-    applier.check(&pushes)?;
-    if on.selects() {
-        return applier.run(pushes);
-    }
-    leaving.remove_singletons()?;
-    applier.run(pushes)?;
-    leaving.remove()
+    Err(error.hint("look at `pkgapp system plan` again"))
 }
 
 /// Returns an environment to its previous packages, the last stage first. Backing services stay:
@@ -86,6 +136,7 @@ pub(super) fn rollback(
     let applier = Applier {
         model: ModelRevision::of(&environment),
         any_commit: true,
+        allow_downgrade: true,
         environment: &environment,
         args: &args.rollout,
         report,
@@ -184,6 +235,8 @@ struct Applier<'a> {
     model: ModelRevision,
     /// Whether hosts may have a commit that this checkout does not contain.
     any_commit: bool,
+    /// Whether packages are replaced with older ones; those of another commit may be older.
+    allow_downgrade: bool,
     args: &'a RolloutArgs,
     report: &'a Report,
 }
@@ -208,6 +261,31 @@ impl StagePush {
 }
 
 impl Applier<'_> {
+    /// Returns the pushes of the selected stages.
+    fn pushes(&self, selection: &StageSelection<'_>) -> Result<Vec<StagePush>> {
+        let mut pushes = Vec::new();
+        for stage in self.environment.stages(selection)? {
+            pushes.push(self.push(stage)?);
+        }
+        if self.environment.environment.policy.protected {
+            protect(&self.model, &pushes)?;
+        }
+        Ok(pushes)
+    }
+
+    /// Returns what has to be removed, unless only some hosts or applications are selected.
+    fn leaving(&self, on: &SystemRolloutArgs) -> Option<LeavingHosts<'_>> {
+        if on.selects() {
+            return None;
+        }
+        Some(LeavingHosts {
+            environment: self.environment,
+            model: &self.model,
+            args: self.args,
+            report: self.report,
+        })
+    }
+
     /// Builds the package of a stage, and finds the packages of the software.
     fn push(&self, stage: Stage) -> Result<StagePush> {
         let builder = ConfigurationBuilder {
@@ -252,8 +330,7 @@ impl Applier<'_> {
         Ok(StagePush {
             policy: DeployPolicy {
                 allow: AllowFlags {
-                    // Its version is the time of a commit, and who applies an older one wants that.
-                    downgrade: stage.is_service(),
+                    downgrade: self.allow_downgrade,
                     ..AllowFlags::default()
                 },
                 system: Some(self.model.revision.clone()),
@@ -299,17 +376,25 @@ impl Applier<'_> {
         summary.finish()
     }
 
-    /// Plans all stages, so that reasons against any of them come before anything changes.
-    fn check(&self, pushes: &[StagePush]) -> Result<()> {
+    /// Plans all stages, so that reasons against any of them come before anything changes. Returns
+    /// the plans for people.
+    fn text(&self, pushes: &[StagePush], leaving: Option<&LeavingHosts<'_>>) -> Result<String> {
+        let mut text = leaving.map_or_else(String::new, LeavingHosts::text);
         let mut mistakes = Vec::new();
         for push in pushes {
             let fleet = self.fleet(push, "apply")?;
             let plan = |sites: &[TargetHost]| self.plan(push, sites);
-            if let Err(error) = self.rolling(push, &fleet).check(&plan) {
-                mistakes.push(error);
+            match self.rolling(push, &fleet).check(&plan) {
+                Ok(plan) => {
+                    text.push_str(&push.stage.title);
+                    text.push('\n');
+                    let plan = plan.map(|plan| plan.text(false));
+                    text.push_str(&plan.unwrap_or_default());
+                }
+                Err(error) => mistakes.push(error),
             }
         }
-        Error::all(mistakes).map_or(Ok(()), Err)
+        Error::all(mistakes).map_or(Ok(text), Err)
     }
 
     /// Runs the stages. If one fails, the stages before it go back.

@@ -45,7 +45,7 @@ pub(super) fn export(
     output(&text, args.output.as_deref(), report)
 }
 
-fn output(text: &str, file: Option<&Path>, report: &Report) -> Result<()> {
+pub(super) fn output(text: &str, file: Option<&Path>, report: &Report) -> Result<()> {
     let Some(file) = file else {
         report.text(text);
         return Ok(());

@@ -32,6 +32,13 @@ struct LeavingApplication<'a> {
     hosts: Vec<&'a str>,
 }
 
+impl LeavingApplication<'_> {
+    fn title(&self) -> String {
+        let hosts = folded(self.hosts.iter().copied());
+        format!("{} leaves {hosts}", self.app.name)
+    }
+}
+
 /// When hosts lose what they had.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum RemovalTime {
@@ -42,6 +49,18 @@ enum RemovalTime {
 }
 
 impl LeavingHosts<'_> {
+    /// Returns what is removed, for people, a line each.
+    pub(super) fn text(&self) -> String {
+        let mut text = String::new();
+        for time in [RemovalTime::Before, RemovalTime::After] {
+            for one in self.applications(time) {
+                text.push_str(&one.title());
+                text.push('\n');
+            }
+        }
+        text
+    }
+
     /// Prints what is removed.
     pub(super) fn print(&self) -> Result<()> {
         let before = self.remove_at(RemovalTime::Before);
@@ -68,8 +87,8 @@ impl LeavingHosts<'_> {
     fn remove_at(&self, time: RemovalTime) -> Result<()> {
         let mut summary = PushSummary::default();
         for one in self.applications(time) {
-            let (name, hosts) = (&one.app.name, folded(one.hosts.iter().copied()));
-            self.report.step(&format!("{name} leaves {hosts}"));
+            let name = &one.app.name;
+            self.report.step(&one.title());
             let kept = format!("what {name} has written stays in `/var/lib/{name}` there");
             self.report.detail(&kept);
             let ended = self.remove_application(&one);

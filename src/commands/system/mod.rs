@@ -36,6 +36,7 @@ pub(super) fn system(args: &SystemArgs, global: &GlobalOptions, report: &Report)
         SystemCommand::Check(args) => check::check(&system, args, report),
         SystemCommand::Lock(args) => lock::lock(system, args, report),
         SystemCommand::Build(args) => build::build(&system, args, report),
+        SystemCommand::Plan(args) => apply::plan(&system, args, report),
         SystemCommand::Apply(args) => apply::apply(&system, args, report),
         SystemCommand::Rollback(args) => apply::rollback(&system, args, report),
         SystemCommand::Status(args) => status::status(&system, args, report),
