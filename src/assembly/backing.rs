@@ -10,7 +10,7 @@ use pkgapp_core::content::Content;
 use pkgapp_core::error::{Context, Error, Location, Result, shown};
 use pkgapp_core::name::{AppName, Arch};
 use pkgapp_core::path::{InstallPath, ReleasePath};
-use pkgapp_release::backing::{BackingClient, BackingPackage};
+use pkgapp_release::backing::BackingPackage;
 use pkgapp_release::depends::HostDependencies;
 use pkgapp_release::package::{Package, PackageInfo};
 use pkgapp_release::release::{RECORD, ReleaseRecord};
@@ -102,15 +102,11 @@ impl BackingDeployment<'_> {
     fn backing(&self) -> Result<BackingPackage> {
         let service = self.service;
         let name = AppName::parse(&format!("{}-{}", self.system, service.name))?;
-        let clients = service.clients.iter().map(|client| BackingClient {
-            application: client.application.clone(),
-            addresses: client.addresses.clone(),
-        });
         Ok(BackingPackage {
             prefix: InstallPath::parse(&format!("/usr/share/pkgapp/{name}"))?,
             name,
             kind: service.kind,
-            clients: clients.collect(),
+            clients: service.clients.clone(),
         })
     }
 

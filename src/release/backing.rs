@@ -4,7 +4,7 @@
 //! They are for Debian and its relatives. Nothing is initialized, tuned, or upgraded, and no data are
 //! ever dropped.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -27,17 +27,9 @@ pub struct BackingPackage {
     pub prefix: InstallPath,
     /// What it is.
     pub kind: ServiceKind,
-    /// Who uses it.
-    pub clients: Vec<BackingClient>,
-}
-
-/// An application that uses a backing service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BackingClient {
-    /// Its name, and that of its user, its role, and its database.
-    pub application: AppName,
-    /// The other hosts from which it comes: names or addresses.
-    pub addresses: BTreeSet<String>,
+    /// The applications that use it, each with a user, a role, and a database of its name; and the
+    /// names or addresses of the other hosts from which they come.
+    pub clients: BTreeMap<AppName, BTreeSet<String>>,
 }
 
 impl BackingPackage {
@@ -103,8 +95,8 @@ impl BackingPackage {
     }
 
     fn serves_others(&self) -> bool {
-        let mut clients = self.clients.iter();
-        clients.any(|client| !client.addresses.is_empty())
+        let mut addresses = self.clients.values();
+        addresses.any(|addresses| !addresses.is_empty())
     }
 
     /// Returns a script; its name and directory are plain words.
@@ -127,11 +119,10 @@ impl BackingPackage {
     /// Returns the rules for `pg_hba.conf` (PostgreSQL, chapter 21.1).
     fn rules(&self) -> String {
         let mut text = String::new();
-        for client in &self.clients {
-            let name = &client.application;
+        for (name, addresses) in &self.clients {
             // Writing to a String does not fail.
             _ = writeln!(text, "local \"{name}\" \"{name}\" peer");
-            for address in &client.addresses {
+            for address in addresses {
                 let address = with_mask(address);
                 _ = writeln!(text, "host \"{name}\" \"{name}\" {address} scram-sha-256");
             }
@@ -142,8 +133,7 @@ impl BackingPackage {
     /// Returns statements for psql that make roles and databases where they are missing.
     fn grants(&self) -> String {
         let mut text = String::new();
-        for client in &self.clients {
-            let name = &client.application;
+        for name in self.clients.keys() {
             _ = write!(
                 text,
                 "SELECT 'CREATE ROLE \"{name}\" LOGIN'\n  \
@@ -206,10 +196,10 @@ mod tests {
             name: AppName::parse("shop-db").unwrap(),
             prefix: InstallPath::parse("/usr/share/pkgapp/shop-db").unwrap(),
             kind,
-            clients: vec![BackingClient {
-                application: AppName::parse("shop").unwrap(),
-                addresses: addresses.iter().map(ToString::to_string).collect(),
-            }],
+            clients: BTreeMap::from([(
+                AppName::parse("shop").unwrap(),
+                addresses.iter().map(ToString::to_string).collect(),
+            )]),
         }
     }
 
@@ -284,6 +274,20 @@ mod tests {
             pkgapp_testing::run(command)
         };
 
+        // On a full disk nothing is replaced.
+        let mut full = Command::new("sh");
+        full.args([
+            "-c",
+            "ulimit -f 0; exec sh \"$0\" apply 15/main 2>/dev/null",
+        ]);
+        let full = full.arg(directory.path().join("edit"));
+        assert!(!full.status().unwrap().success());
+        assert!(!etc.join("conf.d/pkgapp-shop-db.conf").exists());
+        assert_eq!(
+            std::fs::read_to_string(&rules).unwrap(),
+            "local all all peer\n"
+        );
+
         assert_eq!(edit("apply"), "restart\nreload\n");
         let text = std::fs::read_to_string(&rules).unwrap();
         assert!(text.starts_with("# pkgapp begins shop-db\nlocal"), "{text}");
@@ -318,7 +322,12 @@ mod tests {
                 std::fs::write(&file, script).unwrap();
                 // Not all need their name.
                 let mut command = Command::new(&shellcheck);
-                pkgapp_testing::run(command.arg("--exclude=SC2034").arg(&file));
+                pkgapp_testing::run(
+                    command
+                        .arg("--exclude=SC2034")
+                        .arg("--shell=dash")
+                        .arg(&file),
+                );
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The backing services that packages install on hosts, and the applications that use them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use pkgapp_config::{PartName, ServiceKind};
 use pkgapp_core::name::AppName;
@@ -14,19 +14,11 @@ pub struct ServiceConfiguration {
     pub name: PartName,
     /// What it is.
     pub kind: ServiceKind,
-    /// The applications that use it.
-    pub clients: Vec<ServiceClient>,
+    /// The applications that use it, and the addresses of their hosts, but for those that run the
+    /// service, too.
+    pub clients: BTreeMap<AppName, BTreeSet<String>>,
     /// Its hosts, ascending.
     pub hosts: Vec<usize>,
-}
-
-/// An application that uses a backing service.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ServiceClient {
-    /// The application.
-    pub application: AppName,
-    /// The addresses of its hosts, but for those that run the service, too.
-    pub addresses: BTreeSet<String>,
 }
 
 impl ResolvedSystem {
@@ -46,21 +38,13 @@ impl ResolvedSystem {
         all
     }
 
-    /// Returns the applications that use a service.
-    fn clients(&self, number: usize) -> Vec<ServiceClient> {
-        let mut clients: Vec<ServiceClient> = Vec::new();
+    fn clients(&self, number: usize) -> BTreeMap<AppName, BTreeSet<String>> {
+        let mut clients = BTreeMap::new();
         for binding in &self.bindings {
-            let application = &binding.application;
-            let is_known = clients
-                .iter()
-                .any(|known| known.application == *application);
-            if binding.provider != Provider::Service(number) || is_known {
-                continue;
+            if binding.provider == Provider::Service(number) {
+                let addresses = self.addresses(&binding.application, number);
+                clients.insert(binding.application.clone(), addresses);
             }
-            clients.push(ServiceClient {
-                application: application.clone(),
-                addresses: self.addresses(application, number),
-            });
         }
         clients
     }

@@ -40,7 +40,7 @@ mod resolved;
 mod tests;
 mod variables;
 
-pub use backing::{ServiceClient, ServiceConfiguration};
+pub use backing::ServiceConfiguration;
 pub use classes::{HostClass, HostContent, folded};
 pub use configurations::HostConfiguration;
 pub use declared::DeclaredApplication;

@@ -4,16 +4,16 @@ set -eu
 umask 027
 way=$1 etc=/etc/postgresql/$2
 settings=$etc/conf.d/pkgapp-$name.conf rules=$etc/pg_hba.conf
-# put FILE: replaces it with the standard input; fails if it has that already.
+trap 'rm -f "$settings.pkgapp-new" "$rules.pkgapp-new" "$rules.pkgapp-others"' EXIT
+# put FILE: replaces it with FILE.pkgapp-new, unless that is the same. The new one is on the disk before it has the name.
 put() {
-  cat >"$1.pkgapp-new"
-  if cmp -s "$1.pkgapp-new" "$1"; then rm "$1.pkgapp-new"; return 1; fi
-  if [ -e "$1" ]; then chmod --reference="$1" "$1.pkgapp-new"; fi
-  mv "$1.pkgapp-new" "$1"
+  if cmp -s "$1.pkgapp-new" "$1"; then return 1; fi
+  { [ ! -e "$1" ] || chmod --reference="$1" "$1.pkgapp-new"; } && sync "$1.pkgapp-new" && mv "$1.pkgapp-new" "$1" || exit 1
 }
 
 if [ "$way" = apply ] && [ -f "$share/postgresql.conf" ]; then
-  if put "$settings" <"$share/postgresql.conf"; then echo restart; fi
+  cat "$share/postgresql.conf" >"$settings.pkgapp-new"
+  if put "$settings"; then echo restart; fi
 elif [ -e "$settings" ]; then
   rm "$settings"
   echo restart
@@ -28,6 +28,5 @@ sed "/^# pkgapp begins $name\$/,/^# pkgapp ends $name\$/d" "$rules" >"$rules.pkg
     printf '# pkgapp ends %s\n' "$name"
   fi
   cat "$rules.pkgapp-others"
-} >"$rules.pkgapp-all"
-if put "$rules" <"$rules.pkgapp-all"; then echo reload; fi
-rm "$rules.pkgapp-others" "$rules.pkgapp-all"
+} >"$rules.pkgapp-new"
+if put "$rules"; then echo reload; fi

@@ -7,15 +7,18 @@ if [ -z "$cluster" ]; then
   echo "$name: no cluster of PostgreSQL has port 5432; pg_createcluster(1) makes one" >&2
   exit 1
 fi
-changed=$(as_postgres sh "$share/edit" apply "$cluster" | head -n1)
+changed=$(as_postgres sh "$share/edit" apply "$cluster")
 # Without systemd, as in a chroot, PostgreSQL does not run.
 [ -d /run/systemd/system ] || exit 0
 
-unit=postgresql@$(echo "$cluster" | tr / -).service
-if [ "$changed" = restart ]; then systemctl restart "$unit"
-elif ! systemctl --quiet is-active "$unit"; then systemctl start "$unit"
-elif [ -n "$changed" ]; then systemctl reload "$unit"
-fi
+running=$(echo "$cluster" | tr / -) settings=/etc/postgresql/$cluster/conf.d/pkgapp-$name.conf
+unit=postgresql@$running.service
+# An installation that was cut off may have written the settings, and not come to this.
+if [ "$settings" -nt "/run/postgresql/$running.pid" ]; then changed=restart; fi
+case $changed in
+  restart*) systemctl restart "$unit" ;;
+  *) systemctl reload-or-restart "$unit" ;;
+esac
 waited=0
 until works; do
   waited=$((waited + 1))

@@ -3,7 +3,10 @@
 command -v pg_lsclusters >/dev/null || exit 0
 cluster=$(pg_lsclusters --no-header | awk '$3 == 5432 { print $1 "/" $2; exit }')
 [ -n "$cluster" ] || exit 0
-changed=$(cd / && runuser -u postgres -- sh "$share/edit" remove "$cluster" | head -n1)
-if [ -d /run/systemd/system ] && [ -n "$changed" ]; then
-  systemctl "$changed" "postgresql@$(echo "$cluster" | tr / -).service"
-fi
+changed=$(cd / && runuser -u postgres -- sh "$share/edit" remove "$cluster")
+[ -d /run/systemd/system ] || exit 0
+unit=postgresql@$(echo "$cluster" | tr / -).service
+case $changed in
+  restart*) systemctl try-restart "$unit" ;;
+  reload) systemctl try-reload-or-restart "$unit" ;;
+esac
