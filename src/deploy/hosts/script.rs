@@ -141,7 +141,7 @@ fn framed(payload: &str) -> String {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::process::{Command as Process, Stdio};
+    use std::process::{Child, Command as Process, Stdio};
 
     use proptest::prelude::*;
 
@@ -181,6 +181,14 @@ mod tests {
             text(output.stdout),
             text(output.stderr),
         )
+    }
+
+    /// Starts the boot text, which waits for a payload.
+    fn booted() -> Child {
+        let mut command = Process::new("sh");
+        command.args(["-c", &boot("")]).stdin(Stdio::piped());
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     const BEGIN: &str = "\u{1e}pkgapp begin\n";
@@ -255,17 +263,9 @@ mod tests {
         ] {
             let command = command.arg(file.display().to_string());
             let payload = payload(&command, &LineMark::new().unwrap()).unwrap();
-            let end = payload
-                .rfind("\n)\n")
-                .unwrap_or_else(|| payload.find("<&- &").unwrap());
+            let end = payload.rfind('}').unwrap();
             for cut in (0..end).step_by(9) {
-                let mut child = Process::new("sh")
-                    .args(["-c", &boot("")])
-                    .stdin(Stdio::piped())
-                    .stdout(Stdio::null())
-                    .stderr(Stdio::null())
-                    .spawn()
-                    .unwrap();
+                let mut child = booted();
                 let mut stdin = child.stdin.take().unwrap();
                 stdin.write_all(&payload.as_bytes()[..cut]).unwrap();
                 drop(stdin);
@@ -343,13 +343,7 @@ mod tests {
         let command = HostCommand::new("x", script)
             .arg(file.display().to_string())
             .ends_with_us();
-        let mut child = Process::new("sh")
-            .args(["-c", &boot("")])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        let mut child = booted();
         let mut stdin = child.stdin.take().unwrap();
         stdin
             .write_all(
