@@ -26,8 +26,8 @@ pub use secrets::{
 };
 pub use system::{
     ExportTool, GraphFormat, SystemApplyArgs, SystemArgs, SystemBuildArgs, SystemCheckArgs,
-    SystemCommand, SystemExportArgs, SystemGraphArgs, SystemLockArgs, SystemPlanArgs,
-    SystemRolloutArgs, SystemStatusArgs,
+    SystemCommand, SystemDeployArgs, SystemExportArgs, SystemGraphArgs, SystemLockArgs,
+    SystemPlanArgs, SystemRolloutArgs, SystemStatusArgs,
 };
 
 /// Build a deb, rpm, or tarball from a Python application and deploy it over SSH

@@ -142,16 +142,10 @@ pub struct SystemStatusArgs {
 /// Arguments of `pkgapp system plan`.
 #[derive(Debug, Args)]
 pub struct SystemPlanArgs {
-    /// What `pkgapp system rollback` takes, too.
+    /// The options of the deployment.
     #[command(flatten)]
-    pub on: SystemRolloutArgs,
-    /// Plan although a host has a commit that this checkout does not contain
-    #[arg(long)]
-    pub any_commit: bool,
-    /// Replace a newer installed version
-    #[arg(long)]
-    pub allow_downgrade: bool,
-    /// Write the plan to FILE [default: stdout]
+    pub deploy: SystemDeployArgs,
+    /// Also write the plan to FILE
     #[arg(short, long, value_name = "FILE")]
     pub output: Option<PathBuf>,
 }
@@ -159,18 +153,26 @@ pub struct SystemPlanArgs {
 /// Arguments of `pkgapp system apply`.
 #[derive(Debug, Args)]
 pub struct SystemApplyArgs {
-    /// What `pkgapp system rollback` takes, too.
+    /// The options of the deployment.
+    #[command(flatten)]
+    pub deploy: SystemDeployArgs,
+    /// Change nothing if the plan differs from the one in FILE
+    #[arg(long, value_name = "FILE", conflicts_with = "dry_run")]
+    pub plan: Option<PathBuf>,
+}
+
+/// The options of `pkgapp system plan` and `pkgapp system apply`.
+#[derive(Debug, Clone, Args)]
+pub struct SystemDeployArgs {
+    /// Those of `pkgapp system rollback`.
     #[command(flatten)]
     pub on: SystemRolloutArgs,
-    /// Apply although a host has a commit that this checkout does not contain
+    /// Deploy to hosts whose last commit is not in this checkout, too
     #[arg(long)]
     pub any_commit: bool,
     /// Replace a newer installed version
     #[arg(long)]
     pub allow_downgrade: bool,
-    /// Apply only if the plan is still that in FILE
-    #[arg(long, value_name = "FILE")]
-    pub plan: Option<PathBuf>,
 }
 
 /// Arguments of `pkgapp system rollback`.

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::cli::{RolloutArgs, SystemApplyArgs, SystemPlanArgs, SystemRolloutArgs};
+use crate::cli::{RolloutArgs, SystemDeployArgs, SystemRolloutArgs};
 use crate::commands::push::{PushSummary, RollingPlan, complete, migrated_like, policy};
 use pkgapp_config::{Config, ConfirmMode};
 use pkgapp_core::commit;
@@ -28,22 +28,20 @@ use super::revision::ModelRevision;
 use super::software::FoundSoftware;
 use super::stage::{LockedEnvironment, Stage, StageContent, StageSelection};
 
-/// Prints the plan of a deployment, or writes it to a file.
-pub(super) fn plan(system: &OpenSystem<'_>, args: &SystemPlanArgs, report: &Report) -> Result<()> {
-    let mut on = args.on.clone();
-    on.rollout.dry_run = true;
-    let environment = open(system, &on, report)?;
-    let applier = Applier {
-        model: ModelRevision::of(&environment),
-        any_commit: args.any_commit,
-        allow_downgrade: args.allow_downgrade || args.any_commit,
-        environment: &environment,
-        args: &on.rollout,
-        report,
-    };
-    let pushes = applier.pushes(&on.selection())?;
-    let leaving = applier.leaving(&on);
-    if let Some(file) = &args.output {
+/// Prints the plan of a deployment, and may write it to a file, too.
+pub(super) fn plan(
+    system: &OpenSystem<'_>,
+    args: &SystemDeployArgs,
+    file: Option<&Path>,
+    report: &Report,
+) -> Result<()> {
+    let mut args = args.clone();
+    args.on.rollout.dry_run = true;
+    let environment = open(system, &args.on, report)?;
+    let applier = Applier::new(&environment, &args, report);
+    let pushes = applier.pushes(&args.on.selection())?;
+    let leaving = applier.leaving(&args.on);
+    if let Some(file) = file {
         let text = applier.text(&pushes, leaving.as_ref())?;
         output(&text, Some(file), report)?;
     }
@@ -53,35 +51,23 @@ pub(super) fn plan(system: &OpenSystem<'_>, args: &SystemPlanArgs, report: &Repo
     plans.and(removals)
 }
 
-/// Deploys an environment.
+/// Deploys an environment; with a file, only if it has the plan.
 pub(super) fn apply(
     system: &OpenSystem<'_>,
-    args: &SystemApplyArgs,
+    args: &SystemDeployArgs,
+    file: Option<&Path>,
     report: &Report,
 ) -> Result<()> {
     let on = &args.on;
     if on.rollout.dry_run {
-        let args = SystemPlanArgs {
-            on: on.clone(),
-            any_commit: args.any_commit,
-            allow_downgrade: args.allow_downgrade,
-            output: None,
-        };
-        return plan(system, &args, report);
+        return plan(system, args, None, report);
     }
     let environment = open(system, on, report)?;
-    let applier = Applier {
-        model: ModelRevision::of(&environment),
-        any_commit: args.any_commit,
-        allow_downgrade: args.allow_downgrade || args.any_commit,
-        environment: &environment,
-        args: &on.rollout,
-        report,
-    };
+    let applier = Applier::new(&environment, args, report);
     let pushes = applier.pushes(&on.selection())?;
     let leaving = applier.leaving(on);
     let text = applier.text(&pushes, leaving.as_ref())?;
-    if let Some(file) = &args.plan {
+    if let Some(file) = file {
         refuse_other_plan(file, &text)?;
     }
 
@@ -106,7 +92,7 @@ fn open<'a>(
     Ok(environment)
 }
 
-/// Refuses to apply anything else than the plan in a file.
+/// Refuses a plan that is not the one in a file.
 fn refuse_other_plan(file: &Path, text: &str) -> Result<()> {
     let saved = fs::read_to_string(file)?;
     if saved == text {
@@ -114,14 +100,14 @@ fn refuse_other_plan(file: &Path, text: &str) -> Result<()> {
     }
     let mut lines = saved.lines().zip(text.lines());
     let differing = lines.find(|(saved, now)| saved != now);
-    let error = Error::new("the plan is no longer that of the file").at(Location::file(file));
+    let error = Error::new("the plan has changed since it was written").at(Location::file(file));
     let error = match differing {
         Some((saved, now)) => error
             .note(format!("was: {saved}"))
             .note(format!("is: {now}")),
         None => error,
     };
-    Err(error.hint("look at `pkgapp system plan` again"))
+    Err(error.hint("read the new one: `pkgapp system plan`"))
 }
 
 /// Returns an environment to its previous packages, the last stage first. Backing services stay:
@@ -135,8 +121,8 @@ pub(super) fn rollback(
     let environment = LockedEnvironment::open(system, &args.environment)?;
     let applier = Applier {
         model: ModelRevision::of(&environment),
-        any_commit: true,
-        allow_downgrade: true,
+        any_commit: false,
+        allow_downgrade: false,
         environment: &environment,
         args: &args.rollout,
         report,
@@ -260,7 +246,22 @@ impl StagePush {
     }
 }
 
-impl Applier<'_> {
+impl<'a> Applier<'a> {
+    fn new(
+        environment: &'a LockedEnvironment<'a>,
+        args: &'a SystemDeployArgs,
+        report: &'a Report,
+    ) -> Self {
+        Self {
+            environment,
+            model: ModelRevision::of(environment),
+            any_commit: args.any_commit,
+            allow_downgrade: args.allow_downgrade || args.any_commit,
+            args: &args.on.rollout,
+            report,
+        }
+    }
+
     /// Returns the pushes of the selected stages.
     fn pushes(&self, selection: &StageSelection<'_>) -> Result<Vec<StagePush>> {
         let mut pushes = Vec::new();
@@ -466,7 +467,7 @@ impl Applier<'_> {
     fn fleet(&self, push: &StagePush, command: &str) -> Result<Fleet<'_>> {
         let options = &self.args.hosts;
         self.environment
-            .fleet(&push.stage, options, command, self.report)
+            .fleet(&push.stage.deploy, options, command, self.report)
     }
 
     fn rolling<'s>(&'s self, push: &'s StagePush, fleet: &'s Fleet<'s>) -> RollingPlan<'s> {
@@ -487,7 +488,8 @@ fn refuse_rpm(sites: &[TargetHost]) -> Result<()> {
     for site in sites {
         let manager = site.facts.manager;
         if manager.is_some_and(|manager| manager.kind() == ArtifactKind::Rpm) {
-            let error = Error::new("backing services are installed on Debian and its relatives");
+            let error =
+                Error::new("the packages of backing services are for Debian and its relatives");
             let hint = "install it there yourself, and write `manage = false` in `[service.NAME]`";
             refusals.add(&site.name, error.hint(hint));
         }

@@ -1,15 +1,12 @@
 //! Removes applications from hosts that lost them: hosts that left the model, and hosts that lost a
 //! role or a part.
 
-use std::collections::BTreeMap;
-
 use crate::cli::RolloutArgs;
 use crate::commands::push::{PushSummary, RollingPlan, policy};
-use pkgapp_config::{Config, Deploy, HostGroup, HostPattern, Located};
+use pkgapp_config::Config;
 use pkgapp_core::error::{Error, Result, shown};
 use pkgapp_core::name::AppName;
 use pkgapp_core::report::Report;
-use pkgapp_deploy::fleet::{Fleet, FleetOptions};
 use pkgapp_deploy::plan::Plan;
 use pkgapp_deploy::policy::{DeployPolicy, TargetHost};
 use pkgapp_deploy::preflight::PreflightRefusals;
@@ -136,20 +133,17 @@ impl LeavingHosts<'_> {
     }
 
     fn remove_application(&self, one: &LeavingApplication<'_>) -> Result<PushSummary> {
-        let deploy = self.deploy(&one.hosts)?;
+        let deploy = self.environment.deploy_on_leaving(&one.hosts)?;
         let name = one.app.name.clone();
         let policy = DeployPolicy {
             migrate: None,
             system: Some(self.model.revision.clone()),
             ..policy(name, Some(one.app), Some(&deploy), self.args)?
         };
-        let options = FleetOptions {
-            hosts: Vec::new(),
-            only: Vec::new(),
-            ..self.args.hosts.options()
-        };
-        let root = self.environment.root();
-        let fleet = Fleet::open(&options, Some(&deploy), root, "apply", self.report)?;
+        let options = &self.args.hosts;
+        let fleet = self
+            .environment
+            .fleet(&deploy, options, "apply", self.report)?;
         let rolling = RollingPlan {
             policy: &policy,
             artifacts: &[],
@@ -161,30 +155,6 @@ impl LeavingHosts<'_> {
         rolling.run(&|sites| {
             self.refuse_foreign(&one.app.name, sites)?;
             Plan::remove(&policy, sites)
-        })
-    }
-
-    /// Returns the policy of the environment for hosts that it may no longer have.
-    fn deploy(&self, hosts: &[&str]) -> Result<Deploy> {
-        let environment = self.environment.environment;
-        let mut groups = Vec::new();
-        for host in hosts {
-            let pattern = HostPattern::parse(&self.environment.login_of(host))?;
-            groups.push(HostGroup {
-                pattern: Located {
-                    value: pattern,
-                    at: environment.policy.at.clone(),
-                },
-                labels: BTreeMap::new(),
-                variables: BTreeMap::new(),
-                sudo_password_file: None,
-            });
-        }
-        Ok(Deploy {
-            hosts: groups,
-            health: None,
-            migrate: None,
-            ..environment.policy.clone()
         })
     }
 

@@ -36,8 +36,12 @@ pub(super) fn system(args: &SystemArgs, global: &GlobalOptions, report: &Report)
         SystemCommand::Check(args) => check::check(&system, args, report),
         SystemCommand::Lock(args) => lock::lock(system, args, report),
         SystemCommand::Build(args) => build::build(&system, args, report),
-        SystemCommand::Plan(args) => apply::plan(&system, args, report),
-        SystemCommand::Apply(args) => apply::apply(&system, args, report),
+        SystemCommand::Plan(args) => {
+            apply::plan(&system, &args.deploy, args.output.as_deref(), report)
+        }
+        SystemCommand::Apply(args) => {
+            apply::apply(&system, &args.deploy, args.plan.as_deref(), report)
+        }
         SystemCommand::Rollback(args) => apply::rollback(&system, args, report),
         SystemCommand::Status(args) => status::status(&system, args, report),
         SystemCommand::Graph(args) => draw::graph(&system, args, report),

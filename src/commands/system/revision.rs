@@ -1,5 +1,7 @@
 //! The commit that an environment is deployed from, beside those that its hosts know.
 
+use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use pkgapp_core::commit::{self, Commit};
@@ -14,6 +16,8 @@ use super::stage::LockedEnvironment;
 /// The state of a model in this checkout.
 pub(super) struct ModelRevision {
     file: PathBuf,
+    /// Whether the checkout contains commits that hosts have told, each asked once.
+    contained: RefCell<BTreeMap<String, bool>>,
     /// Its name, environment, and commit.
     pub(super) revision: SystemRevision,
 }
@@ -25,6 +29,7 @@ impl ModelRevision {
         let commit = root.and_then(Commit::at);
         Self {
             file: model.file.clone(),
+            contained: RefCell::default(),
             revision: SystemRevision {
                 name: model.name.to_string(),
                 environment: environment.environment.name().to_string(),
@@ -65,7 +70,7 @@ impl ModelRevision {
              does not contain"
         ));
         error.hint(
-            "run `git pull`, in a shallow clone `git fetch --unshallow`; `--any-commit` insists",
+            "run `git pull`, in a shallow clone `git fetch --unshallow`, or insist with `--any-commit`",
         )
     }
 
@@ -83,10 +88,11 @@ impl ModelRevision {
         let commit = applied.commit.as_deref()?;
         let root = self.file.parent();
         let root = root.unwrap_or(Path::new("/"));
-        if commit::contains(root, commit) {
-            None
-        } else {
-            Some(commit)
-        }
+
+        let mut contained = self.contained.borrow_mut();
+        let is_contained = contained
+            .entry(commit.to_owned())
+            .or_insert_with(|| commit::contains(root, commit));
+        if *is_contained { None } else { Some(commit) }
     }
 }

@@ -224,23 +224,55 @@ impl<'a> LockedEnvironment<'a> {
 
     /// Returns the hosts and the policy of a stage, as a deployment has them.
     fn deploy(&self, app: &Config, hosts: &[&ResolvedHost], migrates: bool) -> Result<Deploy> {
+        Ok(Deploy {
+            hosts: self.host_groups(hosts)?,
+            health: HealthChecks::of_services(&app.services),
+            migrate: app.migrate.clone().filter(|_| migrates),
+            ..self.environment.policy.clone()
+        })
+    }
+
+    fn host_groups(&self, hosts: &[&ResolvedHost]) -> Result<Vec<HostGroup>> {
         let mut groups = Vec::new();
         for host in hosts {
-            let pattern = HostPattern::parse(&host.login.to_string())?;
             groups.push(HostGroup {
-                pattern: Located {
-                    value: pattern,
-                    at: self.environment.policy.at.clone(),
-                },
                 labels: labels(host),
                 variables: host.variables.clone(),
                 sudo_password_file: host.sudo_password_file.clone(),
+                ..self.host_group(&host.login.to_string())?
+            });
+        }
+        Ok(groups)
+    }
+
+    /// Returns the group of one host, of which no more is known than its login.
+    fn host_group(&self, login: &str) -> Result<HostGroup> {
+        Ok(HostGroup {
+            pattern: Located {
+                value: HostPattern::parse(login)?,
+                at: self.environment.policy.at.clone(),
+            },
+            labels: BTreeMap::new(),
+            variables: BTreeMap::new(),
+            sudo_password_file: None,
+        })
+    }
+
+    /// Returns the policy of the environment for hosts that lost something: those that it still has
+    /// as it has them, others by their names.
+    pub(super) fn deploy_on_leaving(&self, names: &[&str]) -> Result<Deploy> {
+        let mut groups = Vec::new();
+        for name in names {
+            let mut hosts = self.resolved.hosts.iter();
+            groups.extend(match hosts.find(|host| host.name == *name) {
+                Some(host) => self.host_groups(&[host])?,
+                None => vec![self.host_group(name)?],
             });
         }
         Ok(Deploy {
             hosts: groups,
-            health: HealthChecks::of_services(&app.services),
-            migrate: app.migrate.clone().filter(|_| migrates),
+            health: None,
+            migrate: None,
             ..self.environment.policy.clone()
         })
     }
@@ -325,23 +357,10 @@ impl<'a> LockedEnvironment<'a> {
         Ok(named)
     }
 
-    /// Returns the login of a host that the environment has, or has had.
-    pub(super) fn login_of(&self, host: &str) -> String {
-        let mut hosts = self.resolved.hosts.iter();
-        let known = hosts.find(|known| known.name == host);
-        known.map_or_else(|| host.to_owned(), |known| known.login.to_string())
-    }
-
-    /// Returns the directory of the model.
-    pub(super) fn root(&self) -> &Path {
-        let root = self.system.model.file.parent();
-        root.unwrap_or(Path::new("/"))
-    }
-
-    /// Opens the hosts of a stage.
+    /// Opens the hosts of a deployment.
     pub(super) fn fleet<'r>(
         &self,
-        stage: &Stage,
+        deploy: &Deploy,
         options: &HostArgs,
         command: &str,
         report: &'r Report,
@@ -349,7 +368,9 @@ impl<'a> LockedEnvironment<'a> {
         let mut options = options.options();
         options.hosts.clear();
         options.only.clear();
-        Fleet::open(&options, Some(&stage.deploy), self.root(), command, report)
+        let root = self.system.model.file.parent();
+        let root = root.unwrap_or(Path::new("/"));
+        Fleet::open(&options, Some(deploy), root, command, report)
     }
 }
 

@@ -54,7 +54,7 @@ fn look(
     report: &Report,
 ) -> Result<String> {
     let app = &stage.app;
-    let fleet = environment.fleet(stage, &args.hosts, "status", report)?;
+    let fleet = environment.fleet(&stage.deploy, &args.hosts, "status", report)?;
     let builder = ConfigurationBuilder {
         environment,
         formats: &[],
